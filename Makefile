@@ -1,0 +1,45 @@
+# `make` alone lists what there is. Only Python 3.11 or newer and make are assumed; everything else is installed into .venv.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# What the demo and the tests download stays inside this folder.
+export EMBEDRY_CACHE ?= $(CURDIR)/.cache
+
+BUNDLE  := core backends/onnxruntime plugins/models plugins/cli
+# Every distribution of the repository: adding one is adding its folder.
+DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
+SOURCES := $(addsuffix /src,$(DISTS))
+
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.bundle ## embed the documentation of Python's standard library and ask it three questions
+	$(BIN)/python docs/demo.py
+
+test: lint ## check types, style and structure, then run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.development ## check types and style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy $(SOURCES)
+
+clean: ## remove the environment and what was downloaded
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+
+# Siblings are on no index, so one pip call resolves them among each other.
+$(VENV)/.bundle: $(BIN)/python pyproject.toml $(BUNDLE:=/pyproject.toml)
+	$(BIN)/python -m pip install -q $(addprefix -e ./,$(BUNDLE)) -e .
+	touch $@
+
+$(VENV)/.development: $(BIN)/python pyproject.toml tests/requirements.txt $(DISTS:=/pyproject.toml)
+	$(BIN)/python -m pip install -q -r tests/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
+	touch $@ $(VENV)/.bundle

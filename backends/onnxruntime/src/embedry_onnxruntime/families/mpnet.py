@@ -1,0 +1,75 @@
+"""MPNet (Song et al. 2020, arXiv:2004.09297): positions as in RoBERTa, and a learned bias for each relative distance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry_onnxruntime import encoder
+from embedry_onnxruntime.checkpoint import Checkpoint
+from embedry_onnxruntime.encoder import LayerNames
+from embedry_onnxruntime.graph import Graph
+
+PREFIX = "mpnet."
+
+_FIRST_POSITION = 2
+"""The padding's id is 1, and positions are numbered after it."""
+
+_MAX_DISTANCE = 128
+"""Distances from here on share the last bucket (the T5 paper, arXiv:1910.10683, section 2.1)."""
+
+
+def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
+    """Adds the encoder to the graph; the result's name, (batch, sequence, width)."""
+    epsilon = config["layer_norm_eps"]
+    words = weights["embeddings.word_embeddings.weight"]
+    positions = weights["embeddings.position_embeddings.weight"][_FIRST_POSITION:]
+    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), epsilon)
+    bias = _bias_of_batch(graph, weights["encoder.relative_attention_bias.weight"], len(positions))
+    for number in range(config["num_hidden_layers"]):
+        names = _layer_names(f"encoder.layer.{number}")
+        x = encoder.layer(
+            graph, weights, names, x, lengths, heads=config["num_attention_heads"], epsilon=epsilon, bias=bias
+        )
+    return x
+
+
+def _bias_of_batch(graph: Graph, table: NDArray[np.float32], longest: int) -> str:
+    """The bias between every two places, cut to the batch's length: (1, heads, sequence, sequence)."""
+    places = np.arange(longest)
+    spread = table[_bucket(places[np.newaxis, :] - places[:, np.newaxis], len(table))]  # (longest, longest, heads)
+    full = graph.weight(spread.transpose(2, 0, 1)[np.newaxis])
+    length = graph.op("Slice", graph.op("Shape", "input_ids"), graph.integers(1), graph.integers(2))
+    ends = graph.op("Concat", length, length, axis=0)
+    return graph.op("Slice", full, graph.integers(0, 0), ends, graph.integers(2, 3))
+
+
+def _bucket(distance: NDArray[np.int_], buckets: int) -> NDArray[np.int_]:
+    """The row of the bias table for each distance, key minus query.
+
+    Half of the buckets for each direction; in each, half for exact distances and the rest for logarithmic ranges of
+    them up to `_MAX_DISTANCE` (same section of the T5 paper).
+    """
+    half = buckets // 2
+    exact = half // 2
+    size = np.abs(distance)
+    # float32 as in the original code: in float64 some distances fall into the next bucket.
+    ratio = np.log(np.maximum(size, 1).astype(np.float32) / np.float32(exact)) / np.log(
+        np.float32(_MAX_DISTANCE / exact)
+    )
+    far = exact + (ratio * (half - exact)).astype(np.int_)
+    return np.where(distance > 0, half, 0) + np.where(size < exact, size, np.minimum(far, half - 1))
+
+
+def _layer_names(layer: str) -> LayerNames:
+    return LayerNames(
+        query=f"{layer}.attention.attn.q",
+        key=f"{layer}.attention.attn.k",
+        value=f"{layer}.attention.attn.v",
+        attention_out=f"{layer}.attention.attn.o",
+        attention_norm=f"{layer}.attention.LayerNorm",
+        feed_forward_in=f"{layer}.intermediate.dense",
+        feed_forward_out=f"{layer}.output.dense",
+        feed_forward_norm=f"{layer}.output.LayerNorm",
+    )

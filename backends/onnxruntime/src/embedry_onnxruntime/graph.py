@@ -1,0 +1,86 @@
+"""Writing an ONNX graph: nodes in the order in which they compute, weights beside it in a file of their own.
+
+The weights file is mapped into memory by ONNX Runtime, so a session starts without copying it, and processes that run
+the same model share what is not repacked.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+FUSED = "com.microsoft"
+"""The domain of ONNX Runtime's fused operators (its ContribOperators documentation)."""
+
+WEIGHTS_FILE = "weights.bin"
+
+_OPSET = 17
+_IR_VERSION = 8
+_ALIGNMENT = 4096
+"""Offsets of tensors in the weights file, in bytes: whole pages, as mapping them into memory wants."""
+
+
+class Graph:
+    """A graph under construction in `folder`. Every method adds one step and returns the name of its result."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._nodes: list[NodeProto] = []
+        self._initializers: list[TensorProto] = []
+        self._weights = open(folder / WEIGHTS_FILE, "wb")  # noqa: SIM115  closed by save()
+
+    def node(self, op: str, inputs: Sequence[str], domain: str = "", outputs: int = 1, **attributes: Any) -> list[str]:
+        """One operator; "" stands for an input left out."""
+        names = [f"{op}_{len(self._nodes)}_{number}" for number in range(outputs)]
+        self._nodes.append(helper.make_node(op, list(inputs), names, domain=domain, **attributes))
+        return names
+
+    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """A standard operator with one result."""
+        return self.node(op, inputs, **attributes)[0]
+
+    def fused(self, op: str, *inputs: str, **attributes: Any) -> str:
+        """One of the runtime's fused operators, with one result."""
+        return self.node(op, inputs, domain=FUSED, **attributes)[0]
+
+    def weight(self, values: NDArray[np.float32]) -> str:
+        """A tensor in the weights file."""
+        values = np.ascontiguousarray(values, dtype=np.float32)
+        self._weights.write(b"\0" * (-self._weights.tell() % _ALIGNMENT))
+        tensor = TensorProto(
+            name=f"weight_{len(self._initializers)}",
+            data_type=TensorProto.FLOAT,
+            dims=values.shape,
+            data_location=TensorProto.EXTERNAL,
+        )
+        place = {"location": WEIGHTS_FILE, "offset": self._weights.tell(), "length": values.nbytes}
+        for key, value in place.items():
+            tensor.external_data.add(key=key, value=str(value))
+        self._weights.write(values.data)
+        self._initializers.append(tensor)
+        return str(tensor.name)
+
+    def integers(self, *values: int) -> str:
+        """A small constant, int64 (len(values),)."""
+        tensor = numpy_helper.from_array(np.array(values, dtype=np.int64), f"integers_{len(self._initializers)}")
+        self._initializers.append(tensor)
+        return str(tensor.name)
+
+    def save(self, output: str, width: int) -> Path:
+        """Writes the graph whose result, (batch, width), is `output`."""
+        self._weights.close()
+        self._nodes.append(helper.make_node("Identity", [output], ["pooled"]))
+        ids, mask = (
+            helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "sequence"])
+            for name in ("input_ids", "attention_mask")
+        )
+        pooled = helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["batch", width])
+        graph = helper.make_graph(self._nodes, "embedry", [ids, mask], [pooled], self._initializers)
+        opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(FUSED, 1)]
+        model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
+        path = self._folder / "model.onnx"
+        path.write_bytes(model.SerializeToString())
+        return path

@@ -1,0 +1,51 @@
+"""Running the ONNX file that a registry entry names, for families without a graph of our own."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry import ModelSpec, UnsupportedModelError
+from embedry_onnxruntime.session import OnnxEncoder, open_session
+
+_FED = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class PrebuiltEncoder(OnnxEncoder):
+    """A graph of the usual export: int64 ids, mask and perhaps token types in, token vectors out; pooled here."""
+
+    def __init__(self, path: Path, spec: ModelSpec, workers: int) -> None:
+        super().__init__(open_session(path, optimize=True), workers)
+        self._pooling = spec.pooling
+        self._inputs = {
+            node.name: np.int64 if node.type == "tensor(int64)" else np.int32 for node in self._session.get_inputs()
+        }
+        output = self._session.get_outputs()[0]
+        self._output = output.name
+        unknown = sorted(set(self._inputs) - set(_FED))
+        if unknown or len(output.shape) != 3:
+            raise UnsupportedModelError(
+                f"the ONNX file {path} of {spec.name!r} must take {', '.join(_FED)} and give token vectors first; "
+                f"it takes {', '.join(self._inputs)} and gives {output.name} {output.shape}"
+            )
+
+    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Pooled vectors of a batch, float32 (batch, dims)."""
+        values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        feed = {name: values[name].astype(dtype) for name, dtype in self._inputs.items()}
+        tokens: NDArray[np.float32] = self._session.run([self._output], feed)[0]
+        if self._pooling == "cls":
+            return tokens[:, 0]
+        weights = mask.astype(np.float32)
+        means: NDArray[np.float32] = np.einsum("bsd,bs->bd", tokens, weights) / weights.sum(axis=1, keepdims=True)
+        return means
+
+
+def load(path: Path, spec: ModelSpec, threads: int) -> PrebuiltEncoder:
+    """The encoder of an ONNX file.
+
+    Raises:
+        UnsupportedModelError: its inputs or outputs are not those of a text encoder.
+        BackendError: the runtime does not accept it.
+    """
+    return PrebuiltEncoder(path, spec, threads)

@@ -1,0 +1,72 @@
+"""embedry: one line gives an application the right text embedder, ready and shared.
+
+    from embedry import resolve
+
+    embedder = resolve("bge-small-en-v1.5")
+    vectors = embedder.encode_document(["a text", "another"])  # float32 (2, 384)
+
+Importing this package, listing models and reading an entry import no engine and load nothing.
+"""
+
+from embedry.backends import Backend, Encoder
+from embedry.embedder import Embedder
+from embedry.errors import (
+    BackendError,
+    BackendImportError,
+    CacheError,
+    CacheWarning,
+    EmbedryError,
+    EmbedryWarning,
+    IntegrityError,
+    ModelClashError,
+    OptionError,
+    PluginWarning,
+    SpecError,
+    TextError,
+    TextTooLongError,
+    TextTypeError,
+    TruncationWarning,
+    UnknownBackendError,
+    UnknownModelError,
+    UnknownOptionError,
+    UnsupportedModelError,
+    WeightsNotFoundError,
+)
+from embedry.hooks import hookimpl
+from embedry.registry import list_models, register
+from embedry.resolver import resolve
+from embedry.spec import Carrier, ModelSpec
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "BackendError",
+    "BackendImportError",
+    "CacheError",
+    "CacheWarning",
+    "Carrier",
+    "Embedder",
+    "EmbedryError",
+    "EmbedryWarning",
+    "Encoder",
+    "IntegrityError",
+    "ModelClashError",
+    "ModelSpec",
+    "OptionError",
+    "PluginWarning",
+    "SpecError",
+    "TextError",
+    "TextTooLongError",
+    "TextTypeError",
+    "TruncationWarning",
+    "UnknownBackendError",
+    "UnknownModelError",
+    "UnknownOptionError",
+    "UnsupportedModelError",
+    "WeightsNotFoundError",
+    "hookimpl",
+    "list_models",
+    "register",
+    "resolve",
+]

@@ -1,0 +1,120 @@
+"""Backends: the contract an engine fulfils, and finding the installed ones by name.
+
+The boundary is thin on purpose: token ids and a mask go down, pooled vectors come up. Prompts, lengths, batches,
+normalising and checking belong to the road above it, so that every engine treats them alike.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from embedry import discovery
+from embedry.errors import BackendImportError, OptionError, UnknownBackendError, UnsupportedModelError
+from embedry.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+GROUP = "embedry.backends"
+"""The entry-point group of backends; an entry point's name is the backend's name."""
+
+
+class Encoder(Protocol):
+    """A loaded model, called from several threads at once."""
+
+    workers: int
+    """How many batches are worth running at the same time."""
+    batch_tokens: int
+    """Padded tokens that one batch should hold, texts times length."""
+    info: Mapping[str, str]
+    """What runs where, for people: provider, threads, precision."""
+
+    def forward(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
+        """Token ids and mask, both (batch, sequence), right-padded -> pooled vectors, float32 (batch, dims).
+
+        Neither shortened nor normalised; a text's vector must not depend on the others in its batch.
+        """
+        ...
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An engine. Importing it must be cheap: what is heavy is imported in `load`."""
+
+    devices: tuple[str, ...]
+    """Device kinds it can run on, the preferred one first: "cpu", "cuda", "mps"."""
+
+    def refusal(self, spec: ModelSpec) -> str | None:
+        """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone."""
+        ...
+
+    def load(self, spec: ModelSpec, folder: Path, *, device: str, threads: int, cache_dir: Path) -> Encoder:
+        """Loads the model whose verified files are in `folder`.
+
+        Raises:
+            UnsupportedModelError: the model's own configuration asks for what this backend does not do.
+            IntegrityError: the weights are incomplete or not finite.
+        """
+        ...
+
+
+def names(points: "Iterable[EntryPoint] | None" = None) -> tuple[str, ...]:
+    """The names of the installed backends; nothing is imported."""
+    points = discovery.entry_points(GROUP) if points is None else points
+    return tuple(dict.fromkeys(point.name for point in points))
+
+
+def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
+    """The installed backend of this name.
+
+    Raises:
+        UnknownBackendError: none has it, or several packages do.
+        BackendImportError: it cannot be imported.
+    """
+    points = tuple(discovery.entry_points(GROUP) if points is None else points)
+    matches = [point for point in points if point.name == name]
+    if not matches:
+        installed = names(points)
+        raise UnknownBackendError(
+            f"the backend {name!r} is not installed{discovery.nearest(name, list(installed))}; "
+            f"installed: {', '.join(installed) or 'none'}; try: pip install embedry-{name}"
+        )
+    if len(matches) > 1:
+        owners = " and ".join(discovery.origin(point) for point in matches)
+        raise UnknownBackendError(f"the backend {name!r} is provided by {owners}; uninstall one of them")
+    try:
+        backend = matches[0].load()
+    except Exception as error:  # whatever a third party's import does, the user is told whose it was
+        raise BackendImportError(
+            f"the backend {name!r} of {discovery.origin(matches[0])} cannot be imported: {type(error).__name__}: {error}; "
+            f"try: pip install --force-reinstall {matches[0].dist.name if matches[0].dist else name}"
+        ) from error
+    if not isinstance(backend, Backend):
+        raise BackendImportError(
+            f"the entry point {matches[0].value!r} of {discovery.origin(matches[0])} is no backend: "
+            f"it must have devices, refusal() and load(), got {backend!r}"
+        )
+    return backend
+
+
+def check(backend: Backend, name: str, spec: ModelSpec, device: str | None) -> str:
+    """The device to load `spec` on, after asking whether the backend can do both.
+
+    Raises:
+        UnsupportedModelError: the backend refuses the model.
+        OptionError: the backend does not run on that device.
+    """
+    reason = backend.refusal(spec)
+    if reason is not None:
+        raise UnsupportedModelError(f"the backend {name!r} cannot load {spec.name!r}: {reason}")
+    if device is None:
+        return backend.devices[0]
+    if device.split(":")[0] not in backend.devices:
+        raise OptionError(
+            f"the backend {name!r} does not run on device={device!r}; it runs on {', '.join(backend.devices)}; "
+            f"installed backends: {', '.join(names())}"
+        )
+    return device

@@ -1,0 +1,38 @@
+"""The space fingerprint: a short name for the vector space that an embedder writes into."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+
+from embedry.spec import ModelSpec
+
+PRECISION = "fp32"
+"""The precision class of every backend so far. Engines agree within it, so the engine is no part of the space."""
+
+
+def space_fingerprint(
+    spec: ModelSpec, digests: Mapping[str, str], *, dims: int, max_seq_length: int, normalize: bool
+) -> str:
+    """24 hex digits that change when anything that moves vectors changes, and only then.
+
+    Args:
+        spec: the entry; its names, licence and description are no part of the space.
+        digests: path -> sha256 of the model's files.
+        dims: length of the vectors.
+        max_seq_length: tokens read of each text.
+        normalize: whether vectors have unit length.
+
+    Two embedders with one fingerprint may share a store; with different ones they may not.
+    """
+    parts = {
+        "files": dict(digests),
+        "pooling": spec.pooling,
+        "modules": spec.modules,
+        "prompts": {role: prompt for role, prompt in spec.prompts.items() if prompt},
+        "dims": dims,
+        "max_seq_length": max_seq_length,
+        "normalize": normalize,
+        "precision": PRECISION,
+    }
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

