@@ -1,0 +1,96 @@
+"""Every example in the README and in docs/ is run, in order, in an empty folder, as a reader would.
+
+A block `python file=...` or `toml file=...` is written to that file; other Python blocks run one after the other in one
+process; a `console` block runs its commands, and the lines below one are the output it must have. A `sh` block is not run
+here: it holds the two commands that run these tests.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    file: str | None
+    text: str
+
+
+def blocks(page: Path) -> list[Block]:
+    found = []
+    for language, words, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        options = dict(word.split("=", 1) for word in words.split())
+        found.append(Block(language, options.get("file"), text))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: object) -> None:
+    (tmp_path / "lines.txt").write_text("one line\nanother\n")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "policy.md").write_text("Refunds are paid within 14 days.\n\nWe ship to most of Europe.\n")
+    site = tmp_path / "site"
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(site),
+        "EMBEDRY_CACHE": str(cache_dir),
+    }
+    program = ""
+    for block in blocks(page):
+        if block.file is not None:
+            target = tmp_path / block.file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(block.text)
+        elif block.language == "python":
+            program += block.text
+        elif block.language == "console":
+            run_commands(block.text, tmp_path, site, environment)
+        else:
+            assert block.language in ("sh", "text"), f"{page.name}: what is a {block.language} block?"
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    for comment in re.findall(r"print\(.*?\)\s+# (.+)", program):
+        assert comment.removesuffix("...").split(" plain ")[0] in result.stdout, f"{page.name} promises: {comment}"
+
+
+def run_commands(session: str, folder: Path, site: Path, environment: dict[str, str]) -> None:
+    for step in session.split("$ ")[1:]:
+        command, _, expected = step.partition("\n")
+        if command.startswith("pip install "):
+            # Into a folder of this test, not into the environment that runs it.
+            command = (
+                f"{shlex.quote(sys.executable)} -m pip install -q --no-deps --target {shlex.quote(str(site))} "
+                f"{command.removeprefix('pip install ')}"
+            )
+        result = subprocess.run(
+            command, shell=True, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
+        assert expected.strip() in result.stdout, f"{command} printed\n{result.stdout}"
+
+
+def test_the_readme_has_the_two_commands_and_make_knows_them() -> None:
+    (shell,) = (block for block in blocks(ROOT / "README.md") if block.language == "sh")
+    commands = [line.split("#")[0].strip() for line in shell.text.splitlines()]
+    assert commands == ["make demo", "make test"]
+    assert all(f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text() for command in commands)
+
+
+def test_every_link_inside_the_project_leads_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for link in re.findall(r"\]\(([^)#:]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / link).exists(), f"{page.name} links to {link}"
