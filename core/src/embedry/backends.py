@@ -112,7 +112,7 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None) -> s
         raise UnsupportedModelError(f"the backend {name!r} cannot load {spec.name!r}: {reason}")
     if device is None:
         return backend.devices[0]
-    if device.split(":")[0] not in backend.devices:
+    if not isinstance(device, str) or device.split(":")[0] not in backend.devices:
         raise OptionError(
             f"the backend {name!r} does not run on device={device!r}; it runs on {', '.join(backend.devices)}; "
             f"installed backends: {', '.join(names())}"

@@ -1,5 +1,6 @@
 """The cache folder, and how things are put into it whole: prepared aside, then moved into place in one step."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -40,18 +41,28 @@ def staging(cache_dir: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, final: Path) -> None:
-    """Moves a finished folder to its place in one step. What stood there is replaced; readers keep what they opened."""
+    """Moves a finished folder to its place in one step. Who comes first wins: another may have opened what stands there.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
     final.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            folder.rename(final)
-            return
-        except OSError:
-            if not final.exists():
-                raise
-            # A folder cannot be renamed over a full one: step the old one aside, then try again.
-            with suppress(OSError):
-                final.rename(Path(tempfile.mkdtemp(dir=folder.parent)) / "replaced")
+    try:
+        folder.rename(final)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+            raise
+
+
+def discard(folder: Path, cache_dir: Path) -> None:
+    """Takes a folder out of the cache in one step, if it is there. Readers keep what they opened.
+
+    Raises:
+        OSError: it cannot be moved.
+    """
+    if folder.exists():
+        with staging(cache_dir) as aside, suppress(FileNotFoundError):  # another process may be faster
+            folder.rename(aside / folder.name)
 
 
 def write_text(path: Path, text: str) -> None:

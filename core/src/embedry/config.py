@@ -29,10 +29,10 @@ class Config:
 
 def checked_dims(spec: ModelSpec, dims: int | None) -> int:
     """The length of the vectors; OptionError unless it is the full one or one that the model was trained for."""
-    if dims is None or dims == spec.dims:
+    if dims is None:
         return spec.dims
     trained = (*spec.matryoshka_dims, spec.dims)
-    if dims not in trained:
+    if not _is_count(dims) or dims not in trained:
         only = "was trained for no other length" if len(trained) == 1 else f"was trained for {_listed(trained)}"
         raise OptionError(f"dims={dims!r} is not possible: {spec.name!r} has {spec.dims} and {only}")
     return dims

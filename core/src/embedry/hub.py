@@ -29,11 +29,11 @@ def download(repo: str, revision: str | None, files: Iterable[str], *, force: bo
         WeightsNotFoundError: the hub cannot be reached, `HF_HUB_OFFLINE` is set, or the repository lacks them.
     """
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files), force_download=force))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsNotFoundError(
             f"{repo} at {revision or 'main'} could not be fetched from the hub: {reason}"

@@ -5,17 +5,19 @@ length, config_sentence_transformers.json the prompts. What is not written there
 """
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
 from embedry import hub
-from embedry.errors import UnknownModelError, WeightsNotFoundError
+from embedry.errors import EmbedryWarning, IntegrityError, UnknownModelError, WeightsNotFoundError
 from embedry.spec import POOLINGS, ModelSpec
 
 _WEIGHTS = ("model.safetensors", "tokenizer.json", "config.json")
+_PROMPTS = "config_sentence_transformers.json"
 _DESCRIPTION = (
-    "modules.json", "config.json", "sentence_bert_config.json", "config_sentence_transformers.json",
-    "tokenizer_config.json", "*_Pooling/config.json",
+    "modules.json", "config.json", "sentence_bert_config.json", _PROMPTS,
+    "tokenizer_config.json", "*/config.json", "*/model.safetensors",
 )  # fmt: skip
 
 _LEGACY_POOLING = {
@@ -46,6 +48,7 @@ def from_folder(
     Raises:
         UnknownModelError: there is no such folder.
         WeightsNotFoundError: a file of the layout is missing.
+        IntegrityError: a file of the layout cannot be read.
         SpecError: the files contradict each other.
     """
     if not folder.is_dir():
@@ -59,16 +62,16 @@ def from_folder(
         repo=repo,
         revision=revision,
         folder=None if repo else str(folder),
-        files=dict.fromkeys(_WEIGHTS),
+        files=dict.fromkeys((*_WEIGHTS, *chain.files)),
         dims=chain.dims,
         max_seq_length=_max_seq_length(folder, config),
         preferred_backend="onnxruntime",
-        architecture=config["model_type"],
+        architecture=config.get("model_type", ""),
         pooling=chain.pooling,
         normalize=chain.normalize,
         modules=chain.others,
         prompts=_prompts(folder),
-        similarity=_read(folder, "config_sentence_transformers.json", {}).get("similarity_fn_name") or "cosine",
+        similarity=_read(folder, _PROMPTS, {}).get("similarity_fn_name") or "cosine",
         description=f"read from {repo or folder}",
     )
 
@@ -90,6 +93,17 @@ def from_hub(repo: str) -> ModelSpec:
             if Path(repo).is_dir():
                 text += f"; for the folder of that name write './{repo}'"
             raise UnknownModelError(text) from error
+    if not (folder / _PROMPTS).is_file():  # the repository has none, or another program fetched only a part of it
+        try:
+            hub.download(repo, folder.name, _DESCRIPTION)
+        except WeightsNotFoundError as error:
+            warnings.warn(
+                EmbedryWarning(
+                    f"{_PROMPTS} of {repo} is not in the Hugging Face cache and the hub cannot be asked, so {repo} is taken "
+                    f"to have no prompts ({error})"
+                ),
+                stacklevel=4,
+            )
     return from_folder(folder, repo=repo, revision=folder.name)
 
 
@@ -101,7 +115,8 @@ class _Chain:
         self.normalize = False
         self.dims = 0
         others: list[str] = []
-        for module in _read(folder, "modules.json"):
+        chain = _read(folder, "modules.json")
+        for module in chain:
             kind = module["type"].rpartition(".")[2]
             if kind == "Transformer":
                 if _read(folder, "sentence_bert_config.json", {}).get("do_lower_case"):
@@ -118,6 +133,10 @@ class _Chain:
             else:
                 others.append(kind)
                 self.dims = _read(folder, f"{module['path']}/config.json", {}).get("out_features", self.dims)
+        paths = [module["path"] for module in chain if module["path"]]
+        named = [*_DESCRIPTION, *(f"{path}/{file}" for path in paths for file in ("config.json", _WEIGHTS[0]))]
+        # Whoever reproduces further modules reads the layout itself, and so needs the files that describe it.
+        self.files = [file for file in named if others and (folder / file).is_file()]
         self.others = tuple(others)
         if not self.pooling:
             raise WeightsNotFoundError(
@@ -149,7 +168,7 @@ def _max_seq_length(folder: Path, config: dict[str, Any]) -> int:
 
 
 def _prompts(folder: Path) -> dict[str, str]:
-    settings = _read(folder, "config_sentence_transformers.json", {})
+    settings = _read(folder, _PROMPTS, {})
     named: dict[str, str] = {name: prompt or "" for name, prompt in (settings.get("prompts") or {}).items()}
     default = named.get(settings.get("default_prompt_name") or "", "")
     document = next((named[name] for name in _DOCUMENT_PROMPTS if name in named), default)
@@ -166,4 +185,7 @@ def _read(folder: Path, file: str, default: Any = None) -> Any:
             f"{folder} has no {file}: it does not follow the sentence-transformers layout, and embedry does not guess; "
             "write a ModelSpec for it and pass that to resolve"
         )
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise IntegrityError(f"{path} is no JSON, it is damaged or cut short: {error}") from error

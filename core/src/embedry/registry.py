@@ -4,11 +4,12 @@ A broken plugin is set aside with its reason and the others work on. A name that
 asking for it is an error that names both.
 """
 
+import os
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -96,7 +97,8 @@ class Registry:
     def unknown(self, name: str) -> UnknownModelError:
         """The error for a name that nothing answers to, with the nearest names and the plugins that are missing."""
         known = [key for claim in self._claims for key in (claim.spec.name, *claim.spec.aliases)]
-        text = f"no model is called {name!r}{discovery.nearest(name, known)}; `embedry models` lists all {len(known)}"
+        count = len(self.models())
+        text = f"no model is called {name!r}{discovery.nearest(name, known)}; `embedry models` lists all {count}"
         if not known:
             text = f"no model is called {name!r}, and no plugin registers any; try: pip install embedry-models"
         for broken in self.broken:
@@ -125,8 +127,11 @@ def collect(points: "Iterable[EntryPoint]") -> Registry:
 def _models_of(point: "EntryPoint") -> list[ModelSpec]:
     manager = pluggy.PluginManager(hooks.GROUP)
     manager.add_hookspecs(hooks)
-    manager.register(point.load(), name=point.name)
+    plugin = point.load()
+    manager.register(plugin, name=point.name)
     manager.check_pending()
+    if not manager.get_hookcallers(plugin):
+        raise SpecError(f"{point.value!r} implements no hook; mark its embedry_models with @embedry.hookimpl")
     return [spec for specs in manager.hook.embedry_models() for spec in specs]
 
 
@@ -135,7 +140,9 @@ def _collected() -> Registry:
     return collect(discovery.entry_points(hooks.GROUP))
 
 
-_lock = Lock()
+_lock = RLock()  # reentrant: a plugin that asks for the registry while it is collected must not wait for itself
+if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a thread that it does not have
+    os.register_at_fork(before=_lock.acquire, after_in_parent=_lock.release, after_in_child=_lock.release)
 
 
 def installed() -> Registry:

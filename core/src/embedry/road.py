@@ -7,7 +7,7 @@ texts -> prompt -> token ids, overflow policy -> batches by token budget, longes
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +56,9 @@ class Road:
         if len(batches) == 1:  # a single question goes straight through, in the thread that asks it
             run(batches[0])
             return result
-        futures = [self._workers.submit(run, batch) for batch in batches]
+        futures: list[Future[None]] = []
         try:
+            futures.extend(self._workers.submit(run, batch) for batch in batches)
             for future in futures:
                 future.result()
         finally:  # after an error or Ctrl-C nothing of this call goes on behind the caller's back

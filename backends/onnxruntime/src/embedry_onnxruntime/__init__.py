@@ -5,6 +5,7 @@ safetensors weights. For others it runs the ONNX file that the registry entry na
 onnx and onnxruntime are imported by `load`.
 """
 
+import os
 from pathlib import Path
 
 from embedry import Encoder, ModelSpec
@@ -34,6 +35,8 @@ class OnnxRuntimeBackend:
 
     def load(self, spec: ModelSpec, folder: Path, *, device: str, threads: int, cache_dir: Path) -> Encoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
+        # Since 1.29 the runtime reports its use to its makers, unless it is told not to before it is imported.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from embedry_onnxruntime import prebuilt, session
 
         if spec.onnx is not None:

