@@ -29,7 +29,12 @@ logging.disable_progress_bar()
 
 WIDTH = 48
 
-_SHAPE: dict[str, Any] = {"hidden_size": WIDTH, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 96}
+_SHAPE: dict[str, Any] = {
+    "hidden_size": WIDTH,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 96,
+}
 _VOCABULARY = 30522
 _AFTER_PADDING: dict[str, Any] = {"max_position_embeddings": 514, "pad_token_id": 1}
 

@@ -89,7 +89,9 @@ def plugin(tmp_path: Path) -> Callable[..., Path]:
         site = tmp_path / "site"
         info = site / f"{name.replace('-', '_')}-1.0.dist-info"
         info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nSummary: the plugin {name}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\nSummary: the plugin {name}\n"
+        )
         lines = [
             line
             for group, points in entry_points.items()

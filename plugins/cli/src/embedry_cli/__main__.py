@@ -1,0 +1,5 @@
+"""`python -m embedry_cli`, for where the script `embedry` is not on the path."""
+
+from embedry_cli.app import main
+
+main()

@@ -1,0 +1,89 @@
+"""The root of the command line: its commands, its exit codes, and how errors and warnings are shown.
+
+Exit codes: 0 all well, 1 something failed, 2 wrong usage or input, 130 interrupted.
+"""
+
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import Annotated, TextIO
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from embedry import (
+    EmbedryError,
+    EmbedryWarning,
+    OptionError,
+    TextError,
+    UnknownBackendError,
+    UnknownModelError,
+    __version__,
+)
+from embedry_cli import commands
+from embedry_cli.errors import InputError
+
+_WRONG_USAGE = (InputError, OptionError, TextError, UnknownBackendError, UnknownModelError)
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"embedry {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Text embeddings: the right model, ready and shared, the same vectors from every engine."""
+
+
+def group() -> TyperGroup:
+    """The root command with everything that is installed below it."""
+    result = get_command(app)
+    assert isinstance(result, TyperGroup)  # noqa: S101  it has a callback, so Typer makes a group of it
+    for command in commands.installed():
+        result.add_command(command)
+    return result
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line, by default on the process's arguments, and ends with `SystemExit`."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            try:
+                group().main(arguments, prog_name="embedry")
+            finally:
+                sys.stdout.flush()  # here, where a closed pipe can still be dealt with
+        except BrokenPipeError:  # the reader has seen enough: `embedry models | head -1`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
+        except KeyboardInterrupt:
+            sys.exit(130)
+        except (EmbedryError, OSError) as error:
+            if os.environ.get("EMBEDRY_DEBUG"):
+                raise
+            typer.echo(f"error: {error}", err=True)
+            sys.exit(2 if isinstance(error, _WRONG_USAGE) else 1)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    if issubclass(category, EmbedryWarning):
+        typer.echo(f"warning: {message}", err=True)
+    else:
+        typer.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)

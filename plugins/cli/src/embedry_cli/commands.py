@@ -1,0 +1,95 @@
+"""The commands: ours and those that other distributions add, known by name and imported only when called.
+
+A distribution adds a command through the entry-point group `embedry.commands`:
+
+    [project.entry-points."embedry.commands"]
+    bulk = "embedry_bulk.command:bulk"
+
+The object is a function, which Typer makes a command of, or a `typer.Typer`, whose own commands stand below the name.
+The help lists it with the summary of its distribution.
+"""
+
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+from typer.main import get_group
+
+from embedry import discovery
+from embedry_cli.errors import CommandError
+
+GROUP = "embedry.commands"
+"""The entry-point group of commands; an entry point's name is the command's name."""
+
+_OWN = {
+    "models": "List the models that are registered.",
+    "info": "Show what is known of a model: its entry, files, vector space and engine.",
+    "pull": "Fetch a model's files ahead of time and verify them.",
+    "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
+    "search": "Search the text files of a folder by meaning.",
+    "doctor": "Check the installation: packages, plugins, backends, caches.",
+}
+
+
+class LazyCommand(TyperCommand):
+    """A command of which only the summary is known until it is called; then it is imported and takes over."""
+
+    def __init__(self, name: str, points: Sequence[EntryPoint]) -> None:
+        panel = None if name in _OWN else "Commands of plugins"
+        super().__init__(name, help=_summary(name, points[0]), rich_help_panel=panel)
+        self.called = name
+        self.points = points
+
+    def load(self) -> Any:
+        """The command itself.
+
+        Raises:
+            CommandError: several distributions claim the name, or the only one cannot be imported.
+        """
+        if len(self.points) > 1:
+            owners = " and ".join(origin(point) for point in self.points)
+            raise CommandError(f"the command {self.called!r} is provided by {owners}; uninstall one of them")
+        point = self.points[0]
+        try:
+            return _built(self.called, point.load())
+        except Exception as error:  # whatever a third party's import does, the user is told whose it was
+            raise CommandError(
+                f"the command {self.called!r} of {origin(point)} cannot be used: {type(error).__name__}: {error}"
+            ) from error
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parses the arguments, by the command itself; Typer then invokes the context's command, no longer this one."""
+        return self.load().make_context(info_name, args, parent, **extra)
+
+
+def installed() -> list[LazyCommand]:
+    """Our commands in the order of their table, then those of plugins by name. Nothing is imported."""
+    points = {name: [EntryPoint(name, f"embedry_cli.{name}:{name}", GROUP)] for name in _OWN}
+    for point in discovery.entry_points(GROUP):
+        points.setdefault(point.name, []).append(point)
+    return [LazyCommand(name, claims) for name, claims in points.items()]
+
+
+def origin(point: EntryPoint) -> str:
+    """The distribution of a command; ours has no entry point of its own."""
+    return discovery.origin(point) if point.dist else "embedry-cli"
+
+
+def _summary(name: str, point: EntryPoint) -> str:
+    if name in _OWN:
+        return _OWN[name]
+    summary = point.dist.metadata["Summary"] if point.dist else ""
+    return f"{summary} ({origin(point)})".replace("[", r"\[")  # the help takes brackets for markup
+
+
+def _built(name: str, found: object) -> Any:
+    parent = typer.Typer(add_completion=False)
+    if isinstance(found, typer.Typer):
+        parent.add_typer(found, name=name)
+    elif callable(found):
+        parent.command(name)(found)
+    else:
+        raise TypeError(f"a command is a function or a typer.Typer, got {found!r}")
+    return get_group(parent).commands[name]

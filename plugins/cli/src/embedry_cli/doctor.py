@@ -1,0 +1,133 @@
+"""`embedry doctor`: what is installed, whether it works, and what is wrong."""
+
+import platform
+import re
+import warnings
+from collections.abc import Iterator
+from importlib import metadata
+from importlib.metadata import EntryPoint
+from typing import Annotated, Any
+
+import typer
+
+from embedry import EmbedryError, PluginWarning, backends, cache, discovery, hooks
+from embedry.registry import installed
+from embedry_cli import commands, terminal
+
+_MISSING = "missing"
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Check the installation: packages, plugins, backends, caches.
+
+    Ends with exit code 1 if something is wrong.
+    """
+    problems: list[str] = []
+    report: dict[str, dict[str, Any]] = {
+        "python": {"version": platform.python_version(), "platform": platform.platform()},
+        "packages": _packages(problems),
+        "models": _models(problems),
+        "backends": _backends(problems),
+        "commands": _commands(problems),
+        "cache": _cache(problems),
+    }
+    if as_json:
+        terminal.show_json(report | {"problems": problems})
+    else:
+        for section, facts in report.items():
+            if facts:
+                terminal.show_section(section, facts)
+        typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "all is well")
+    raise typer.Exit(1 if problems else 0)
+
+
+def _packages(problems: list[str]) -> dict[str, str]:
+    """Our distributions and plugins, and what they need."""
+    groups = (hooks.GROUP, backends.GROUP, commands.GROUP)
+    plugins = {point.dist.name for group in groups for point in discovery.entry_points(group) if point.dist}
+    versions: dict[str, str] = {}
+    for name in sorted({"embedry-core", "embedry-cli"} | plugins):
+        versions[name] = metadata.version(name)
+        for needed in _needed(name):
+            versions[needed] = _version(needed)
+            if versions[needed] == _MISSING:
+                problems.append(f"{name} needs {needed}, which is not installed; try: pip install {name}")
+    return versions
+
+
+def _needed(name: str) -> Iterator[str]:
+    for requirement in metadata.requires(name) or ():
+        found = re.match(r"[\w.-]+", requirement)
+        if found and ";" not in requirement:  # what is only needed for an extra or elsewhere comes with a marker
+            yield found.group()
+
+
+def _models(problems: list[str]) -> dict[str, str]:
+    """What each plugin registers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PluginWarning)  # they are told here
+        registry = installed()
+    broken = {plugin.plugin: plugin.reason for plugin in registry.broken}
+    problems += [f"the plugin {plugin} cannot be used: {reason}" for plugin, reason in broken.items()]
+    for name, claims in registry.clashes().items():
+        owners = " and ".join(claim.plugin for claim in claims)
+        problems.append(f"the model name {name!r} is claimed by {owners}; uninstall one of them")
+    origins = [discovery.origin(point) for point in discovery.entry_points(hooks.GROUP)]
+    return {origin: "broken" if origin in broken else _names(origin) for origin in origins}
+
+
+def _names(plugin: str) -> str:
+    registry = installed()
+    specs = registry.models()
+    return ", ".join(spec.name for spec in specs if registry.claims(spec.name)[0].plugin == plugin) or "no models"
+
+
+def _backends(problems: list[str]) -> dict[str, str]:
+    """Each engine: where it runs, and the versions of what its package is made on."""
+    if not backends.names():
+        problems.append("no backend is installed; try: pip install embedry-onnxruntime")
+    found: dict[str, str] = {}
+    for point in discovery.entry_points(backends.GROUP):
+        try:
+            found[point.name] = f"on {', '.join(backends.find(point.name).devices)}, with {_versions(point)}"
+        except EmbedryError as error:
+            found[point.name] = "broken"
+            problems.append(str(error))
+    return found
+
+
+def _versions(point: EntryPoint) -> str:
+    needed = _needed(point.dist.name) if point.dist else ()
+    return ", ".join(f"{name} {_version(name)}" for name in needed if not name.startswith("embedry")) or "nothing else"
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return _MISSING
+
+
+def _commands(problems: list[str]) -> dict[str, str]:
+    """What plugins add, or claim; each is imported to see whether it can be."""
+    found: dict[str, str] = {}
+    for command in commands.installed():
+        if any(point.dist for point in command.points):
+            found[command.called] = " and ".join(commands.origin(point) for point in command.points)
+            try:
+                command.load()
+            except EmbedryError as error:
+                problems.append(str(error))
+    return found
+
+
+def _cache(problems: list[str]) -> dict[str, Any]:
+    folder = cache.default_folder()
+    try:
+        with cache.staging(folder):
+            writable = True
+    except OSError as error:
+        writable = False
+        problems.append(f"the cache cannot be written: {error}; set EMBEDRY_CACHE to a folder that you can write")
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
+    return {"folder": str(folder), "writable": writable, "size_mb": round(size / 1e6)}

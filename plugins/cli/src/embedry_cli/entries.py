@@ -1,0 +1,13 @@
+"""From the name on the command line to the registry entry."""
+
+from embedry import ModelSpec, resolve
+from embedry.registry import installed
+
+
+def entry(model: str) -> ModelSpec:
+    """The entry of a model, even one whose backend is not installed here.
+
+    Raises:
+        UnknownModelError, ModelClashError: no model has the name, or two plugins claim it.
+    """
+    return installed().find(model) or resolve(model).spec

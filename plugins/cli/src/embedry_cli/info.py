@@ -1,0 +1,94 @@
+"""`embedry info`: all that is known of one model, without loading it."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Annotated, Any
+
+import typer
+
+from embedry import EmbedryError, IntegrityError, ModelSpec, cache, resolve, weights
+from embedry_cli import terminal
+from embedry_cli.entries import entry
+
+
+def info(
+    model: Annotated[str, typer.Argument(help="A name, an alias, a repository id, or a folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show what is known of a model: its entry, files, vector space and engine.
+
+    Nothing is loaded and nothing is fetched. Ends with exit code 1 if the files are wrong or the engine refuses the model.
+    """
+    spec = entry(model)
+    problems: list[str] = []
+    found = _weights(spec, problems)
+    engine = _engine(spec, found is not None, problems)
+    if as_json:
+        terminal.show_json(_entry(spec) | {"weights": found} | engine | {"problems": problems})
+    else:
+        terminal.show_facts([*_described(spec), ("weights", _where(found, spec)), *_computed(engine)])
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    raise typer.Exit(1 if problems else 0)
+
+
+def _entry(spec: ModelSpec) -> dict[str, Any]:
+    values = {field.name: getattr(spec, field.name) for field in fields(spec)}
+    values |= {name: dict(values[name]) for name in ("files", "prompts")}
+    return values | {"carrier": f"{spec.carrier.package} {spec.carrier.version}" if spec.carrier else None}
+
+
+def _weights(spec: ModelSpec, problems: list[str]) -> dict[str, Any] | None:
+    found = weights.locate(spec, cache.default_folder())
+    if found is None:
+        return None
+    verified = None not in spec.files.values()
+    try:
+        weights.verify(spec, found, cache.default_folder())
+    except IntegrityError as error:
+        verified = False
+        problems.append(str(error))
+    return {"folder": str(found.folder), "source": found.source, "verified": verified}
+
+
+def _engine(spec: ModelSpec, here: bool, problems: list[str]) -> dict[str, Any]:
+    try:
+        embedder = resolve(spec)
+    except EmbedryError as error:  # the entry is worth showing all the same
+        problems.append(str(error))
+        return dict.fromkeys(("backend", "device", "threads", "fingerprint"))
+    config = embedder.config
+    # Where the entry has no digests the files are read for the fingerprint, and must not be fetched only for that.
+    fingerprint = embedder.fingerprint if here or None not in spec.files.values() else None
+    return {"backend": config.backend, "device": config.device, "threads": config.threads, "fingerprint": fingerprint}
+
+
+def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
+    yield "model", spec.name
+    yield "aliases", ", ".join(spec.aliases)
+    yield "description", spec.description
+    yield "repository", spec.repo and f"{spec.repo} at {spec.revision}"
+    yield "license", spec.license
+    yield "languages", ", ".join(spec.languages)
+    yield "size", spec.size_mb and f"{spec.size_mb} MB"
+    yield "dims", ", ".join(map(str, (spec.dims, *spec.matryoshka_dims)))
+    yield "reads", f"{spec.max_seq_length} tokens"
+    yield "pooling", f"{spec.pooling}, {'normalised' if spec.normalize else 'not normalised'}"
+    yield "modules", ", ".join(spec.modules)
+    yield "similarity", spec.similarity
+    yield "prompts", "\n".join(f"{role}: {prompt!r}" for role, prompt in spec.prompts.items()) or "none"
+    yield "files", "\n".join(f"{file}  {digest[:12] if digest else 'no digest'}" for file, digest in spec.files.items())
+
+
+def _computed(engine: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    yield "fingerprint", engine["fingerprint"]
+    yield "engine", engine["backend"] and f"{engine['backend']} on {engine['device']}, {engine['threads']} threads"
+
+
+def _where(found: dict[str, Any] | None, spec: ModelSpec) -> str:
+    if found is None:
+        return f"not here; run: embedry pull {spec.name}"
+    state = "verified" if found["verified"] else "not verified"
+    if None in spec.files.values():
+        state += ", there are no digests in the entry"
+    return f"{found['folder']}\n{found['source']}, {state}"

@@ -1,0 +1,141 @@
+"""Where vectors are written: .npy, .jsonl or .parquet, block by block, and whole or not at all."""
+
+import json
+import secrets
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import date, datetime
+from datetime import time as time_of_day
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry_cli.errors import InputError, OutputError
+
+STDOUT = "-"
+
+_SUFFIXES = (".npy", ".jsonl", ".parquet")
+
+
+class Writer(Protocol):
+    """Takes blocks of rows, in order."""
+
+    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+        """Adds rows: all their columns, and a vector each."""
+        ...
+
+    def close(self) -> None:
+        """Writes what can only be known at the end."""
+        ...
+
+
+class NpyWriter:
+    """The vectors alone, as one array. Its length is known last, and written into the header in place."""
+
+    def __init__(self, file: BinaryIO, dims: int) -> None:
+        self._file = file
+        self._dims = dims
+        self._rows = 0
+        self._write_header()
+
+    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+        """Adds vectors; an array has no room for columns."""
+        self._rows += len(vectors)
+        self._file.write(vectors.astype("<f4", order="C", copy=False).data)
+
+    def close(self) -> None:
+        """Corrects the header. It has the same size as before: numpy leaves room in it for the first axis to grow."""
+        self._file.seek(0)
+        self._write_header()
+
+    def _write_header(self) -> None:
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._dims)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+class JsonlWriter:
+    """One JSON object a line, with the vector as a list of numbers."""
+
+    def __init__(self, file: BinaryIO, column: str) -> None:
+        self._file = file
+        self._column = column
+
+    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+        """Adds lines."""
+        for record, vector in zip(records, vectors.tolist(), strict=True):
+            line = json.dumps(record | {self._column: vector}, ensure_ascii=False, default=_as_json)
+            # A lone surrogate, which JSON can write and UTF-8 cannot, stays the escape that it was.
+            self._file.write(line.encode(errors="backslashreplace") + b"\n")
+
+    def close(self) -> None:
+        """Hands on what is buffered."""
+        self._file.flush()
+
+
+@contextmanager
+def opened(to: str, *, column: str, dims: int, overwrite: bool, parquet_inputs: Sequence[str]) -> Iterator[Writer]:
+    """The writer for a file's name, or for JSON lines on standard output.
+
+    Args:
+        to: the file, or `STDOUT`.
+        column: the name of the vectors' column.
+        dims: the length of the vectors.
+        overwrite: whether a file of this name may be replaced.
+        parquet_inputs: files whose column types the output takes over, if it is Parquet.
+
+    Raises:
+        InputError: the name tells no format that can be written.
+        OutputError: the file exists, or its folder does not.
+    """
+    if to == STDOUT:
+        with closing(JsonlWriter(sys.stdout.buffer, column)) as lines:
+            yield lines
+        return
+    path = Path(to)
+    if path.suffix.lower() not in _SUFFIXES:
+        raise InputError(f"{to} must end in {', '.join(_SUFFIXES)}; or write JSON lines to standard output: --to -")
+    with whole(path, overwrite=overwrite) as file, closing(_writer(file, path, column, dims, parquet_inputs)) as writer:
+        yield writer
+
+
+@contextmanager
+def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file that takes its name when the block ends well; else it is gone, and what had the name before stays.
+
+    Raises:
+        OutputError: the file exists and may not be replaced, or its folder does not exist.
+    """
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; name another file, or replace it: --overwrite")
+    if not path.parent.is_dir():
+        raise OutputError(f"there is no folder {path.parent} to write {path.name} to")
+    final = path.resolve()  # a link is followed, not replaced
+    # Beside its place, so that it moves there in one step; made by open() and not tempfile, for the usual permissions.
+    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+        temporary.replace(final)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _writer(file: BinaryIO, path: Path, column: str, dims: int, parquet_inputs: Sequence[str]) -> Writer:
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
+        return NpyWriter(file, dims)
+    if suffix == ".jsonl":
+        return JsonlWriter(file, column)
+    from embedry_cli.parquet import ParquetWriter
+
+    return ParquetWriter(file, column, dims, parquet_inputs)
+
+
+def _as_json(value: object) -> str:
+    if isinstance(value, date | datetime | time_of_day):
+        return value.isoformat()
+    raise InputError(f"JSON has no form for {type(value).__name__} {str(value)[:40]!r}; write .parquet")

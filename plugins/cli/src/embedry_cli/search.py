@@ -1,0 +1,82 @@
+"""`embedry search`: the passages of text files that mean what was asked, best first."""
+
+import heapq
+import textwrap
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from embedry import Embedder, resolve
+from embedry_cli import terminal
+from embedry_cli.errors import InputError
+from embedry_cli.passages import Passage, files, passages
+
+_BLOCK = 512
+"""Passages held at a time; of the others only the best are kept."""
+
+_CHARS_PER_TOKEN = 3
+"""Fewer than running text has, so that a passage is nearly always read to its end."""
+
+_LONGEST = 1000
+"""Characters of a passage, even for models that read more: a vector of everything resembles nothing."""
+
+_SHOWN_LINES = 4
+
+
+def search(
+    question: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, or folders to search in depth.")],
+    top: Annotated[int, typer.Option(min=1, help="How many passages to show.")] = 5,
+    model: Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")] = "all-MiniLM-L6-v2",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Search the text files of a folder by meaning.
+
+    Nothing is indexed: every file is read and embedded anew. Hidden and binary files are left out.
+    """
+    embedder = resolve(model)
+    if embedder.spec.similarity != "dot":  # on unit vectors the other similarities rank as the dot product does
+        embedder = resolve(model, normalize=True)
+    skipped: Counter[str] = Counter()
+    found = files(paths, skipped)
+    most = min(_LONGEST, _CHARS_PER_TOKEN * embedder.max_seq_length)
+    best = _best(embedder, question, passages(found, most, skipped), top)
+    if +skipped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(skipped.items()) if count)
+        terminal.note(f"skipped: {reasons}")
+    if not best:
+        raise InputError(f"no text to search in {', '.join(paths)}")
+    if as_json:
+        terminal.show_json([{"score": score} | passage._asdict() for score, passage in best])
+    else:
+        _show(best)
+
+
+def _best(embedder: Embedder, question: str, found: Iterator[Passage], top: int) -> list[tuple[float, Passage]]:
+    best: list[tuple[float, Passage]] = []
+    asked = None
+    done = 0
+    with terminal.progress("passages", None) as advance:
+        while block := list(islice(found, _BLOCK)):
+            if asked is None:
+                asked = embedder.encode_query([question])[0]
+            scores = (embedder.encode_document([passage.text for passage in block]) @ asked).tolist()
+            best = heapq.nlargest(top, [*best, *zip(scores, block, strict=True)], key=lambda hit: hit[0])
+            done += len(block)
+            advance(done, done)
+    return best
+
+
+def _show(best: Sequence[tuple[float, Passage]]) -> None:
+    console = terminal.console()
+    for score, passage in best:
+        console.print(Text.assemble((f"{score:.3f}", "cyan"), "  ", (f"{passage.file}:{passage.line}", "bold")))
+        lines = [line for line in textwrap.dedent(passage.text).splitlines() if line]
+        for line in lines[:_SHOWN_LINES]:
+            console.print(Text("       " + line), no_wrap=True, overflow="ellipsis")
+        if len(lines) > _SHOWN_LINES:
+            console.print(Text(f"       ... {len(lines)} lines in all", style="dim"))

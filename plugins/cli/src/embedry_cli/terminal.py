@@ -1,0 +1,86 @@
+"""What the commands show: tables and lines on stdout, progress on stderr, and only where that is a terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+_UNLIMITED = 10_000
+
+
+def console() -> Console:
+    """Standard output. What is read by another program is never wrapped or cut."""
+    found = Console(highlight=False, markup=False)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=_UNLIMITED)
+
+
+def show_json(value: Any) -> None:
+    """Prints a value as JSON, for other programs."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def show_facts(facts: Iterable[tuple[str, object]]) -> None:
+    """Prints names and values in two columns, leaving out what is None or empty."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        if value not in (None, ""):
+            table.add_row(name, ("no", "yes")[value] if isinstance(value, bool) else str(value))
+    console().print(table)
+
+
+def show_section(title: str, facts: Mapping[str, object]) -> None:
+    """Prints names and values below a title."""
+    console().print(Text(title, style="bold cyan"))
+    show_facts(facts.items())
+    console().print()
+
+
+def note(text: str) -> None:
+    """One line on stderr beside the result."""
+    typer.echo(text, err=True)
+
+
+def warn(text: str) -> None:
+    """One line on stderr, in the form in which embedry's own warnings are shown."""
+    note(f"warning: {text}")
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A spinner for as long as something without a measure takes."""
+    stderr = Console(stderr=True)
+    if not stderr.is_terminal:
+        yield
+        return
+    with stderr.status(text):
+        yield
+
+
+@contextmanager
+def progress(what: str, size: int | None) -> Iterator[Callable[[int, int], None]]:
+    """A bar with rate and time left. The function it gives is told how many are done, and how much of `size` was read."""
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[done]:,} " + what),
+        TextColumn("{task.fields[rate]:,.0f}/s", style="cyan"),
+        TimeRemainingColumn(),
+    )
+    start = time.perf_counter()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("", total=size, done=0, rate=0.0)
+
+        def advance(done: int, read: int) -> None:
+            bar.update(task, completed=read, done=done, rate=done / (time.perf_counter() - start))
+
+        yield advance

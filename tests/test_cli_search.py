@@ -1,0 +1,145 @@
+"""`embedry search`: the right passage comes first, with its file and line; what is no text is left out and counted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from command_line import run
+from embedry.embedder import LazyEmbedder
+from embedry_cli.passages import Passage, split
+
+MANUAL = """# Bicycle manual
+
+## Tyres
+
+Pump the tyres to four bar before every long ride.
+
+## Brakes
+
+Replace the pads when less than two millimetres of rubber are left, and see that the cable runs freely from the lever
+to the caliper. A squeal is no danger; a lever that touches the handlebar is. Never put oil anywhere near the disc,
+for the pads soak it up and have to be thrown away. After a change ride slowly and brake often for some minutes.
+
+## Lights
+
+Charge the lamp with the cable that came with it.
+"""
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Path:
+    """A folder with texts and with files that are none."""
+    folder = tmp_path / "library"
+    (folder / "deep" / "er").mkdir(parents=True)
+    (folder / "manual.md").write_text(MANUAL, encoding="utf-8")
+    (folder / "deep" / "er" / "soup.txt").write_text("Boil the leeks for ten minutes.\n", encoding="utf-8")
+    (folder / "deep" / "stars.txt").write_text("Jupiter is the largest planet of them all.\n", encoding="utf-8")
+    (folder / "picture.png").write_bytes(b"\x89PNG\0\0")
+    (folder / "latin.txt").write_bytes("gar\u00e7on".encode("latin-1"))
+    (folder / ".secret.txt").write_text("Jupiter, the biggest of the planets\n", encoding="utf-8")
+    (folder / ".git").mkdir()
+    (folder / ".git" / "notes.txt").write_text("Jupiter, the biggest of the planets\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("question", "file", "line"),
+    [
+        ("when do I need new brake pads?", "manual.md", 7),
+        ("which giant world circles the sun?", "deep/stars.txt", 1),
+        ("how do I cook vegetables?", "deep/er/soup.txt", 1),
+    ],
+)
+def test_the_right_passage_comes_first(question: str, file: str, line: int, library: Path) -> None:
+    result = run("search", question, library, "--json", "--top", "2")
+    assert result.code == 0, result.err
+    hits = json.loads(result.out)
+    assert (hits[0]["file"], hits[0]["line"]) == (str(library / file), line)
+    assert len(hits) == 2
+    assert hits[0]["score"] >= hits[1]["score"]
+    shown = run("search", question, library).out.splitlines()
+    assert shown[0] == f"{hits[0]['score']:.3f}  {library / file}:{line}"
+
+
+def test_scores_are_those_of_query_and_document(library: Path, minilm: LazyEmbedder) -> None:
+    hit = json.loads(run("search", "planets", library, "--json", "--top", "1").out)[0]
+    expected = minilm.encode_query(["planets"])[0] @ minilm.encode_document([hit["text"]])[0]
+    np.testing.assert_allclose(hit["score"], expected, atol=1e-6)
+
+
+def test_each_side_takes_its_own_role(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, list[str]] = {"query": [], "document": []}
+    real = LazyEmbedder.encode
+
+    def encode(self: LazyEmbedder, texts: list[str], *, role: str) -> object:
+        asked[role] += texts
+        return real(self, texts, role=role)
+
+    monkeypatch.setattr(LazyEmbedder, "encode", encode)
+    run("search", "what?", library / "deep")
+    assert asked == {
+        "query": ["what?"],
+        "document": ["Jupiter is the largest planet of them all.", "Boil the leeks for ten minutes."],
+    }
+
+
+def test_what_is_no_text_is_counted_by_its_reason(library: Path) -> None:
+    result = run("search", "planets", library)
+    assert result.err == "skipped: 1 binary, 2 hidden, 1 not UTF-8\n"
+    assert "secret" not in result.out
+    named = run("search", "planets", library / ".secret.txt", library / ".secret.txt")
+    assert (named.code, named.err) == (0, "")
+    assert named.out.count(".secret.txt:1") == 1
+
+
+def test_blocks_do_not_change_the_answer(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = json.loads(run("search", "planets", library, "--json").out)
+    monkeypatch.setattr("embedry_cli.search._BLOCK", 1)
+    single = json.loads(run("search", "planets", library, "--json").out)
+    assert [hit["text"] for hit in single] == [hit["text"] for hit in whole]
+    np.testing.assert_allclose([hit["score"] for hit in single], [hit["score"] for hit in whole], atol=1e-5)
+
+
+def test_nothing_to_search_is_an_error(tmp_path: Path, library: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in (tmp_path / "empty", library / "picture.png"):
+        result = run("search", "anything", path)
+        assert (result.code, result.out) == (2, "")
+        assert result.err.endswith(f"error: no text to search in {path}\n")
+    result = run("search", "anything", tmp_path / "missing")
+    assert (result.code, result.err) == (2, f"error: there is no file or folder {tmp_path / 'missing'}\n")
+
+
+def test_short_paragraphs_are_merged_and_keep_their_first_line() -> None:
+    text = "\n\nTitle\n\nA short paragraph.\n\n\n" + "x" * 40 + "\n\nNext.\n"
+    assert list(split("f", text, 60)) == [
+        Passage("f", 3, "Title\n\nA short paragraph."),
+        Passage("f", 8, "x" * 40),
+        Passage("f", 10, "Next."),
+    ]
+
+
+def test_a_heading_goes_with_what_follows_it() -> None:
+    starts = [(passage.line, passage.text.splitlines()[0]) for passage in split("f", MANUAL, 768)]
+    assert starts == [(1, "# Bicycle manual"), (7, "## Brakes"), (13, "## Lights")]
+
+
+def test_long_paragraphs_are_cut_between_lines_and_long_lines_between_words() -> None:
+    lines = "\n".join(f"line {number} of many" for number in range(1, 11))
+    found = list(split("f", lines, 60))
+    assert [(passage.line, len(passage.text.splitlines())) for passage in found] == [(1, 4), (5, 4), (9, 2)]
+    long = "first\n" + "word " * 50
+    pieces = list(split("f", long, 60))
+    assert {piece.line for piece in pieces[1:]} == {2}
+    assert all(len(piece.text) <= 60 for piece in pieces)
+    assert " ".join(piece.text.replace("\n", " ") for piece in pieces).split() == long.split()
+
+
+@pytest.mark.parametrize("most", [10, 60, 768])
+def test_no_text_is_lost_between_passages(most: int) -> None:
+    found = list(split("f", MANUAL, most))
+    assert "".join("".join(passage.text for passage in found).split()) == "".join(MANUAL.split())
+    assert all(len(passage.text) <= most for passage in found)
+    assert all(passage.text.split()[0] in MANUAL.splitlines()[passage.line - 1] for passage in found)
