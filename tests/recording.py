@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry import Encoder, weights
-from embedry.embedder import LazyEmbedder
 from embedry.road import Road
+from embedry.shared import LazyEmbedder
 
 
 class Recorder:

@@ -22,9 +22,10 @@ from entries import entry, points
 WORKING = """
 class Made:
     devices = ("cuda", "cpu")
+    precisions = ("fp32",)
     def refusal(self, spec):
         return None
-    def load(self, spec, folder, *, device, threads, cache_dir):
+    def load(self, spec, folder, *, device, precision, threads, cache_dir):
         raise NotImplementedError
 backend = Made()
 """

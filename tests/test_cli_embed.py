@@ -21,7 +21,7 @@ from pyarrow import parquet as pq
 
 import embedry_cli
 from command_line import run
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 
 TEXTS = [
     "a short text",

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import Embedder
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 
 
 class Lengths(Embedder):

@@ -1,5 +1,6 @@
 """Every family and pooling gives the vectors of sentence-transformers, from checkpoints in which every weight matters."""
 
+import json
 import shutil
 import warnings
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from checkpoints import FAMILIES
 from embedry import ModelSpec, resolve
+from embedry_onnxruntime.session import OnnxEncoder
 
 LONGEST = 512
 TOKENS = (1, 2, 3, 4, 7, 16, 33, 100, 127, 128, 129, 256, LONGEST - 3, LONGEST - 2, 700)
@@ -135,3 +137,23 @@ def test_mpnets_buckets_of_distances_are_those_of_the_original_code() -> None:
     distances = np.arange(1 - LONGEST, LONGEST)
     original = MPNetEncoder.relative_position_bucket(torch.from_numpy(distances), num_buckets=32, max_distance=128)
     np.testing.assert_array_equal(_bucket(distances, 32), original.numpy())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_padding_in_the_middle_of_a_text_is_numbered_as_its_library_does(
+    checkpoint: Checkpoint, tmp_path: Path, family: str
+) -> None:
+    """Who writes the padding token into a text gets its id there; RoBERTa and its kin skip it when they count places."""
+    import torch
+    from transformers import AutoModel
+
+    folder = checkpoint(family, "cls")
+    pad = json.loads((folder / "config.json").read_text())["pad_token_id"]
+    ids = np.array([[101, 2051, pad, 2300, 2160, 102], [101, 2300, 102, pad, pad, pad]], dtype=np.int32)
+    mask = np.array([[1] * 6, [1, 1, 1, 0, 0, 0]], dtype=np.int32)
+    model = AutoModel.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        reference = model(torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long())[0][:, 0]
+    encoder = resolve(folder, cache_dir=tmp_path, normalize=False).load().encoder
+    assert isinstance(encoder, OnnxEncoder)
+    assert np.abs(encoder.forward(ids, mask) - reference.numpy()).max() <= 1e-5

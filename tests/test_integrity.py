@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from embedry import IntegrityError, OptionError, UnsupportedModelError, integrity, layout, resolve, weights
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 from entries import contents, fill, registered
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -45,7 +45,7 @@ def empty_cache(tmp_path: Path) -> Iterator[Path]:
     """A cache in which nothing may be left but notes."""
     cache = tmp_path / "cache"
     yield cache
-    assert {Path(file).parts[0] for file in contents(cache)} <= {"digests"}
+    assert {Path(file).parts[0] for file in contents(cache)} <= {"verified"}
     assert list(cache.glob("staging/*")) == []
 
 
@@ -105,7 +105,7 @@ def test_a_damaged_note_is_not_believed(tmp_path: Path, note: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"one")
     right = integrity.remembered_sha256(file, tmp_path / "cache")
-    (written,) = (tmp_path / "cache" / "digests").iterdir()
+    (written,) = (tmp_path / "cache" / "verified").iterdir()
     written.write_text(note)
     assert integrity.remembered_sha256(file, tmp_path / "cache") == right
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedry import TextTooLongError, TruncationWarning
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 from recording import Recorder, over
 
 FITS = "word " * 14

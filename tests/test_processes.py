@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import WeightsNotFoundError, backends, register, registry, resolve
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 from entries import contents, entry, fill, registered
 
 TEXTS = ["a text", "another text of a few more words", "", *[f"number {n}" for n in range(300)]]

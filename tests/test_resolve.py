@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embedry import OptionError, UnknownModelError, UnknownOptionError, cpu, resolve
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 from entries import COMMIT, contents, entry, hub_cache, registered
 
 TEXTS = ["a text", "another text of a few more words", ""]
@@ -70,8 +70,9 @@ def test_an_unknown_option_is_an_error_with_the_nearest_and_all_others() -> None
     with pytest.raises(UnknownOptionError) as error:
         resolve("minilm", max_length=128)  # type: ignore[arg-type]
     assert "resolve has no option 'max_length'; did you mean 'max_seq_length'?" in str(error.value)
-    assert "options: backend, device, dims, normalize, max_seq_length, on_overflow, threads, folder, cache_dir" in str(
-        error.value
+    assert (
+        "options: backend, device, precision, dims, normalize, max_seq_length, on_overflow, threads, folder, cache_dir"
+        in str(error.value)
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embedry import TextError, TextTypeError, WeightsNotFoundError, resolve
-from embedry.embedder import LazyEmbedder
+from embedry.shared import LazyEmbedder
 from embedry.texts import checked
 from entries import entry
 

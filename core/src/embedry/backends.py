@@ -4,7 +4,7 @@ The boundary is thin on purpose: token ids and a mask go down, pooled vectors co
 normalising and checking belong to the road above it, so that every engine treats them alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
@@ -23,14 +23,18 @@ GROUP = "embedry.backends"
 
 
 class Encoder(Protocol):
-    """A loaded model, called from several threads at once."""
+    """A loaded model, called from several threads at once. Subclass it to inherit what is written here."""
 
-    workers: int
+    workers: int = 1
     """How many batches are worth running at the same time."""
-    batch_tokens: int
+    batch_tokens: int = 4096
     """Padded tokens that one batch should hold, texts times length."""
     info: Mapping[str, str]
-    """What runs where, for people: provider, threads, precision."""
+    """What runs where, for people: engine, provider, threads. "precision" is read by programs too; "fp32" if left out."""
+
+    def start_worker(self) -> None:
+        """Called once in each thread that the road starts, before its first batch."""
+        return
 
     def forward(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
         """Token ids and mask, both (batch, sequence), right-padded -> pooled vectors, float32 (batch, dims).
@@ -41,18 +45,38 @@ class Encoder(Protocol):
 
 
 @runtime_checkable
+class TextEncoder(Protocol):
+    """A loaded model that reads texts in its own way: a remote service, say, or one with an input handling of its own."""
+
+    info: Mapping[str, str]
+    """As an `Encoder`'s."""
+
+    def lengths(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens each text would take, were none cut. Asked for only where an overflow policy needs it."""
+        ...
+
+    def forward_texts(self, texts: Sequence[str], prompt: str) -> "NDArray[np.float32]":
+        """Texts, and the prompt to put before each -> vectors, float32 (texts, dims), neither shortened nor normalised."""
+        ...
+
+
+@runtime_checkable
 class Backend(Protocol):
     """An engine. Importing it must be cheap: what is heavy is imported in `load`."""
 
     devices: tuple[str, ...]
-    """Device kinds it can run on, the preferred one first: "cpu", "cuda", "mps"."""
+    """Device kinds it can run on, the preferred one first: "cpu", "cuda", "mps"; "auto" leaves the choice to it."""
+    precisions: tuple[str, ...]
+    """Number formats that can be asked for: "fp32", "bf16", "fp16"."""
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone."""
         ...
 
-    def load(self, spec: ModelSpec, folder: Path, *, device: str, threads: int, cache_dir: Path) -> Encoder:
-        """Loads the model whose verified files are in `folder`.
+    def load(
+        self, spec: ModelSpec, folder: Path, *, device: str, precision: str | None, threads: int, cache_dir: Path
+    ) -> Encoder | TextEncoder:
+        """Loads the model whose verified files are in `folder`; `precision` None leaves that to the backend.
 
         Raises:
             UnsupportedModelError: the model's own configuration asks for what this backend does not do.
@@ -95,21 +119,25 @@ def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
     if not isinstance(backend, Backend):
         raise BackendImportError(
             f"the entry point {matches[0].value!r} of {discovery.origin(matches[0])} is no backend: "
-            f"it must have devices, refusal() and load(), got {backend!r}"
+            f"it must have devices, precisions, refusal() and load(), got {backend!r}"
         )
     return backend
 
 
-def check(backend: Backend, name: str, spec: ModelSpec, device: str | None) -> str:
-    """The device to load `spec` on, after asking whether the backend can do both.
+def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, precision: str | None = None) -> str:
+    """The device to load `spec` on, after asking whether the backend can do all three.
 
     Raises:
         UnsupportedModelError: the backend refuses the model.
-        OptionError: the backend does not run on that device.
+        OptionError: the backend does not run on that device, or not in that precision.
     """
     reason = backend.refusal(spec)
     if reason is not None:
         raise UnsupportedModelError(f"the backend {name!r} cannot load {spec.name!r}: {reason}")
+    if precision is not None and precision not in backend.precisions:
+        raise OptionError(
+            f"the backend {name!r} does not compute in precision={precision!r}; it has {', '.join(backend.precisions)}"
+        )
     if device is None:
         return backend.devices[0]
     if not isinstance(device, str) or device.split(":")[0] not in backend.devices:

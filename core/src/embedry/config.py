@@ -19,6 +19,7 @@ class Config:
     spec: ModelSpec
     backend: str
     device: str
+    precision: str | None
     dims: int
     normalize: bool
     max_seq_length: int

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from embedry.spec import ModelSpec
 
-PRECISION = "fp32"
-"""The precision class of every backend so far. Engines agree within it, so the engine is no part of the space."""
+PRECISION = "float"
+"""The precision class: fp32, bf16 and fp16 make vectors that may meet in one store, so that documents can be embedded on a
+GPU and questions asked on a CPU. Quantised integers would be a class of their own."""
 
 
 def space_fingerprint(

@@ -1,6 +1,10 @@
-"""Is this file the one the entry promises? sha256, remembered by size and modification time so that starts stay fast."""
+"""Is this file the one the entry promises, and is it sound? Found out once, and remembered by size and modification time.
+
+So starts stay fast. A cache folder that cannot be written only means that the bytes are read again next time.
+"""
 
 import hashlib
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,25 +18,38 @@ def sha256(path: Path) -> str:
 
 
 def remembered_sha256(path: Path, cache_dir: Path) -> str:
-    """The sha256 of a file, in hex; its bytes are read once for a given path, size and modification time.
+    """The sha256 of a file, in hex; its bytes are read once for a given path, size and modification time."""
+    return _remembered(path, cache_dir, sha256)
 
-    A cache folder that cannot be written only means that they are read again next time.
-    """
-    note = _note(path, cache_dir)
+
+def check_sound(path: Path, cache_dir: Path) -> None:
+    """Raises IntegrityError if a weights file is damaged in a way that needs no digest to be seen; see `checkpoint.check`."""
+    _remembered(path, cache_dir, _sound)
+
+
+def _sound(path: Path) -> str:
+    from embedry import checkpoint
+
+    checkpoint.check(path)
+    return "sound"
+
+
+def _remembered(path: Path, cache_dir: Path, find_out: Callable[[Path], str]) -> str:
+    note = _note(path, cache_dir, find_out.__name__)
     state = _state(path)
     with suppress(OSError):
-        remembered_state, _, digest = note.read_text(encoding="utf-8").rpartition(" ")
+        remembered_state, _, finding = note.read_text(encoding="utf-8").rpartition(" ")
         if remembered_state == state:
-            return digest
-    digest = sha256(path)
+            return finding
+    finding = find_out(path)
     with suppress(OSError):
-        cache.write_text(note, f"{state} {digest}")
-    return digest
+        cache.write_text(note, f"{state} {finding}")
+    return finding
 
 
-def _note(path: Path, cache_dir: Path) -> Path:
-    name = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    return cache_dir / "digests" / name
+def _note(path: Path, cache_dir: Path, about: str) -> Path:
+    name = hashlib.sha256(f"{about} {path.resolve()}".encode()).hexdigest()[:32]
+    return cache_dir / "verified" / name
 
 
 def _state(path: Path) -> str:

@@ -2,24 +2,17 @@
 
 import os
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Never
+from typing import Never
 
 from embedry import backends, cache, config, discovery, layout, registry
 from embedry.config import Config, OnOverflow
-from embedry.embedder import LazyEmbedder
 from embedry.errors import UnknownOptionError
+from embedry.shared import LazyEmbedder, shared
 from embedry.spec import ModelSpec
 
-if TYPE_CHECKING:
-    from embedry.road import Road
-
 _OPTIONS = (
-    "backend", "device", "dims", "normalize", "max_seq_length", "on_overflow", "threads", "folder", "cache_dir",
+    "backend", "device", "precision", "dims", "normalize", "max_seq_length", "on_overflow", "threads", "folder", "cache_dir",
 )  # fmt: skip
-
-_embedders: dict[Config, LazyEmbedder] = {}
-_lock = Lock()
 
 
 def resolve(
@@ -27,6 +20,7 @@ def resolve(
     *,
     backend: str | None = None,
     device: str | None = None,
+    precision: str | None = None,
     dims: int | None = None,
     normalize: bool | None = None,
     max_seq_length: int | None = None,
@@ -44,6 +38,7 @@ def resolve(
             layout; or a `ModelSpec`.
         backend: the engine; by default `EMBEDRY_BACKEND`, else the entry's `preferred_backend`. Never silently another.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the backend's preferred one.
+        precision: "fp32", "bf16" or "fp16"; by default what the backend takes for the device, stated in `info`.
         dims: shorter vectors, where the model was trained for that length.
         normalize: scale to unit length; by default as the model was trained.
         max_seq_length: read fewer tokens of each text than the model could.
@@ -73,7 +68,8 @@ def resolve(
         Config(
             spec=spec,
             backend=chosen,
-            device=backends.check(backends.find(chosen), chosen, spec, device),
+            device=backends.check(backends.find(chosen), chosen, spec, device, precision),
+            precision=precision,
             dims=config.checked_dims(spec, dims),
             normalize=config.checked_normalize(spec, normalize),
             max_seq_length=config.checked_length(spec, max_seq_length),
@@ -82,15 +78,6 @@ def resolve(
             cache_dir=Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder(),
         )
     )
-
-
-def shared(configuration: Config) -> LazyEmbedder:
-    """The one embedder of a configuration; made if there is none yet."""
-    with _lock:
-        embedder = _embedders.get(configuration)
-        if embedder is None:
-            embedder = _embedders[configuration] = LazyEmbedder(configuration)
-        return embedder
 
 
 def _find(name: str | Path | ModelSpec) -> ModelSpec:
@@ -105,21 +92,3 @@ def _find(name: str | Path | ModelSpec) -> ModelSpec:
     if name.count("/") == 1 and all(name.split("/")):
         return layout.from_hub(name)
     raise models.unknown(name)
-
-
-_parents: "list[Road | None]" = []
-
-
-def _after_fork_in_child() -> None:
-    """A forked child has its parent's memory but none of its threads: every embedder loads anew on its next use."""
-    global _lock
-    _lock = Lock()
-    # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.
-    _parents.extend(embedder.forget_after_fork() for embedder in _embedders.values())
-    # The tokenizers library would notice the same of its own threads, and warn on stderr at every first use.
-    if any(_parents):
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

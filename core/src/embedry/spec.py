@@ -73,6 +73,8 @@ class ModelSpec:
     similarity: Similarity = "cosine"
     matryoshka_dims: tuple[int, ...] = ()
     """Shorter lengths that the model was trained for."""
+    golden: str | None = None
+    """A file of golden vectors (`embedry.testing.Golden`) that every engine must agree with."""
     license: str = ""
     languages: tuple[str, ...] = ()
     size_mb: int | None = None

@@ -54,7 +54,7 @@ def batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.intp]]:
 
 def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Ids and mask, both int32 (texts, longest), padded on the right."""
-    width = max(len(row) for row in rows)
+    width = max(1, *(len(row) for row in rows))  # a text may have no token at all
     ids = np.full((len(rows), width), pad_id, dtype=np.int32)
     mask = np.zeros((len(rows), width), dtype=np.int32)
     for place, row in enumerate(rows):

@@ -87,13 +87,17 @@ def pull(spec: ModelSpec, cache_dir: Path, *, road: Road | None = None, force: b
 
 
 def verify(spec: ModelSpec, found: Found, cache_dir: Path) -> None:
-    """Compares every file that the entry has a digest for; one that was found right before is not read again.
+    """Compares every file that the entry has a digest for, and looks for damage in weights that it has none for.
+
+    A file that was found right before is not read again.
 
     Raises:
-        IntegrityError: one differs; the message names it, both digests, and how to fetch it again.
+        IntegrityError: one differs or is damaged; the message names it, both digests, and how to fetch it again.
     """
     for file, expected in spec.files.items():
         if expected is None:
+            if file.endswith(".safetensors"):
+                integrity.check_sound(found.folder / file, cache_dir)
             continue
         actual = integrity.remembered_sha256(found.folder / file, cache_dir)
         if actual != expected:

@@ -22,6 +22,7 @@ class OnnxRuntimeBackend:
     """See `embedry.Backend`."""
 
     devices = ("cpu",)
+    precisions = ("fp32",)
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
@@ -33,7 +34,9 @@ class OnnxRuntimeBackend:
             return f"it writes graphs for {', '.join(FAMILIES)}, not {spec.architecture!r}, and the entry names no ONNX file; {_OTHER}"
         return None
 
-    def load(self, spec: ModelSpec, folder: Path, *, device: str, threads: int, cache_dir: Path) -> Encoder:
+    def load(
+        self, spec: ModelSpec, folder: Path, *, device: str, precision: str | None, threads: int, cache_dir: Path
+    ) -> Encoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
         # Since 1.29 the runtime reports its use to its makers, unless it is told not to before it is imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint by name, read strictly: what is missing, left over or not finite is an error."""
+"""The weights of a checkpoint by name, read strictly: what is missing or left over is an error."""
 
 from pathlib import Path
 
@@ -7,17 +7,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from embedry import IntegrityError
-
-_NOT_READ = (
-    "pooler.",
-    "embeddings.position_ids",
-    "lm_head.",
-    "cls.",
-    "vocab_transform.",
-    "vocab_layer_norm.",
-    "vocab_projector.",
-)
-"""Parts of checkpoints that token vectors do not depend on: pretraining heads, and a buffer of old versions."""
+from embedry.checkpoint import is_read
 
 
 class Checkpoint:
@@ -39,18 +29,13 @@ class Checkpoint:
         """The tensor of this name.
 
         Raises:
-            IntegrityError: it is missing, of a type that numpy lacks, or has values that are not finite.
+            IntegrityError: it is missing, or of a type that numpy lacks.
         """
         try:
             tensor = np.asarray(self._file.get_tensor(self._prefix + name), dtype=np.float32)
         except (SafetensorError, TypeError, AttributeError) as error:
             raise IntegrityError(f"{self._path} has no tensor {name!r} that can be read: {error}") from error
         self._unread.discard(name)
-        if not np.isfinite(tensor).all():
-            raise IntegrityError(f"tensor {name!r} of {self._path} has values that are not finite")
-        # Trained matrices have no rows of exact zeros in bulk; a file that was cut and padded has.
-        if tensor.ndim == 2 and tensor.shape[0] > 1 and not tensor.any():
-            raise IntegrityError(f"tensor {name!r} of {self._path} is all zeros")
         return tensor
 
     def linear(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -63,7 +48,7 @@ class Checkpoint:
 
     def check_all_read(self) -> None:
         """IntegrityError if the file has tensors that the model's configuration does not account for."""
-        left = sorted(name for name in self._unread if not name.startswith(_NOT_READ))
+        left = sorted(name for name in self._unread if is_read(name))
         if left:
             shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
             raise IntegrityError(f"{self._path} has tensors that config.json does not account for: {shown}")

@@ -11,7 +11,7 @@ from typing import Any
 
 from embedry import CacheError, CacheWarning, IntegrityError, ModelSpec, UnsupportedModelError, cache, integrity
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised whenever the graph that is written for the same weights changes."""
 
 _DIGESTS = "digests.json"

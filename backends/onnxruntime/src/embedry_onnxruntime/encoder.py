@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import TensorProto
 
 from embedry_onnxruntime.checkpoint import Checkpoint
 from embedry_onnxruntime.graph import FUSED, Graph
@@ -32,15 +33,28 @@ def embed(
     positions: NDArray[np.float32],
     norm: tuple[NDArray[np.float32], NDArray[np.float32]],
     epsilon: float,
+    places: str = "",
 ) -> tuple[str, str]:
-    """norm(words[id] + positions[place]) -> token vectors, and the lengths that the mask stands for."""
+    """norm(words[id] + positions[place]) -> token vectors, and the lengths that the mask stands for.
+
+    A token's place is its column, unless `places`, int32 (batch, sequence), says otherwise.
+    """
     scale, shift = norm
     inputs = [
         "input_ids", "", graph.weight(words), graph.weight(positions), "", graph.weight(scale), graph.weight(shift),
-        "attention_mask",
+        "attention_mask", places,
     ]  # fmt: skip
     vectors, lengths = graph.node("EmbedLayerNormalization", inputs, domain=FUSED, outputs=2, epsilon=epsilon)
     return vectors, lengths
+
+
+def places_after_padding(graph: Graph, pad_id: int) -> str:
+    """Places numbered as RoBERTa does: from the padding's id + 1, skipping padding, wherever it stands in a text."""
+    is_text = graph.op(
+        "Cast", graph.op("Not", graph.op("Equal", "input_ids", graph.constant(pad_id))), to=TensorProto.INT32
+    )
+    counted = graph.op("Mul", graph.op("CumSum", is_text, graph.integers(1)), is_text)
+    return graph.op("Add", counted, graph.constant(pad_id))
 
 
 def layer(

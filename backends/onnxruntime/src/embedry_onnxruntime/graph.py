@@ -63,6 +63,12 @@ class Graph:
         self._initializers.append(tensor)
         return str(tensor.name)
 
+    def constant(self, value: int) -> str:
+        """A small constant of the type of token ids, int32 ()."""
+        tensor = numpy_helper.from_array(np.array(value, dtype=np.int32), f"constant_{len(self._initializers)}")
+        self._initializers.append(tensor)
+        return str(tensor.name)
+
     def integers(self, *values: int) -> str:
         """A small constant, int64 (len(values),)."""
         tensor = numpy_helper.from_array(np.array(values, dtype=np.int64), f"integers_{len(self._initializers)}")

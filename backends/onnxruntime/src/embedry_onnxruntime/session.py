@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from embedry import BackendError, ModelSpec
+from embedry import BackendError, Encoder, ModelSpec
 from embedry_onnxruntime import compiled
 
 BATCH_TOKENS = 512
@@ -16,7 +16,7 @@ BATCH_TOKENS = 512
 _PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxEncoder:
+class OnnxEncoder(Encoder):
     """See `embedry.Encoder`. Each batch computes on the thread that brings it; many batches fill the processors.
 
     That beats one batch at a time spread over all threads: no thread waits for another at the end of every product.

@@ -11,16 +11,16 @@ from embedry_onnxruntime.graph import Graph
 PREFIX = "bert."
 
 
-def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any], first_position: int = 0) -> str:
+def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any], places: str = "") -> str:
     """Adds the encoder to the graph; the result's name, (batch, sequence, width).
 
-    `first_position` is the row of the position table that a text's first token takes.
+    `places` are the rows of the position table that tokens take, where these are not their columns.
     """
     epsilon = config["layer_norm_eps"]
     # A single text has token type 0 throughout: its row is the same for every token, so it joins the positions.
     positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     words = weights["embeddings.word_embeddings.weight"]
-    x, lengths = encoder.embed(graph, words, positions[first_position:], weights.norm("embeddings.LayerNorm"), epsilon)
+    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), epsilon, places)
     for number in range(config["num_hidden_layers"]):
         names = layer_names(f"encoder.layer.{number}")
         x = encoder.layer(graph, weights, names, x, lengths, heads=config["num_attention_heads"], epsilon=epsilon)

@@ -13,8 +13,8 @@ from embedry_onnxruntime.graph import Graph
 
 PREFIX = "mpnet."
 
-_FIRST_POSITION = 2
-"""The padding's id is 1, and positions are numbered after it."""
+_PADDING = 1
+"""The padding's id, fixed in the original code; positions are numbered after it."""
 
 _MAX_DISTANCE = 128
 """Distances from here on share the last bucket (the T5 paper, arXiv:1910.10683, section 2.1)."""
@@ -24,9 +24,11 @@ def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) 
     """Adds the encoder to the graph; the result's name, (batch, sequence, width)."""
     epsilon = config["layer_norm_eps"]
     words = weights["embeddings.word_embeddings.weight"]
-    positions = weights["embeddings.position_embeddings.weight"][_FIRST_POSITION:]
-    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), epsilon)
-    bias = _bias_of_batch(graph, weights["encoder.relative_attention_bias.weight"], len(positions))
+    positions = weights["embeddings.position_embeddings.weight"]
+    places = encoder.places_after_padding(graph, _PADDING)
+    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), epsilon, places)
+    longest = len(positions) - _PADDING - 1
+    bias = _bias_of_batch(graph, weights["encoder.relative_attention_bias.weight"], longest)
     for number in range(config["num_hidden_layers"]):
         names = _layer_names(f"encoder.layer.{number}")
         x = encoder.layer(

@@ -1,0 +1,145 @@
+"""What `resolve` returns: a lazy embedder, one for each configuration, shared by the whole process."""
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from threading import Lock
+from typing import TYPE_CHECKING
+
+from embedry import backends, integrity, weights
+from embedry.config import Config
+from embedry.embedder import Embedder
+from embedry.fingerprint import space_fingerprint
+from embedry.spec import ModelSpec
+from embedry.texts import checked
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedry.road import Road
+
+
+class LazyEmbedder(Embedder):
+    """The shared embedder of one configuration. Knows its entry at once; loads weights once, on first use.
+
+    A load that fails leaves nothing behind and is tried again by the next call.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.name = config.spec.name
+        self.dims = config.dims
+        self.max_seq_length = config.max_seq_length
+        self._road: Road | None = None
+        self._lock = Lock()
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The registry entry."""
+        return self.config.spec
+
+    def encode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
+        """See `Embedder.encode`. Everything that can be wrong with the call is found before the model is loaded."""
+        found = checked(texts)
+        prompt = self.spec.prompt(role)
+        if not found:
+            import numpy as np
+
+            return np.empty((0, self.dims), dtype=np.float32)
+        return self.load().encode(found, prompt)
+
+    def load(self) -> "Road":
+        """Loads the model now instead of on first use. Many threads may come at once: one loads, the others wait.
+
+        Raises:
+            WeightsNotFoundError, IntegrityError, UnsupportedModelError: the model cannot be loaded.
+        """
+        road = self._road
+        if road is None:
+            with self._lock:
+                road = self._road
+                if road is None:
+                    road = self._road = self._load()
+        return road
+
+    def _load(self) -> "Road":
+        from embedry.road import Road
+
+        config = self.config
+        folder = weights.obtain(config.spec, config.cache_dir)
+        encoder = backends.find(config.backend).load(
+            config.spec,
+            folder,
+            device=config.device,
+            precision=config.precision,
+            threads=config.threads,
+            cache_dir=config.cache_dir,
+        )
+        return Road(config, folder, encoder)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self._road is not None
+
+    @property
+    def fingerprint(self) -> str:
+        """24 hex digits that name the vector space; whatever stores vectors stores this and compares it.
+
+        Known from the entry alone where the entry has digests; else the files are found and read.
+        """
+        spec, config = self.spec, self.config
+        digests = {file: digest for file, digest in spec.files.items() if digest is not None}
+        if len(digests) < len(spec.files):
+            folder = weights.obtain(spec, config.cache_dir)
+            digests = {file: integrity.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
+        return space_fingerprint(
+            spec, digests, dims=config.dims, max_seq_length=config.max_seq_length, normalize=config.normalize
+        )
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """What computes the vectors, for people: backend, device and, once loaded, what the backend tells of itself."""
+        config = self.config
+        basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
+        return basics | dict(self._road.encoder.info) if self._road is not None else basics
+
+    def forget_after_fork(self) -> "Road | None":
+        """In a forked child: starts anew, without the parent's locks and threads. Returns what must be kept alive."""
+        road, self._road, self._lock = self._road, None, Lock()
+        return road
+
+    def __reduce__(self) -> "tuple[Callable[[Config], LazyEmbedder], tuple[Config]]":
+        return shared, (self.config,)
+
+    def __repr__(self) -> str:
+        state = "loaded" if self.loaded else "not loaded"
+        return f"<embedry {self.name!r} dims={self.dims} backend={self.config.backend!r} {state}>"
+
+
+_embedders: dict[Config, LazyEmbedder] = {}
+_lock = Lock()
+
+
+def shared(config: Config) -> LazyEmbedder:
+    """The one embedder of a configuration; made if there is none yet."""
+    with _lock:
+        embedder = _embedders.get(config)
+        if embedder is None:
+            embedder = _embedders[config] = LazyEmbedder(config)
+        return embedder
+
+
+_parents: "list[Road | None]" = []
+
+
+def _after_fork_in_child() -> None:
+    """A forked child has its parent's memory but none of its threads: every embedder loads anew on its next use."""
+    global _lock
+    _lock = Lock()
+    # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.
+    _parents.extend(embedder.forget_after_fork() for embedder in _embedders.values())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
