@@ -1,0 +1,83 @@
+"""Running a model of the library: over the road's token ids, or over texts where the model reads them in its own way."""
+
+from collections.abc import Mapping, Sequence
+from threading import Lock, Thread
+
+import numpy as np
+import sentence_transformers
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+
+from embedry import Encoder, TextEncoder
+
+_CPU_BATCH_TOKENS = 512
+_DEVICE_BATCH_TOKENS = 16_384
+
+
+class ModuleEncoder(Encoder):
+    """See `embedry.Encoder`: the road's ids go through the model's chain of modules."""
+
+    def __init__(self, model: SentenceTransformer, *, threads: int) -> None:
+        self._model = model
+        self._on_cpu = model.device.type == "cpu"
+        self.workers = threads if self._on_cpu else 1
+        self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
+        self.info: Mapping[str, str] = _info(model) | {"workers": str(self.workers)}
+
+    def start_worker(self) -> None:
+        """Gives the calling worker one thread of torch's own, and leaves the application's setting as it is."""
+        if self._on_cpu:
+            before = torch.get_num_threads()
+            torch.set_num_threads(1)
+            # That also sets the number that later threads start with, which a thread of no other use sets back.
+            restore = Thread(target=torch.set_num_threads, args=(before,))
+            restore.start()
+            restore.join()
+
+    @torch.inference_mode()
+    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Pooled vectors of a batch, float32 (batch, dims)."""
+        place = self._model.device
+        features = {
+            "input_ids": torch.from_numpy(ids).to(place, torch.long),
+            "attention_mask": torch.from_numpy(mask).to(place, torch.long),
+        }
+        pooled: NDArray[np.float32] = self._model(features)["sentence_embedding"].float().cpu().numpy()
+        return pooled
+
+
+class OwnInputEncoder(TextEncoder):
+    """See `embedry.TextEncoder`: the model reads texts in its own way, prompt included."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._model = model
+        self._lock = Lock()  # the tokenizer's cut is switched on and off for all who use it
+        self.info: Mapping[str, str] = _info(model) | {"input": f"the model's own {type(model[0]).__name__}"}
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text by the model's tokenizer, before any cut."""
+        tokenizer = self._model.tokenizer
+        if hasattr(tokenizer, "encode_batch"):  # a plain tokenizer, as static models have
+            return [len(encoding) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        with self._lock:
+            return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
+
+    def forward_texts(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
+        """Vectors of texts that the prompt is put before, float32 (texts, dims), not normalised."""
+        with self._lock:
+            vectors = self._model.encode(
+                list(texts), prompt=prompt, normalize_embeddings=False, show_progress_bar=False
+            )
+        return np.asarray(vectors, dtype=np.float32)
+
+
+def _info(model: SentenceTransformer) -> dict[str, str]:
+    return {
+        "engine": f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}",
+        "device": str(model.device),
+        "precision": {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[
+            model.dtype or torch.float32
+        ],
+        "modules": ", ".join(type(module).__name__ for module in model.children()),
+    }

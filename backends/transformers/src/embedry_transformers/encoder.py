@@ -1,0 +1,99 @@
+"""Running a loaded model: padded batches everywhere, packed ones on CUDA, and memory that runs out is not the end."""
+
+from collections.abc import Mapping
+from threading import Thread
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from transformers import PreTrainedModel
+
+from embedry import BackendError, Encoder
+from embedry_transformers import packing
+
+_CPU_BATCH_TOKENS = 512
+_DEVICE_BATCH_TOKENS = 32_768
+"""Padded tokens a batch. On a CPU small batches stay in its caches; an accelerator wants enough to fill it."""
+
+
+class TorchEncoder(Encoder):
+    """See `embedry.Encoder`.
+
+    On the CPU each batch computes on the thread that brings it, and several run at the same time; on a device two
+    threads take turns, so that one prepares a batch while the other's is computed.
+    """
+
+    def __init__(self, model: PreTrainedModel, pooling: str, *, threads: int) -> None:
+        self._model = model
+        self._pooling = pooling
+        self._on_cpu = model.device.type == "cpu"
+        self._packed = packing.possible(model)
+        if self._packed:
+            packing.prepare(model)
+        self.workers = threads if self._on_cpu else 2
+        self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
+        self.info: Mapping[str, str] = {
+            "engine": f"torch {torch.__version__}, transformers {transformers.__version__}",
+            "device": str(model.device),
+            "precision": {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[model.dtype],
+            "attention": "packed, without padding" if self._packed else str(model.config._attn_implementation),
+            "workers": f"{self.workers} of 1 thread" if self._on_cpu else str(self.workers),
+        }
+
+    def start_worker(self) -> None:
+        """Gives the calling worker one thread of torch's own, and leaves the application's setting as it is."""
+        if self._on_cpu:
+            before = torch.get_num_threads()
+            torch.set_num_threads(1)
+            # The call above also sets the number that later threads start with; a thread that does nothing else sets
+            # that one back, which leaves this thread's alone.
+            restore = Thread(target=torch.set_num_threads, args=(before,))
+            restore.start()
+            restore.join()
+
+    @torch.inference_mode()
+    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """Pooled vectors of a batch, float32 (batch, dims). Where memory runs out the batch is halved."""
+        try:
+            pooled = self._pooled(ids, mask)
+        except torch.OutOfMemoryError as error:
+            if len(ids) == 1:
+                raise BackendError(
+                    f"one text of {ids.shape[1]} tokens does not fit into the memory of {self._model.device}: {error}"
+                ) from error
+        else:
+            vectors: NDArray[np.float32] = pooled.float().cpu().numpy()
+            return vectors
+        # Outside the handler, whose traceback would keep the tensors of the failed attempt alive.
+        torch.cuda.empty_cache()
+        half = len(ids) // 2
+        return np.concatenate(
+            [self.forward(*_trimmed(ids[part], mask[part])) for part in (slice(half), slice(half, None))]
+        )
+
+    def _pooled(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> torch.Tensor:
+        if self._packed:
+            return packing.pooled(self._model, ids, mask, self._pooling)
+        place = self._model.device
+        inputs = torch.from_numpy(ids).to(place, torch.long), torch.from_numpy(mask).to(place, torch.long)
+        return pool(self._model(input_ids=inputs[0], attention_mask=inputs[1])[0], inputs[1], self._pooling)
+
+
+def pool(tokens: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """Token vectors (batch, sequence, width) -> one a text: the first, the last real one, or the mean of the real ones.
+
+    The mean is taken in float32 whatever the model computes in: a sum over hundreds of tokens would lose bits.
+    """
+    if pooling == "cls":
+        return tokens[:, 0]
+    if pooling == "last":  # the place of the last 1, wherever the padding is
+        last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=1)
+        return tokens[torch.arange(len(tokens), device=tokens.device), last]
+    weights = mask.unsqueeze(-1).float()
+    return (tokens.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)  # a text may have no token
+
+
+def _trimmed(ids: NDArray[np.int32], mask: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    width = int(mask.sum(axis=1).max())
+    return ids[:, :width], mask[:, :width]
