@@ -16,7 +16,7 @@ from embedry import Embedder, ModelSpec, cache, resolve, weights
 
 MODEL = "all-MiniLM-L6-v2"
 # No word of a question stands in the passages that answer it: only the meaning can lead there.
-QUESTIONS = ("draw lottery balls", "squeeze prose into a narrow strip", "is today a Tuesday?")
+QUESTIONS = ("pick lottery winners so that nobody wins twice", "how full is my hard drive?", "is today a Tuesday?")
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages"}
 FEWEST_WORDS = 8
 BLOCK = 256
@@ -25,7 +25,7 @@ console = Console(highlight=False)
 
 
 class Passage(NamedTuple):
-    """A documentation string of the standard library."""
+    """The opening paragraph of a documentation string of the standard library."""
 
     place: str
     """module:name:line"""
@@ -33,7 +33,7 @@ class Passage(NamedTuple):
 
 
 def documentation(library: Path) -> Iterator[Passage]:
-    """The documentation of every module, class and function that has a public name."""
+    """The opening of the documentation of every module, class and function that has a public name."""
     for path in sorted(library.rglob("*.py")):
         parts = path.relative_to(library).with_suffix("").parts
         module = ".".join(parts).removesuffix(".__init__")
@@ -42,7 +42,7 @@ def documentation(library: Path) -> Iterator[Passage]:
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
                 name = getattr(node, "name", "")
-                text = ast.get_docstring(node) or ""
+                text = (ast.get_docstring(node) or "").partition("\n\n")[0]
                 if not name.startswith("_") and len(text.split()) >= FEWEST_WORDS:
                     yield Passage(f"{module}:{name}:{getattr(node, 'lineno', 1)}", text)
 
@@ -74,7 +74,9 @@ def main() -> None:
     fetch(embedder.spec)
     embedder.load()  # now, so that the rate below is that of embedding alone
     console.print(f"[bold]{embedder.name}[/] on {embedder.info['engine']}, {embedder.info['threads']} threads")
-    console.print(f"{len(passages):,} docstrings of public names in Python's library, of {FEWEST_WORDS} words or more")
+    console.print(
+        f"{len(passages):,} docstrings of public names in Python's library, their opening paragraphs of {FEWEST_WORDS} words or more"
+    )
 
     start = time.perf_counter()
     vectors = embed(embedder, [passage.text for passage in passages])

@@ -5,18 +5,21 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from embedry import resolve, weights
-from embedry.embedder import LazyEmbedder
+from embedry import backends, discovery, resolve, weights
 from embedry.registry import installed
+from embedry.shared import LazyEmbedder
 
 # Before anything of Hugging Face is imported: no test may reach for the network of the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("EMBEDRY_CACHE", str(Path(__file__).parents[1] / ".cache"))
 os.environ.pop("EMBEDRY_BACKEND", None)
+
+pytest_plugins = ["pytester"]
 
 MINILM = "all-MiniLM-L6-v2"
 
@@ -103,3 +106,18 @@ def plugin(tmp_path: Path) -> Callable[..., Path]:
         return site
 
     return write
+
+
+@pytest.fixture
+def mutants(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the backends of `mutants.py` known, each by its name."""
+    import mutants
+
+    names = [name for name, value in vars(mutants).items() if isinstance(value, mutants.MutantBackend)]
+    real = discovery.entry_points
+
+    def entry_points(group: str) -> tuple[EntryPoint, ...]:
+        extra = [EntryPoint(name, f"mutants:{name}", group) for name in names if group == backends.GROUP]
+        return (*real(group), *extra)
+
+    monkeypatch.setattr(discovery, "entry_points", entry_points)

@@ -10,29 +10,13 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from examples import ROOT, blocks, write_files
+
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
-BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Block:
-    language: str
-    file: str | None
-    text: str
-
-
-def blocks(page: Path) -> list[Block]:
-    found = []
-    for language, words, text in BLOCK.findall(page.read_text(encoding="utf-8")):
-        options = dict(word.split("=", 1) for word in words.split())
-        found.append(Block(language, options.get("file"), text))
-    return found
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -47,12 +31,11 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
         "EMBEDRY_CACHE": str(cache_dir),
     }
     program = ""
+    write_files(page, tmp_path)
     for block in blocks(page):
         if block.file is not None:
-            target = tmp_path / block.file
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(block.text)
-        elif block.language == "python":
+            continue
+        if block.language == "python":
             program += block.text
         elif block.language == "console":
             run_commands(block.text, tmp_path, site, environment)

@@ -29,6 +29,7 @@ _OWN = {
     "pull": "Fetch a model's files ahead of time and verify them.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
     "search": "Search the text files of a folder by meaning.",
+    "check": "Hold a model on this machine to everything that an embedder promises.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",
 }
 

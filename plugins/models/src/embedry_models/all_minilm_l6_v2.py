@@ -1,5 +1,7 @@
 """all-MiniLM-L6-v2: small, fast, symmetric; the usual first choice."""
 
+from pathlib import Path
+
 from embedry import Carrier, ModelSpec
 
 SPEC = ModelSpec(
@@ -24,5 +26,6 @@ SPEC = ModelSpec(
     license="Apache-2.0",
     languages=("en",),
     size_mb=91,
+    golden=str(Path(__file__).parent / "golden" / "all-MiniLM-L6-v2.json"),
     description="Small and fast, for similarity, clustering and search over short English texts",
 )

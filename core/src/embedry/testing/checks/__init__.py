@@ -1,0 +1,5 @@
+"""The checks, each module adding its own to `promises.CHECKS` when it is imported."""
+
+from embedry.testing.checks import reading, sharing, vectors
+
+__all__ = ["reading", "sharing", "vectors"]

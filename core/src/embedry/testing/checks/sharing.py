@@ -1,0 +1,142 @@
+"""How an embedder lives in a process: loaded once, from sound files, shared by threads, rebuilt in other processes."""
+
+import os
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry import backends
+from embedry.errors import IntegrityError
+from embedry.shared import LazyEmbedder
+from embedry.testing import damage
+from embedry.testing.promises import promise, said
+from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
+from embedry.testing.texts import MIXED
+
+_HEAVY = (
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "onnxruntime",
+    "onnx",
+    "tokenizers",
+    "huggingface_hub",
+    "jax",
+    "tensorflow",
+)
+
+
+@promise
+def damaged_weights(subject: Subject) -> None:
+    """A weights file that is damaged or incomplete is refused, even without a digest to compare with."""
+    with damage.copies(subject.embedder.config) as copies:
+        for kind, folder in copies:
+            # Inverted bytes make numbers of a trained model's size too; only a large file is sure to hold one that is not.
+            files = subject.spec.files if kind == damage.INVERTED else dict.fromkeys(subject.spec.files)
+            try:
+                subject.with_entry(folder=str(folder), files=files).load()
+            except IntegrityError:
+                continue
+            raise Violation(f"{said(damaged_weights)}: a file with {kind} was loaded without a word")
+
+
+@promise
+def many_threads(subject: Subject) -> None:
+    """32 threads at once get what each would have got alone."""
+    wanted = [subject.embedder.encode_document([text]) for text in MIXED]
+    with ThreadPoolExecutor(32) as pool:
+        found = list(pool.map(lambda place: subject.embedder.encode_document([MIXED[place % len(MIXED)]]), range(96)))
+    for place, vectors in enumerate(found):
+        require_close(vectors, wanted[place % len(MIXED)], subject.tolerance, said(many_threads))
+
+
+@promise
+def loaded_once(subject: Subject) -> None:
+    """One embedder a process for one configuration, loaded once, however many threads come first."""
+    config = subject.embedder.config
+    require(subject.variant() is subject.embedder, said(loaded_once), "resolve gave a second object")
+    backend = backends.find(config.backend)
+    real_load, loads = backend.load, []
+
+    def counting_load(*arguments: Any, **options: Any) -> backends.Encoder | backends.TextEncoder:
+        loads.append(arguments)
+        return real_load(*arguments, **options)
+
+    fresh = LazyEmbedder(config)
+    barrier = Barrier(32)
+
+    def first_use(number: int) -> NDArray[np.float32]:
+        barrier.wait()
+        return fresh.encode_document([MIXED[number % len(MIXED)]])
+
+    with patch.object(backend, "load", counting_load), ThreadPoolExecutor(32) as pool:
+        list(pool.map(first_use, range(32)))
+        fresh.encode_query(MIXED)
+    require(len(loads) == 1, said(loaded_once), f"{len(loads)} loads")
+
+
+@promise
+def pickles(subject: Subject) -> None:
+    """An embedder pickles as its resolve call, not as its weights."""
+    subject.embedder.load()
+    data = pickle.dumps(subject.embedder)
+    require(pickle.loads(data) is subject.embedder, said(pickles), "it came back as another object")  # noqa: S301  its own
+    require(len(data) < 20_000, said(pickles), f"{len(data)} bytes")
+
+
+@promise
+def survives_fork(subject: Subject) -> None:
+    """After a fork the child gets the same vectors, while the parent works on."""
+    if not hasattr(os, "fork"):
+        raise NotApplicable("this platform has no fork")
+    code = """
+import multiprocessing, numpy as np
+before = embedder.encode_document(["one text", "another, longer text"])
+def in_child(queue):
+    queue.put(embedder.encode_document(["one text", "another, longer text"]))
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+child = context.Process(target=in_child, args=(queue,))
+child.start()
+print(float(np.abs(queue.get(timeout=300) - before).max()))
+child.join()
+"""
+    difference = float(subject.in_fresh_process(code).split()[-1])
+    require(difference <= subject.tolerance, said(survives_fork), f"the largest difference is {difference:.2e}")
+
+
+@promise
+def lazy(subject: Subject) -> None:
+    """Resolving, and reading the entry, import no engine."""
+    code = f"embedder.dims, embedder.max_seq_length\nprint(*[m for m in {_HEAVY!r} if m in sys.modules])"
+    imported = subject.in_fresh_process(code).split()
+    require(not imported, said(lazy), f"{', '.join(imported)} in memory")
+
+
+@promise
+def fingerprint(subject: Subject) -> None:
+    """The fingerprint changes with whatever moves vectors, and with nothing else."""
+    spec, base = subject.spec, subject.embedder.fingerprint
+    same = {
+        "the name": subject.with_entry(name="another-name", aliases=()),
+        "the description": subject.with_entry(description="another", license="another"),
+        "on_overflow": subject.variant(on_overflow="warn"),
+        "threads": subject.variant(threads=1),
+    }
+    other = {
+        "a prompt": subject.with_entry(prompts={**spec.prompts, "query": "another prompt: "}),
+        "max_seq_length": subject.variant(max_seq_length=subject.embedder.max_seq_length - 1),
+        "normalize": subject.variant(normalize=not subject.embedder.config.normalize),
+        "dims": Subject(
+            subject.with_entry(matryoshka_dims=(1,)).spec, **{**subject.options, "dims": 1}
+        ).embedder,
+    }  # fmt: skip
+    for part, embedder in same.items():
+        require(embedder.fingerprint == base, said(fingerprint), f"{part} changed it")
+    for part, embedder in other.items():
+        require(embedder.fingerprint != base, said(fingerprint), f"{part} left it as it was")

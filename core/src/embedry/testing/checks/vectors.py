@@ -1,0 +1,107 @@
+"""What a vector is, whatever batch, order or thread it comes from."""
+
+from pathlib import Path
+
+import numpy as np
+
+from embedry.errors import OptionError
+from embedry.testing.golden import Golden
+from embedry.testing.promises import promise, said
+from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
+from embedry.testing.texts import MIXED, shuffled
+
+
+@promise
+def shape_and_dtype(subject: Subject) -> None:
+    """Vectors are float32 of the promised length."""
+    for role in ("query", "document"):
+        vectors = subject.embedder.encode(MIXED, role=role)
+        wanted = (len(MIXED), subject.embedder.dims)
+        found = f"{vectors.dtype} {vectors.shape}, promised float32 {wanted}"
+        require(vectors.dtype == np.float32 and vectors.shape == wanted, said(shape_and_dtype), found)
+
+
+@promise
+def finite(subject: Subject) -> None:
+    """Every value is finite, and different texts differ."""
+    vectors = subject.embedder.encode_document(MIXED)
+    require(bool(np.isfinite(vectors).all()), said(finite), "NaN or infinite values")
+    require(not np.allclose(vectors[0], vectors[3], atol=1e-4, rtol=0), said(finite), "two unlike texts are alike")
+
+
+@promise
+def unit_length(subject: Subject) -> None:
+    """Vectors have unit length if and only if that is promised."""
+    norms = np.linalg.norm(subject.variant(normalize=True).encode_document(MIXED), axis=1)
+    # Without special tokens a blank text has no token, and its vector may be zero.
+    wanted = np.array([0 if norm == 0 and not text.strip() else 1 for text, norm in zip(MIXED, norms, strict=True)])
+    require_close(norms, wanted, 1e-5, said(unit_length))
+    raw = subject.variant(normalize=False).encode_document(MIXED)
+    lengths = np.linalg.norm(raw, axis=1, keepdims=True)
+    unit = subject.variant(normalize=True).encode_document(MIXED)
+    require_close(raw / np.maximum(lengths, 1e-12), unit, subject.tolerance, said(unit_length))
+    require(
+        bool((np.abs(lengths - 1) > 1e-3).any()), said(unit_length), "normalize=False gave unit length all the same"
+    )
+
+
+@promise
+def order(subject: Subject) -> None:
+    """Vectors come in the order of their texts."""
+    places = shuffled(len(MIXED))
+    straight = subject.embedder.encode_document(MIXED)
+    mixed = subject.embedder.encode_document([MIXED[place] for place in places])
+    require_close(mixed, straight[list(places)], subject.tolerance, said(order))
+
+
+@promise
+def alone_and_together(subject: Subject) -> None:
+    """A text has one vector, alone or in any batch, padded or not."""
+    together = subject.embedder.encode_document(MIXED)
+    for size in (1, 3, 5):
+        parts = [subject.embedder.encode_document(MIXED[at : at + size]) for at in range(0, len(MIXED), size)]
+        require_close(
+            np.concatenate(parts), together, subject.tolerance, f"{said(alone_and_together)} ({size} at a time)"
+        )
+
+
+@promise
+def repeatable(subject: Subject) -> None:
+    """The same call gives the same vectors, and equal texts in one call have equal vectors."""
+    twice = subject.embedder.encode_document([*MIXED, *MIXED])
+    require_close(twice[: len(MIXED)], twice[len(MIXED) :], 0.0, said(repeatable))
+    once = subject.embedder.encode_document(MIXED)
+    require_close(once, subject.embedder.encode_document(MIXED), subject.tolerance, said(repeatable))
+
+
+@promise
+def shorter_vectors(subject: Subject) -> None:
+    """Shortened vectors are the beginning of the full ones, of unit length again; untrained lengths are refused."""
+    spec = subject.spec
+    short = spec.matryoshka_dims[0] if spec.matryoshka_dims else max(1, spec.dims // 2)
+    trained = {"matryoshka_dims": spec.matryoshka_dims or (short,), "normalize": True}
+    entry = subject.with_entry(**trained)
+    full, options = entry.encode_document(MIXED), {**subject.options, "dims": short}
+    vectors = Subject(entry.spec, **options).embedder.encode_document(MIXED)
+    beginning = full[:, :short]
+    unit = beginning / np.maximum(np.linalg.norm(beginning, axis=1, keepdims=True), 1e-12)
+    require_close(vectors, unit, subject.tolerance, said(shorter_vectors))
+    try:
+        subject.variant(dims=spec.dims + 1)
+    except OptionError:
+        return
+    raise Violation(f"{said(shorter_vectors)}: dims={spec.dims + 1} was accepted")
+
+
+@promise
+def golden_vectors(subject: Subject) -> None:
+    """Vectors agree with the entry's golden ones, which the model's own library made."""
+    if subject.spec.golden is None:
+        raise NotApplicable("the entry has no golden vectors")
+    if not subject.embedder.config.normalize or subject.embedder.dims != subject.spec.dims:
+        raise NotApplicable("golden vectors are full and of unit length; this embedder's are not")
+    golden = Golden.read(Path(subject.spec.golden))
+    for role in dict.fromkeys(golden.roles):
+        rows = [place for place, its_role in enumerate(golden.roles) if its_role == role]
+        vectors = subject.embedder.encode([golden.texts[row] for row in rows], role=role)
+        require_close(vectors, golden.vectors[rows], subject.tolerance, f"{said(golden_vectors)} ({role})")

@@ -1,0 +1,48 @@
+"""Texts that reach every branch of the road, and texts of an exact length in tokens."""
+
+from collections.abc import Sequence
+
+from embedry.shared import LazyEmbedder
+from embedry.testing.subject import NotApplicable
+from embedry.tokens import Tokenizer
+from embedry.weights import obtain
+
+MIXED = (
+    "Refunds are paid within 14 days.",
+    "a",
+    "",
+    "The quick brown fox jumps over the lazy dog. " * 12,
+    "naïve café, Straße, Ελληνικά, 日本語の文章, عربى, 🎉🚀",
+    "e\u0301 combining, \u200bzero width, \ttabs\nand lines",
+    "refunds are paid within 14 days.",
+    "x" * 300,
+    "one two three four five six seven",
+    "def f(x): return {'a': [1, 2.5e-3, None]}",
+    "   ",
+    "Wo kann ich mein Geld zurückbekommen?",
+)
+"""Short and long, empty, blank, several scripts, an endless word, near-duplicates; lengths differ so that batches pad."""
+
+WORDS = ("time", "water", "house", "music", "light", "paper", "river", "green", "money", "story")
+"""Words of one token each in most vocabularies of English."""
+
+
+def of_length(embedder: LazyEmbedder, tokens: int, last: str = "time") -> str:
+    """A text of exactly so many tokens, special ones included, that ends in the word `last`."""
+    config = embedder.config
+    tokenizer = Tokenizer(obtain(config.spec, config.cache_dir) / "tokenizer.json", tokens + 64)
+
+    def length(text: str) -> int:
+        return len(tokenizer.ids([text])[0][0])
+
+    special = length("")
+    words = [WORDS[number % len(WORDS)] for number in range(tokens - special - 1)]
+    text = " ".join([*words, last])
+    if length(text) != tokens:
+        raise NotApplicable(f"{', '.join(WORDS)} are not words of one token each to this model's tokenizer")
+    return text
+
+
+def shuffled(count: int) -> Sequence[int]:
+    """An order of `count` things that is not theirs, always the same."""
+    return [(place * 7 + 3) % count for place in range(count)] if count % 7 else list(reversed(range(count)))

@@ -1,0 +1,49 @@
+"""`embedry check`: does this installation still give the right vectors?"""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from embedry.testing import CHECKS, NotApplicable, Subject, Violation, run, said
+
+_STYLES = {"kept": "green", "broken": "bold red", "not asked": "dim"}
+
+
+def check(
+    model: Annotated[str, typer.Argument(help="A name, alias, repository or folder.")],
+    backend: Annotated[str | None, typer.Option(help="The engine; by default the model's own.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16; by default the backend's choice.")] = None,
+) -> None:
+    """Hold a model on this machine to everything that an embedder promises. Exit code 1 if a promise is broken."""
+    options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
+    subject = Subject(model, **{name: value for name, value in options.items() if value is not None})
+    subject.embedder.load()  # what cannot be loaded at all is one error, not a table of them
+    table = Table("promise", "", box=None, header_style="bold")
+    verdicts: list[str] = []
+    with Console(stderr=True).status("checking") as status:
+        for name, function in CHECKS.items():
+            status.update(f"checking: {said(function)}")
+            verdict, why = _verdict(name, subject)
+            verdicts.append(verdict)
+            style = _STYLES[verdict]
+            table.add_row(said(function), f"[{style}]{verdict}[/{style}]" + (f": {escape(why)}" if why else ""))
+    console = Console()
+    console.print(table)
+    facts = ", ".join(f"{name} {value}" for name, value in subject.embedder.info.items())
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
+    console.print(f"\n{subject.embedder.name}: {counts} ({facts})", highlight=False)
+    raise typer.Exit(1 if "broken" in verdicts else 0)
+
+
+def _verdict(name: str, subject: Subject) -> tuple[str, str]:
+    try:
+        run(name, subject)
+    except NotApplicable as answer:
+        return "not asked", str(answer)
+    except Violation as violation:
+        return "broken", str(violation).removeprefix(said(CHECKS[name])).lstrip(": ")
+    return "kept", ""

@@ -1,0 +1,80 @@
+"""The kit sees what it is there to see: each rule broken, in a copy of a backend or of the road, fails its check."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from embedry import vectors
+from embedry.testing import CHECKS, Conformance, Subject, Violation, run, said
+
+MUTANTS = {
+    "swaps_pooling": "golden_vectors",
+    "drops_the_prompt": "roles",
+    "returns_float64": "shape_and_dtype",
+    "shuffles_order": "order",
+    "truncates_early": "length",
+    "leaks_padding": "alone_and_together",
+    "loads_twice": "loaded_once",
+}
+
+Checkpoints = Callable[..., Path]
+
+
+def fails(check: str, subject: Subject) -> str:
+    with pytest.raises(Violation) as caught:
+        run(check, subject)
+    assert str(caught.value).startswith(said(CHECKS[check])), "the message begins with the promise"
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("mutant", "check"), MUTANTS.items())
+def test_a_backend_with_one_rule_broken_fails_its_check(
+    mutant: str, check: str, mutants: None, minilm_folder: Path, checkpoint: Checkpoints
+) -> None:
+    model = "all-MiniLM-L6-v2"
+    if mutant == "drops_the_prompt":
+        model = str(checkpoint("bert", prompts={"query": "query: ", "document": "passage: "}))
+    run(check, Subject(model))
+    fails(check, Subject(model, backend=mutant))
+
+
+def test_forgetting_to_renormalise_fails_its_check(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints) -> None:
+    model = str(checkpoint("bert"))
+    real = vectors.finish
+
+    def normalised_before_it_is_shortened(pooled: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
+        return real(pooled, **{**options, "dims": options["full_dims"]})[:, : options["dims"]]
+
+    run("shorter_vectors", Subject(model))
+    monkeypatch.setattr(vectors, "finish", normalised_before_it_is_shortened)
+    fails("shorter_vectors", Subject(model))
+
+
+def test_a_known_deviation_must_fail_and_is_reported_when_it_passes(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+        from embedry.testing import Conformance, Subject
+
+        class TestIt(Conformance):
+            deviations = {"no_texts": "a reason that is gone"}
+
+            @pytest.fixture
+            def subject(self):
+                return Subject("all-MiniLM-L6-v2")
+        """
+    )
+    result = pytester.runpytest_subprocess("-k", "no_texts")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*listed in deviations (a reason that is gone) but passes now*"])
+
+
+def test_a_check_cannot_be_overridden() -> None:
+    with pytest.raises(TypeError, match="deviations"):
+        type("TestSly", (Conformance,), {"test_promise": lambda self: None})
+    with pytest.raises(TypeError, match="no_such_check"):
+        type("TestTypo", (Conformance,), {"deviations": {"no_such_check": "a reason"}})

@@ -1,0 +1,102 @@
+"""Copies of the default backend, each with one rule broken."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry import Encoder, ModelSpec
+from embedry.tokens import Tokenizer
+from embedry_onnxruntime import OnnxRuntimeBackend
+
+Ids = NDArray[np.int32]
+Vectors = NDArray[np.float32]
+
+
+class Mutant(Encoder):
+    """The real encoder, its answer untouched; subclasses break something."""
+
+    def __init__(self, real: Encoder, spec: ModelSpec, folder: Path) -> None:
+        self.real, self.spec, self.folder = real, spec, folder
+        self.workers, self.batch_tokens, self.info = real.workers, real.batch_tokens, real.info
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        return self.real.forward(ids, mask)
+
+
+class DropsThePrompt(Mutant):
+    """Removes the query prompt's tokens."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        prompt = Tokenizer(self.folder / "tokenizer.json", 64).ids([self.spec.prompts["query"]])[0][0][1:-1]
+        end = 1 + len(prompt)
+        kept = ids.copy(), mask.copy()
+        for row in np.flatnonzero((ids[:, 1:end] == prompt).all(axis=1) if ids.shape[1] > end else []):
+            for array in kept:
+                array[row, 1 : ids.shape[1] - len(prompt)] = array[row, end:].copy()
+                array[row, ids.shape[1] - len(prompt) :] = 0
+        return self.real.forward(*kept)
+
+
+class ReturnsFloat64(Mutant):
+    """Forgets the dtype."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        return self.real.forward(ids, mask).astype(np.float64)  # type: ignore[return-value]  # the mutation
+
+
+class ShufflesOrder(Mutant):
+    """Gives a batch's vectors back in another order."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        return self.real.forward(ids, mask)[::-1]
+
+
+class TruncatesEarly(Mutant):
+    """Reads two tokens less than the entry promises."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        limit = self.spec.max_seq_length - 2
+        return self.real.forward(ids[:, :limit], mask[:, :limit])
+
+
+class LeaksPadding(Mutant):
+    """Counts padding as text."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        return self.real.forward(ids, np.ones_like(mask))
+
+
+class LoadsTwice(Mutant):
+    """Loads the model anew for each batch."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        options: dict[str, Any] = {
+            "device": "cpu",
+            "precision": None,
+            "threads": 1,
+            "cache_dir": self.folder.parents[1],
+        }
+        loads_twice.load(self.spec, self.folder, **options)
+        return super().forward(ids, mask)
+
+
+class MutantBackend(OnnxRuntimeBackend):
+    """The default backend with a mutant around its encoder."""
+
+    def __init__(self, mutant: type[Mutant], **entry: Any) -> None:
+        self.mutant, self.entry = mutant, entry
+
+    def load(self, spec: ModelSpec, folder: Path, **options: Any) -> Encoder:
+        return self.mutant(super().load(replace(spec, **self.entry), folder, **options), spec, folder)
+
+
+swaps_pooling = MutantBackend(Mutant, pooling="cls")
+drops_the_prompt = MutantBackend(DropsThePrompt)
+returns_float64 = MutantBackend(ReturnsFloat64)
+shuffles_order = MutantBackend(ShufflesOrder)
+truncates_early = MutantBackend(TruncatesEarly)
+leaks_padding = MutantBackend(LeaksPadding)
+loads_twice = MutantBackend(LoadsTwice)
