@@ -357,3 +357,12 @@ def test_loading_and_encoding_write_nothing_on_stderr(
         env={"PYTHONWARNINGS": "default", "EMBEDRY_CACHE": os.environ["EMBEDRY_CACHE"]},
     )
     assert result.stderr == ""
+
+
+def test_an_activation_that_the_library_would_replace_by_another_is_refused(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    own = {"activation_function": "their_code.Swish"}
+    model = changed(checkpoint("bert", dense=16), tmp_path / "model", "2_Dense/config.json", **own)
+    with pytest.raises(UnsupportedModelError, match=r"2_Dense/config\.json .* the activation 'their_code\.Swish'"):
+        embedder(model).load()

@@ -1,5 +1,6 @@
 """Loading a model with sentence-transformers, strictly: safetensors only, no remote code, every tensor accounted for."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,6 +38,7 @@ def model(spec: ModelSpec, folder: Path, device: str, precision: str) -> Sentenc
         # In a forked child torch's own threads are gone, and it would wait for them for ever: it is to use none there.
         torch.set_num_threads(1)
     place = _found(device)
+    _check_activations(spec, folder)
     try:
         with _silence():
             loaded = _loaded(spec, folder, place, precision)
@@ -87,6 +89,18 @@ def _loaded(spec: ModelSpec, folder: Path, place: str | None, precision: str) ->
     pooling = [{"last": "lasttoken"}.get(part, part) for part in spec.pooling.split("+")]
     width = transformer.get_embedding_dimension()
     return SentenceTransformer(modules=[transformer, Pooling(width, pooling_mode=pooling)], device=place)
+
+
+def _check_activations(spec: ModelSpec, folder: Path) -> None:
+    """UnsupportedModelError for an activation that is not torch's: the library would put tanh in its place."""
+    for file in spec.files:
+        if file.endswith("/config.json"):
+            activation = json.loads((folder / file).read_text(encoding="utf-8")).get("activation_function") or "torch."
+            if not activation.startswith("torch."):
+                raise UnsupportedModelError(
+                    f"{file} of {spec.name!r} names the activation {activation!r}, which is code of the model's own, and "
+                    "that is never run"
+                )
 
 
 def _check_tensors(module: torch.nn.Module, spec: ModelSpec, folder: Path) -> None:
