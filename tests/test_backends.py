@@ -105,9 +105,9 @@ def test_two_packages_that_provide_one_backend_are_both_named(provide: Callable[
 
 def test_the_default_device_is_the_backends_first(provide: Callable[..., list[EntryPoint]]) -> None:
     backend = backends.find("made", provide("acme-made", "made", WORKING))
-    assert backends.check(backend, "made", entry(), None) == "cuda"
-    assert backends.check(backend, "made", entry(), "cpu") == "cpu"
-    assert backends.check(backend, "made", entry(), "cuda:1") == "cuda:1"
+    assert backends.check(backend, "made", entry(), None, None) == "cuda"
+    assert backends.check(backend, "made", entry(), "cpu", None) == "cpu"
+    assert backends.check(backend, "made", entry(), "cuda:1", None) == "cuda:1"
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "CPU", "", 0])

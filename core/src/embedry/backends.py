@@ -80,7 +80,7 @@ class Backend(Protocol):
 
         Raises:
             UnsupportedModelError: the model's own configuration asks for what this backend does not do.
-            IntegrityError: the weights are incomplete or not finite.
+            IntegrityError: the weights are incomplete; that they are sound was checked before.
         """
         ...
 
@@ -124,7 +124,7 @@ def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
     return backend
 
 
-def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, precision: str | None = None) -> str:
+def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, precision: str | None) -> str:
     """The device to load `spec` on, after asking whether the backend can do all three.
 
     Raises:

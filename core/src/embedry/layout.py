@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from embedry import hub
+from embedry import hub, registry
 from embedry.errors import EmbedryWarning, IntegrityError, UnknownModelError, WeightsNotFoundError
 from embedry.spec import POOLINGS, ModelSpec
 
@@ -82,8 +82,6 @@ def from_hub(repo: str) -> ModelSpec:
     Raises:
         UnknownModelError: the repository is neither in the cache nor to be fetched.
     """
-    from embedry import registry
-
     folder = hub.cached(repo, None, ["modules.json", "config.json"])
     if folder is None:
         try:

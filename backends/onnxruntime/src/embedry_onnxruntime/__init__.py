@@ -38,7 +38,7 @@ class OnnxRuntimeBackend:
         self, spec: ModelSpec, folder: Path, *, device: str, precision: str | None, threads: int, cache_dir: Path
     ) -> Encoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
-        # Since 1.29 the runtime reports its use to its makers, unless it is told not to before it is imported.
+        # Some builds of the runtime report their use to their makers, unless told not to before they are imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from embedry_onnxruntime import prebuilt, session
 

@@ -25,7 +25,7 @@ def folder(spec: ModelSpec, source: Path, cache_dir: Path) -> Iterator[Path]:
 
     Raises:
         UnsupportedModelError: config.json asks for something that the graph does not do.
-        IntegrityError: the weights are incomplete, too many, or not finite.
+        IntegrityError: the weights are incomplete or too many, or config.json is another model's.
         CacheError: there is no room anywhere.
     """
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))

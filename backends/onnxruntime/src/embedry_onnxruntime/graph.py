@@ -65,23 +65,23 @@ class Graph:
 
     def constant(self, value: int) -> str:
         """A small constant of the type of token ids, int32 ()."""
-        tensor = numpy_helper.from_array(np.array(value, dtype=np.int32), f"constant_{len(self._initializers)}")
-        self._initializers.append(tensor)
-        return str(tensor.name)
+        return self._small(np.array(value, dtype=np.int32))
 
     def integers(self, *values: int) -> str:
         """A small constant, int64 (len(values),)."""
-        tensor = numpy_helper.from_array(np.array(values, dtype=np.int64), f"integers_{len(self._initializers)}")
+        return self._small(np.array(values, dtype=np.int64))
+
+    def _small(self, values: NDArray[np.integer[Any]]) -> str:
+        tensor = numpy_helper.from_array(values, f"constant_{len(self._initializers)}")
         self._initializers.append(tensor)
         return str(tensor.name)
 
     def close(self) -> None:
-        """Closes the weights file, which must be complete by then."""
+        """Closes the weights file; whoever makes a graph closes it, also when the writing fails."""
         self._weights.close()
 
     def save(self, output: str, width: int) -> Path:
-        """Writes the graph whose result, (batch, width), is `output`, and closes it."""
-        self.close()
+        """Writes the graph whose result, (batch, width), is `output`."""
         self._nodes.append(helper.make_node("Identity", [output], ["pooled"]))
         ids, mask = (
             helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "sequence"])

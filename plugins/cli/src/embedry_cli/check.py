@@ -3,11 +3,11 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from embedry.testing import CHECKS, NotApplicable, Subject, Violation, run, said
+from embedry_cli import terminal
 
 _STYLES = {"kept": "green", "broken": "bold red", "not asked": "dim"}
 
@@ -24,18 +24,17 @@ def check(
     subject.embedder.load()  # what cannot be loaded at all is one error, not a table of them
     table = Table("promise", "", box=None, header_style="bold")
     verdicts: list[str] = []
-    with Console(stderr=True).status("checking") as status:
+    with terminal.waiting("checking") as show:
         for name, function in CHECKS.items():
-            status.update(f"checking: {said(function)}")
+            show(f"checking: {said(function)}")
             verdict, why = _verdict(name, subject)
             verdicts.append(verdict)
-            style = _STYLES[verdict]
-            table.add_row(said(function), f"[{style}]{verdict}[/{style}]" + (f": {escape(why)}" if why else ""))
-    console = Console()
-    console.print(table)
+            table.add_row(said(function), Text.assemble((verdict, _STYLES[verdict]), f": {why}" if why else ""))
     facts = ", ".join(f"{name} {value}" for name, value in subject.embedder.info.items())
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
-    console.print(f"\n{subject.embedder.name}: {counts} ({facts})", highlight=False)
+    console = terminal.console()
+    console.print(table)
+    console.print(f"\n{subject.embedder.name}: {counts} ({facts})")
     raise typer.Exit(1 if "broken" in verdicts else 0)
 
 

@@ -56,14 +56,14 @@ def warn(text: str) -> None:
 
 
 @contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """A spinner for as long as something without a measure takes."""
+def waiting(text: str) -> Iterator[Callable[[str], None]]:
+    """A spinner for as long as something without a measure takes. The function it gives changes the text beside it."""
     stderr = Console(stderr=True)
     if not stderr.is_terminal:
-        yield
+        yield lambda _: None
         return
-    with stderr.status(text):
-        yield
+    with stderr.status(text) as status:
+        yield status.update
 
 
 @contextmanager
