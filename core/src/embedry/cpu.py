@@ -1,4 +1,4 @@
-"""How many processors this process may really use."""
+"""What processors this process has: how many it may really use, and what they can do."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,17 @@ def available() -> int:
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_quota(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
     return max(1, min(count, int(quota) if quota is not None else count))
+
+
+def features(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, ...]:
+    """The instruction sets of the first processor, sorted; none where the system does not list them."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return ()
+    # "flags" on x86, "Features" on ARM.
+    named = (line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features")))
+    return tuple(sorted(next(named, "").split()))
 
 
 def cgroup_quota(membership: Path, root: Path) -> float | None:

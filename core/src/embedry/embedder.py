@@ -4,12 +4,15 @@
 knows, and whoever subclasses the protocol inherits them.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_STREAM_BLOCK = 1024
 
 
 @runtime_checkable
@@ -38,6 +41,16 @@ class Embedder(Protocol):
             WeightsNotFoundError, IntegrityError: on first use, if the files are missing or wrong.
         """
         ...
+
+    def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
+        """`encode` for texts without end: vectors block by block, float32 (texts of the block, dims), in order.
+
+        Reads ahead no more than it needs, and holds no more than it reads ahead. A text that is wrong raises what
+        `encode` raises, after the vectors of the blocks before it.
+        """
+        remaining = iter(texts)
+        while block := list(islice(remaining, _STREAM_BLOCK)):
+            yield self.encode(block, role=role)
 
     def encode_query(self, texts: Iterable[str]) -> "NDArray[np.float32]":
         """`encode` with role "query", under the name that sentence-transformers gave it."""

@@ -5,9 +5,9 @@ texts -> prompt -> token ids, overflow policy -> batches by token budget, longes
       -> finite and shape check -> shorten -> normalise -> the caller's order
 """
 
-import json
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,30 +17,25 @@ from numpy.typing import NDArray
 from embedry import vectors
 from embedry.backends import Encoder, TextEncoder
 from embedry.config import Config
-from embedry.errors import OptionError
-from embedry.tokens import Tokenizer, report_overflow
+from embedry.readers import Batch, Block, TextReader, TokenReader, started_workers
+from embedry.texts import blocks
+from embedry.tokens import report_overflow
 
-BLOCK = 8192
-"""Texts read at a time: while the engine computes one block, the next is tokenised."""
+_BLOCK_TEXTS = 8192
+_BLOCK_BATCHES = 64
+"""Texts are read in blocks of about so many batches: enough to sort them by length, few enough to hold two at a time."""
 
-_TEXT_BATCH = 256
-"""Texts handed at a time to an engine that reads texts itself."""
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Some texts of a block, by their places in it, and how to get their pooled vectors."""
-
-    places: NDArray[np.intp]
-    compute: Callable[[], NDArray[np.float32]]
+_BLOCK_CHARS = 2**17
+_CHARS_PER_TOKEN = 4
+"""Of running text, about; only to tell the size of a block before it is read."""
 
 
 @dataclass(frozen=True)
-class Block:
-    """Texts that were read: their batches, and the places of those that are longer than the model reads."""
+class Running:
+    """A block that is being computed: where its vectors are written, and by what."""
 
-    batches: list[Batch]
-    cut: list[int]
+    rows: NDArray[np.float32]
+    futures: list[Future[None]]
 
 
 class Road:
@@ -49,14 +44,13 @@ class Road:
     def __init__(self, config: Config, folder: Path, encoder: Encoder | TextEncoder) -> None:
         self._config = config
         self.encoder = encoder
-        workers = 1
+        self._workers = started_workers(encoder)
         if isinstance(encoder, TextEncoder):
             self._read: Callable[[Sequence[str], str], Block] = TextReader(config, encoder).read
+            self._block_chars = _BLOCK_CHARS
         else:
             self._read = TokenReader(config, folder, encoder).read
-            workers = encoder.workers
-        start = getattr(encoder, "start_worker", None)
-        self._workers = ThreadPoolExecutor(workers, thread_name_prefix="embedry", initializer=start)
+            self._block_chars = max(_BLOCK_CHARS, _BLOCK_BATCHES * encoder.batch_tokens * _CHARS_PER_TOKEN)
 
     def encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
         """Vectors of checked texts, float32 (len(texts), dims), in their order. Equal texts are computed once.
@@ -65,32 +59,89 @@ class Road:
             TextTooLongError: before anything is computed, under on_overflow="error".
             BackendError: the engine broke its contract.
         """
-        places: dict[str, int] = {}
-        inverse = [places.setdefault(text, len(places)) for text in texts]
-        unique = list(places)
-        blocks: Iterable[Block] = (self._read(unique[at : at + BLOCK], prompt) for at in range(0, len(unique), BLOCK))
+        unique, inverse = _distinct(texts)
+        read: Iterable[Block] = (self._read(part, prompt) for part in self._parts(unique))
         if self._config.on_overflow != "truncate":  # all is read before anything is computed
-            blocks = list(blocks)
-            self._report(blocks, inverse)
+            read = list(read)
+            self._report(read, inverse)
         result = np.empty((len(unique), self._config.dims), dtype=np.float32)
-        self._compute(blocks, result)
+        start = 0
+        for rows in self._computed(read):
+            result[start : start + len(rows)] = rows
+            start += len(rows)
         return result if len(unique) == len(texts) else result[inverse]
 
-    def _compute(self, blocks: Iterable[Block], result: NDArray[np.float32]) -> None:
-        futures: list[Future[None]] = []
+    def stream(self, texts: Iterable[str], prompt: str) -> Iterator[NDArray[np.float32]]:
+        """Vectors of checked texts without end, block by block: float32 (texts of the block, dims), in their order.
+
+        While one block is computed the next is read, and no more than these two are held. Equal texts of a block are
+        computed once.
+
+        Raises:
+            As `encode`. What came before the block with the wrong text has been yielded by then.
+        """
+        inverses: deque[list[int]] = deque()
+        start = 0
+
+        def read() -> Iterator[Block]:
+            nonlocal start
+            for part in self._parts(texts):
+                unique, inverse = _distinct(part)
+                block = self._read(unique, prompt)
+                self._report([block], inverse, start)
+                inverses.append(inverse)
+                start += len(part)
+                yield block
+
+        for rows in self._computed(read()):
+            inverse = inverses.popleft()
+            yield rows if len(rows) == len(inverse) else rows[inverse]
+
+    def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
+        return blocks(texts, count=_BLOCK_TEXTS, chars=self._block_chars)
+
+    def _computed(self, read: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
+        """The vectors of each block, while the next one is read. An error in reading comes after the blocks before it."""
+        source = iter(read)
+        running: deque[Running] = deque()
+        wrong: Exception | None = None
+        more = True
         try:
-            for number, block in enumerate(blocks):
-                rows = result[number * BLOCK : (number + 1) * BLOCK]
-                if len(block.batches) == 1 and len(result) <= BLOCK:
-                    self._finish(block.batches[0], rows)  # a single question goes straight through, in its own thread
-                    continue
-                for batch in block.batches:
-                    futures.append(self._workers.submit(self._finish, batch, rows))  # noqa: PERF401  an interrupt loses none
-            for future in futures:
-                future.result()
+            while more or running:
+                if more:
+                    try:
+                        self._start(next(source), running)
+                    except StopIteration:
+                        more = False
+                    except Exception as error:
+                        more, wrong = False, error
+                if running and (len(running) > 1 or not more):
+                    yield self._finished(running.popleft())
         finally:  # after an error or Ctrl-C nothing of this call goes on behind the caller's back
-            for future in futures:
+            for block in running:
+                for future in block.futures:
+                    future.cancel()
+        if wrong is not None:
+            raise wrong
+
+    def _start(self, block: Block, running: deque[Running]) -> None:
+        alone = len(block.batches) == 1 and not running
+        started = Running(np.empty((block.size, self._config.dims), dtype=np.float32), [])
+        running.append(started)  # at once, so that an interrupt loses no future
+        for batch in block.batches:
+            if alone:  # a single question goes straight through, in its own thread
+                self._finish(batch, started.rows)
+            else:
+                started.futures.append(self._workers.submit(self._finish, batch, started.rows))
+
+    def _finished(self, block: Running) -> NDArray[np.float32]:
+        try:
+            for future in block.futures:
+                future.result()
+        finally:
+            for future in block.futures:
                 future.cancel()
+        return block.rows
 
     def _finish(self, batch: Batch, rows: NDArray[np.float32]) -> None:
         config = self._config
@@ -102,50 +153,18 @@ class Road:
             normalize=config.normalize,
         )
 
-    def _report(self, blocks: Sequence[Block], inverse: Sequence[int]) -> None:
-        cut = {number * BLOCK + place for number, block in enumerate(blocks) for place in block.cut}
-        positions = [position for position, place in enumerate(inverse) if place in cut]
-        report_overflow(positions, len(inverse), self._config.max_seq_length, self._config.on_overflow)
+    def _report(self, read: Sequence[Block], inverse: Sequence[int], start: int = 0) -> None:
+        cut: set[int] = set()
+        first = 0
+        for block in read:
+            cut.update(first + place for place in block.cut)
+            first += block.size
+        positions = [start + position for position, place in enumerate(inverse) if place in cut]
+        report_overflow(positions, start + len(inverse), self._config.max_seq_length, self._config.on_overflow)
 
 
-class TokenReader:
-    """Reads texts into batches of token ids, for engines that take those."""
-
-    def __init__(self, config: Config, folder: Path, encoder: Encoder) -> None:
-        self._encoder = encoder
-        self._tokenizer = Tokenizer(folder / "tokenizer.json", config.max_seq_length)
-        self._pad_id = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0
-
-    def read(self, texts: Sequence[str], prompt: str) -> Block:
-        """Batches of like length within the engine's token budget, longest first."""
-        rows, cut = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
-        groups = vectors.batches([len(row) for row in rows], self._encoder.batch_tokens)
-        return Block([Batch(group, self._batch([rows[place] for place in group])) for group in groups], cut)
-
-    def _batch(self, rows: Sequence[NDArray[np.int32]]) -> Callable[[], NDArray[np.float32]]:
-        return lambda: self._encoder.forward(*vectors.padded(rows, self._pad_id))
-
-
-class TextReader:
-    """Hands texts as they are to engines that read them in their own way."""
-
-    def __init__(self, config: Config, encoder: TextEncoder) -> None:
-        if config.max_seq_length != config.spec.max_seq_length:  # nothing here could cut a text at a token
-            raise OptionError(
-                f"max_seq_length={config.max_seq_length} is not possible: {config.spec.name!r} reads texts in its own way"
-            )
-        self._config = config
-        self._encoder = encoder
-
-    def read(self, texts: Sequence[str], prompt: str) -> Block:
-        """Batches in the given order; lengths are asked for only where the overflow policy needs them."""
-        cut: list[int] = []
-        if self._config.on_overflow != "truncate":
-            lengths = self._encoder.lengths([prompt + text for text in texts])
-            cut = [place for place, length in enumerate(lengths) if length > self._config.max_seq_length]
-        starts = range(0, len(texts), _TEXT_BATCH)
-        places = [np.arange(start, min(start + _TEXT_BATCH, len(texts))) for start in starts]
-        return Block([Batch(part, self._batch(texts[part[0] : part[-1] + 1], prompt)) for part in places], cut)
-
-    def _batch(self, texts: Sequence[str], prompt: str) -> Callable[[], NDArray[np.float32]]:
-        return lambda: self._encoder.forward_texts(texts, prompt)
+def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
+    """The texts without repetitions, and for each text its place among these."""
+    places: dict[str, int] = {}
+    inverse = [places.setdefault(text, len(places)) for text in texts]
+    return list(places), inverse

@@ -1,0 +1,134 @@
+"""Questions that several threads ask at the same time are computed in batches, and none waits for a timer."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+Row = NDArray[np.int32]
+Compute = Callable[[Sequence[Row]], NDArray[np.float32]]
+
+_PADDING = 1.2
+"""How much longer padding may make a batch of questions. More costs what computing them together saves."""
+
+
+class Ask:
+    """What one thread asks for: its rows of token ids, and then their vectors or what went wrong."""
+
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self.rows = rows
+        self.longest = max(len(row) for row in rows)
+        self.tokens = sum(len(row) for row in rows)
+        self.leads = False
+        self.woken = Event()
+        self.vectors: NDArray[np.float32] | None = None
+        self.error: Exception | None = None
+
+    def result(self) -> NDArray[np.float32]:
+        """The vectors, or the error raised."""
+        if self.vectors is None:
+            raise self.error or RuntimeError("not computed yet")
+        return self.vectors
+
+
+class MicroBatches:
+    """As many batches at a time as there are places. Who finds a place free computes what it asks, and what else waits.
+
+    A question that nobody else asks beside is computed at once, by its own thread and whatever threads the engine adds.
+    Where several are asked, each batch has a worker to itself. Those that find no place wait until a batch is done, and
+    then go together with others of like length.
+    """
+
+    def __init__(self, compute: Compute, workers: ThreadPoolExecutor, *, places: int, tokens: int) -> None:
+        self._compute = compute
+        self._workers = workers
+        self._free = places
+        self._places = places
+        self._tokens = tokens
+        self._waiting: list[Ask] = []
+        self._lock = Lock()
+
+    def vectors(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        """Pooled vectors of the rows, in their order; raises what `compute` raises for them."""
+        ask = Ask(rows)
+        with self._lock:
+            alone = self._free == self._places
+            ask.leads = self._free > 0
+            if ask.leads:
+                self._free -= 1
+            else:
+                self._waiting.append(ask)
+        if not ask.leads:
+            self._wait(ask)
+        if ask.leads:
+            self._lead(ask, self._compute if alone else self._compute_beside)
+        return ask.result()
+
+    def _compute_beside(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+        return self._workers.submit(self._compute, rows).result()
+
+    def _wait(self, ask: Ask) -> None:
+        """Until it is answered, or given a place."""
+        try:
+            ask.woken.wait()
+        except BaseException:  # an interrupt
+            with self._lock:
+                if ask in self._waiting:
+                    self._waiting.remove(ask)
+            if ask.leads:
+                self._give_place()
+            raise
+
+    def _lead(self, ask: Ask, compute: Compute) -> None:
+        batch = [ask, *self._companions(ask)]
+        try:
+            _answer(batch, compute)
+        except BaseException:  # an interrupt is this thread's own; the others' questions are asked again
+            with self._lock:
+                self._waiting[:0] = (other for other in batch[1:] if other.vectors is None and other.error is None)
+                batch = [other for other in batch if other not in self._waiting]
+            raise
+        finally:
+            for other in batch:
+                other.woken.set()
+            self._give_place()
+
+    def _companions(self, ask: Ask) -> list[Ask]:
+        """Who of the waiting goes along, first come first: within the token budget, and without much padding."""
+        chosen: list[Ask] = []
+        longest, rows, tokens = ask.longest, len(ask.rows), ask.tokens
+        with self._lock:
+            for other in tuple(self._waiting):
+                padded = max(longest, other.longest) * (rows + len(other.rows))
+                if padded <= self._tokens and padded <= _PADDING * (tokens + other.tokens):
+                    longest, rows, tokens = max(longest, other.longest), rows + len(other.rows), tokens + other.tokens
+                    self._waiting.remove(other)
+                    chosen.append(other)
+        return chosen
+
+    def _give_place(self) -> None:
+        with self._lock:
+            if self._waiting:
+                following = self._waiting.pop(0)
+                following.leads = True
+                following.woken.set()
+            else:
+                self._free += 1
+
+
+def _answer(batch: Sequence[Ask], compute: Compute) -> None:
+    try:
+        vectors = compute([row for ask in batch for row in ask.rows])
+    except Exception as error:
+        if len(batch) == 1:
+            batch[0].error = error
+            return
+        for ask in batch:  # one that cannot be computed fails alone
+            _answer([ask], compute)
+        return
+    start = 0
+    for ask in batch:
+        ask.vectors = vectors[start : start + len(ask.rows)]
+        start += len(ask.rows)
