@@ -109,7 +109,7 @@ def test_a_disk_that_fills_up_while_compiling_leaves_nothing_half_written(
     weight = Graph.weight
 
     def fills_up(graph: Graph, values: NDArray[np.float32]) -> str:
-        if graph._folder.is_relative_to(tmp_path / "cache") and len(graph._initializers) == 3:
+        if Path(graph._weights.name).is_relative_to(tmp_path / "cache") and len(graph._initializers) > 3:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return weight(graph, values)
 

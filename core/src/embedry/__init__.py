@@ -35,7 +35,7 @@ from embedry.errors import (
 from embedry.hooks import hookimpl
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
-from embedry.spec import Carrier, ModelSpec
+from embedry.spec import Carrier, Int8, ModelSpec
 
 __version__ = "0.1.0"
 
@@ -50,6 +50,7 @@ __all__ = [
     "EmbedryError",
     "EmbedryWarning",
     "Encoder",
+    "Int8",
     "IntegrityError",
     "ModelClashError",
     "ModelSpec",

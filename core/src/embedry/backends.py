@@ -67,7 +67,7 @@ class Backend(Protocol):
     devices: tuple[str, ...]
     """Device kinds it can run on, the preferred one first: "cpu", "cuda", "mps"; "auto" leaves the choice to it."""
     precisions: tuple[str, ...]
-    """Number formats that can be asked for: "fp32", "bf16", "fp16"."""
+    """Number formats that can be asked for: "fp32", "bf16", "fp16"; "int8" for models with a calibration."""
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone."""
@@ -137,6 +137,11 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
     if precision is not None and precision not in backend.precisions:
         raise OptionError(
             f"the backend {name!r} does not compute in precision={precision!r}; it has {', '.join(backend.precisions)}"
+        )
+    if precision == "int8" and spec.int8 is None:
+        raise OptionError(
+            f"precision='int8' is not possible: {spec.name!r} was not calibrated for it, and quantised without calibration its "
+            "vectors would be wrong by an unknown amount; docs/model-packs.md tells how to calibrate a model"
         )
     if device is None:
         return backend.devices[0]

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 
 from embedry.spec import ModelSpec
 
-PRECISION = "float"
-"""The precision class: fp32, bf16 and fp16 make vectors that may meet in one store, so that documents can be embedded on a
-GPU and questions asked on a CPU. Quantised integers would be a class of their own."""
-
 
 def space_fingerprint(
-    spec: ModelSpec, digests: Mapping[str, str], *, dims: int, max_seq_length: int, normalize: bool
+    spec: ModelSpec,
+    digests: Mapping[str, str],
+    *,
+    dims: int,
+    max_seq_length: int,
+    normalize: bool,
+    int8_calibration: str | None = None,
 ) -> str:
     """24 hex digits that change when anything that moves vectors changes, and only then.
 
@@ -22,6 +24,8 @@ def space_fingerprint(
         dims: length of the vectors.
         max_seq_length: tokens read of each text.
         normalize: whether vectors have unit length.
+        int8_calibration: sha256 of the calibration, where precision is "int8": a space of its own. fp32, bf16 and fp16
+            make vectors that may meet in one store, so that documents can be embedded on a GPU and questions on a CPU.
 
     Two embedders with one fingerprint may share a store; with different ones they may not.
     """
@@ -33,7 +37,7 @@ def space_fingerprint(
         "dims": dims,
         "max_seq_length": max_seq_length,
         "normalize": normalize,
-        "precision": PRECISION,
+        "precision": "float" if int8_calibration is None else ["int8", int8_calibration],
     }
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:24]

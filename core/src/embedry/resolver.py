@@ -38,7 +38,8 @@ def resolve(
             layout; or a `ModelSpec`.
         backend: the engine; by default `EMBEDRY_BACKEND`, else the entry's `preferred_backend`. Never silently another.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the backend's preferred one.
-        precision: "fp32", "bf16" or "fp16"; by default what the backend takes for the device, stated in `info`.
+        precision: "fp32", "bf16", "fp16" or "int8"; by default what the backend takes for the device, stated in `info`.
+            Never int8 unless asked for: its vectors are a space of their own, as near to fp32's as the entry states.
         dims: shorter vectors, where the model was trained for that length.
         normalize: scale to unit length; by default as the model was trained.
         max_seq_length: read fewer tokens of each text than the model could.

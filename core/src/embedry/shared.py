@@ -1,7 +1,8 @@
 """What `resolve` returns: a lazy embedder, one for each configuration, shared by the whole process."""
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from embedry.config import Config
 from embedry.embedder import Embedder
 from embedry.fingerprint import space_fingerprint
 from embedry.spec import ModelSpec
-from embedry.texts import checked
+from embedry.texts import checked, each_checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +48,15 @@ class LazyEmbedder(Embedder):
 
             return np.empty((0, self.dims), dtype=np.float32)
         return self.load().encode(found, prompt)
+
+    def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
+        """See `Embedder.encode_stream`. The role and the kind of `texts` are checked at once, each text when it comes."""
+        remaining = each_checked(texts)
+        prompt = self.spec.prompt(role)
+        return self._stream(remaining, prompt)
+
+    def _stream(self, texts: Iterable[str], prompt: str) -> "Iterator[NDArray[np.float32]]":
+        yield from self.load().stream(texts, prompt)
 
     def load(self) -> "Road":
         """Loads the model now instead of on first use. Many threads may come at once: one loads, the others wait.
@@ -93,8 +103,14 @@ class LazyEmbedder(Embedder):
         if len(digests) < len(spec.files):
             folder = weights.obtain(spec, config.cache_dir)
             digests = {file: integrity.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
+        calibration = Path(spec.int8.calibration) if spec.int8 and config.precision == "int8" else None
         return space_fingerprint(
-            spec, digests, dims=config.dims, max_seq_length=config.max_seq_length, normalize=config.normalize
+            spec,
+            digests,
+            dims=config.dims,
+            max_seq_length=config.max_seq_length,
+            normalize=config.normalize,
+            int8_calibration=integrity.remembered_sha256(calibration, config.cache_dir) if calibration else None,
         )
 
     @property

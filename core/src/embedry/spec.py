@@ -35,6 +35,16 @@ class Carrier:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Int8:
+    """What precision="int8" needs to know of a model, and what it costs."""
+
+    calibration: str
+    """A safetensors file: the least and the greatest value of each channel that enters a product, over many texts."""
+    cosine: float
+    """The mean cosine between the int8 and the fp32 vectors of texts is at least this; the conformance kit checks it."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model: its name, its files with their digests, and what turns its token vectors into embeddings.
 
@@ -75,6 +85,8 @@ class ModelSpec:
     """Shorter lengths that the model was trained for."""
     golden: str | None = None
     """A file of golden vectors (`embedry.testing.Golden`) that every engine must agree with."""
+    int8: Int8 | None = None
+    """None where the model was not calibrated, and so is not to be had in int8."""
     license: str = ""
     languages: tuple[str, ...] = ()
     size_mb: int | None = None
@@ -116,6 +128,10 @@ class ModelSpec:
             (
                 self.onnx is not None and self.onnx not in self.files,
                 f"onnx={self.onnx!r} is not one of files",
+            ),
+            (
+                self.int8 is not None and not 0 < self.int8.cosine <= 1,
+                f"int8.cosine must be above 0 and at most 1, got {self.int8}",
             ),
             (
                 self.repo is not None and self.folder is None and not _COMMIT.fullmatch(self.revision or ""),

@@ -8,7 +8,7 @@ onnx and onnxruntime are imported by `load`.
 import os
 from pathlib import Path
 
-from embedry import Encoder, ModelSpec
+from embedry import Encoder, ModelSpec, UnsupportedModelError
 
 FAMILIES = ("bert", "mpnet", "distilbert", "roberta", "xlm-roberta")
 """Values of `model_type` for which the graph is written; each is a module of `families`, or shares one."""
@@ -22,7 +22,7 @@ class OnnxRuntimeBackend:
     """See `embedry.Backend`."""
 
     devices = ("cpu",)
-    precisions = ("fp32",)
+    precisions = ("fp32", "int8")
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
@@ -42,9 +42,13 @@ class OnnxRuntimeBackend:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from embedry_onnxruntime import prebuilt, session
 
-        if spec.onnx is not None:
-            return prebuilt.load(folder / spec.onnx, spec, threads)
-        return session.load(spec, folder, threads=threads, cache_dir=cache_dir)
+        if spec.onnx is None:
+            return session.load(spec, folder, precision=precision or "fp32", threads=threads, cache_dir=cache_dir)
+        if precision == "int8":
+            raise UnsupportedModelError(
+                f"{spec.name!r} runs from an ONNX file of its own, which int8 cannot be made of"
+            )
+        return prebuilt.load(folder / spec.onnx, spec, threads)
 
 
 backend = OnnxRuntimeBackend()

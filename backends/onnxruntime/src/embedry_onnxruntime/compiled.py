@@ -2,24 +2,44 @@
 
 import hashlib
 import json
+import platform
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from embedry import CacheError, CacheWarning, IntegrityError, ModelSpec, UnsupportedModelError, cache, integrity
+from embedry import (
+    BackendError,
+    CacheError,
+    CacheWarning,
+    IntegrityError,
+    ModelSpec,
+    UnsupportedModelError,
+    cache,
+    cpu,
+    integrity,
+)
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raised whenever the graph that is written for the same weights changes."""
+
+GRAPH_FILE = "model.onnx"
 
 _DIGESTS = "digests.json"
 
+_PACKING = {
+    "session.save_external_prepacked_constant_initializers": "1",
+    "session.optimized_model_external_initializers_min_size_in_bytes": "1024",
+}
 
-@contextmanager
-def folder(spec: ModelSpec, source: Path, cache_dir: Path) -> Iterator[Path]:
-    """A folder with model.onnx and its weights, for as long as it takes to open them.
+_temporary: list[tempfile.TemporaryDirectory[str]] = []
+"""Folders of graphs that could not be cached. They go with the process, for a session may be opened at any time."""
+
+
+def folder(spec: ModelSpec, source: Path, cache_dir: Path, precision: str) -> Path:
+    """The folder with the model's graph and its weights.
 
     Where the cache cannot be written the graph is made in a temporary folder instead, with a warning.
 
@@ -30,51 +50,60 @@ def folder(spec: ModelSpec, source: Path, cache_dir: Path) -> Iterator[Path]:
     """
     config = json.loads((source / "config.json").read_text(encoding="utf-8"))
     check_config(spec, config)
-    final = cache_dir / "graphs" / _key(spec, source, cache_dir)
+    final = cache_dir / "graphs" / _key(spec, source, cache_dir, precision)
     there = final.exists()
     if there and _intact(final, cache_dir):
-        yield final
-        return
+        return final
     try:
         if there:  # damaged; what another process puts there from now on is not
             cache.discard(final, cache_dir)
         with cache.staging(cache_dir) as staged:
-            _write(spec, config, source, staged)
+            _write(spec, config, source, staged, precision)
             cache.publish(staged, final)
     except OSError as error:
-        with _temporary(spec, config, source, cache_dir, reason=error) as elsewhere:
-            yield elsewhere
-    else:
-        yield final
+        return _elsewhere(spec, config, source, cache_dir, precision, reason=error)
+    return final
 
 
-@contextmanager
-def _temporary(
-    spec: ModelSpec, config: Mapping[str, Any], source: Path, cache_dir: Path, *, reason: OSError
-) -> Iterator[Path]:
+def _elsewhere(
+    spec: ModelSpec, config: Mapping[str, Any], source: Path, cache_dir: Path, precision: str, *, reason: OSError
+) -> Path:
     advice = "set EMBEDRY_CACHE to a folder with room that you can write"
-    with tempfile.TemporaryDirectory(prefix="embedry-", ignore_cleanup_errors=True) as name:
-        try:
-            _write(spec, config, source, Path(name))
-        except OSError as error:
-            raise CacheError(
-                f"the graph of {spec.name!r} could be written neither to the cache folder {cache_dir} ({reason}) "
-                f"nor to {name} ({error}); {advice}"
-            ) from error
-        warnings.warn(
-            CacheWarning(
-                f"the graph of {spec.name!r} could not be kept in the cache folder {cache_dir} ({reason}), "
-                f"so it is made anew at each start; {advice}"
-            ),
-            stacklevel=2,
-        )
-        yield Path(name)
+    temporary = tempfile.TemporaryDirectory(prefix="embedry-", ignore_cleanup_errors=True)
+    try:
+        _write(spec, config, source, Path(temporary.name), precision)
+    except OSError as error:
+        raise CacheError(
+            f"the graph of {spec.name!r} could be written neither to the cache folder {cache_dir} ({reason}) "
+            f"nor to {temporary.name} ({error}); {advice}"
+        ) from error
+    _temporary.append(temporary)
+    warnings.warn(
+        CacheWarning(
+            f"the graph of {spec.name!r} could not be kept in the cache folder {cache_dir} ({reason}), "
+            f"so it is made anew at each start; {advice}"
+        ),
+        stacklevel=2,
+    )
+    return Path(temporary.name)
 
 
-def _key(spec: ModelSpec, source: Path, cache_dir: Path) -> str:
-    parts = [GRAPH_VERSION, spec.pooling]
-    parts += [integrity.remembered_sha256(source / file, cache_dir) for file in ("model.safetensors", "config.json")]
+def _key(spec: ModelSpec, source: Path, cache_dir: Path, precision: str) -> str:
+    import onnxruntime
+
+    # Packed weights are in the order that this build of the runtime wants on this kind of processor.
+    parts = [GRAPH_VERSION, spec.pooling, onnxruntime.__version__, platform.machine(), *cpu.features()]
+    files = [source / "model.safetensors", source / "config.json"]
+    if precision == "int8":
+        files.append(_calibration(spec))
+    parts += [precision, *(integrity.remembered_sha256(file, cache_dir) for file in files)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def _calibration(spec: ModelSpec) -> Path:
+    if spec.int8 is None:
+        raise UnsupportedModelError(f"{spec.name!r} has no calibration for int8")
+    return Path(spec.int8.calibration)
 
 
 def _intact(final: Path, cache_dir: Path) -> bool:
@@ -86,20 +115,39 @@ def _intact(final: Path, cache_dir: Path) -> bool:
         return False
 
 
-def _write(spec: ModelSpec, config: Mapping[str, Any], source: Path, target: Path) -> None:
+def _write(spec: ModelSpec, config: Mapping[str, Any], source: Path, target: Path, precision: str) -> None:
     from embedry_onnxruntime import encoder
     from embedry_onnxruntime.checkpoint import Checkpoint
     from embedry_onnxruntime.families import MODULES
     from embedry_onnxruntime.graph import WEIGHTS_FILE, Graph
+    from embedry_onnxruntime.quantised import QuantisedLayers
 
     family = MODULES[spec.architecture]
     weights = Checkpoint(source / "model.safetensors", family.PREFIX)
-    with closing(Graph(target)) as graph:
-        vectors = family.token_vectors(graph, weights, config)
-        weights.check_all_read()
-        graph.save(encoder.pool(graph, vectors, spec.pooling), spec.dims)
-    digests = {file: integrity.sha256(target / file) for file in ("model.onnx", WEIGHTS_FILE)}
+    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=target) as unpacked:
+        with closing(Graph(Path(unpacked))) as graph:
+            layer = QuantisedLayers(_calibration(spec)) if precision == "int8" else encoder.layer
+            pooled = encoder.encode(graph, family, weights, config, spec.pooling, layer)
+            weights.check_all_read()
+            graph.save(Path(unpacked) / GRAPH_FILE, pooled, spec.dims)
+        _pack(Path(unpacked) / GRAPH_FILE, target / GRAPH_FILE, WEIGHTS_FILE)
+    digests = {file: integrity.sha256(target / file) for file in (GRAPH_FILE, WEIGHTS_FILE)}
     (target / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
+
+
+def _pack(graph: Path, target: Path, weights_file: str) -> None:
+    """Lets the runtime write the graph again, with every matrix also in the order in which it multiplies with it.
+
+    It would make that copy at each start, for each session and process; a copy on disk is mapped by all of them.
+    """
+    from embedry_onnxruntime import session
+
+    settings = _PACKING | {"session.optimized_model_external_initializers_file_name": weights_file}
+    try:
+        session.open_session(graph, threads=1, optimize=False, settings=settings, save_to=target)
+    except BackendError as error:
+        session.open_session(graph, threads=1, optimize=False)  # raises if the graph is what is wrong
+        raise OSError(f"{target.parent} could not be written: {error}") from error
 
 
 def check_config(spec: ModelSpec, config: Mapping[str, Any]) -> None:

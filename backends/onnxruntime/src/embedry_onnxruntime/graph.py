@@ -1,10 +1,9 @@
 """Writing an ONNX graph: nodes in the order in which they compute, weights beside it in a file of their own.
 
 The weights file is mapped into memory by ONNX Runtime, so a session starts without copying it, and processes that run
-the same model share what is not repacked.
+the same model share it.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ FUSED = "com.microsoft"
 
 WEIGHTS_FILE = "weights.bin"
 
-_OPSET = 17
-_IR_VERSION = 8
+_OPSET = 24
+_IR_VERSION = 11
 _ALIGNMENT = 4096
 """Offsets of tensors in the weights file, in bytes: whole pages, as mapping them into memory wants."""
 
@@ -27,51 +26,45 @@ class Graph:
     """A graph under construction in `folder`. Every method adds one step and returns the name of its result."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
         self._nodes: list[NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._weights = open(folder / WEIGHTS_FILE, "wb")  # noqa: SIM115  closed by close()
 
-    def node(self, op: str, inputs: Sequence[str], domain: str = "", outputs: int = 1, **attributes: Any) -> list[str]:
-        """One operator; "" stands for an input left out."""
-        names = [f"{op}_{len(self._nodes)}_{number}" for number in range(outputs)]
-        self._nodes.append(helper.make_node(op, list(inputs), names, domain=domain, **attributes))
-        return names
-
-    def op(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """A standard operator with one result."""
-        return self.node(op, inputs, **attributes)[0]
+    def op(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        """A standard operator; "" stands for an input left out."""
+        name = f"{op}_{len(self._nodes)}"
+        self._nodes.append(helper.make_node(op, list(inputs), [name], domain=domain, **attributes))
+        return name
 
     def fused(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """One of the runtime's fused operators, with one result."""
-        return self.node(op, inputs, domain=FUSED, **attributes)[0]
+        """One of the runtime's fused operators."""
+        return self.op(op, *inputs, domain=FUSED, **attributes)
 
-    def weight(self, values: NDArray[np.float32]) -> str:
+    def weight(self, values: NDArray[np.float32] | NDArray[np.int8]) -> str:
         """A tensor in the weights file."""
-        values = np.ascontiguousarray(values, dtype=np.float32)
         self._weights.write(b"\0" * (-self._weights.tell() % _ALIGNMENT))
         tensor = TensorProto(
             name=f"weight_{len(self._initializers)}",
-            data_type=TensorProto.FLOAT,
+            data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
             dims=values.shape,
             data_location=TensorProto.EXTERNAL,
         )
         place = {"location": WEIGHTS_FILE, "offset": self._weights.tell(), "length": values.nbytes}
         for key, value in place.items():
             tensor.external_data.add(key=key, value=str(value))
-        self._weights.write(values.data)
+        self._weights.write(np.ascontiguousarray(values).data)
         self._initializers.append(tensor)
         return str(tensor.name)
 
-    def constant(self, value: int) -> str:
-        """A small constant of the type of token ids, int32 ()."""
-        return self._small(np.array(value, dtype=np.int32))
-
     def integers(self, *values: int) -> str:
         """A small constant, int64 (len(values),)."""
-        return self._small(np.array(values, dtype=np.int64))
+        return self._constant(np.array(values, dtype=np.int64))
 
-    def _small(self, values: NDArray[np.integer[Any]]) -> str:
+    def scalar(self, value: np.generic) -> str:
+        """A constant without dimensions, of the value's own type."""
+        return self._constant(np.asarray(value))
+
+    def _constant(self, values: NDArray[Any]) -> str:
         tensor = numpy_helper.from_array(values, f"constant_{len(self._initializers)}")
         self._initializers.append(tensor)
         return str(tensor.name)
@@ -80,17 +73,15 @@ class Graph:
         """Closes the weights file; whoever makes a graph closes it, also when the writing fails."""
         self._weights.close()
 
-    def save(self, output: str, width: int) -> Path:
-        """Writes the graph whose result, (batch, width), is `output`."""
-        self._nodes.append(helper.make_node("Identity", [output], ["pooled"]))
+    def save(self, path: Path, output: str, width: int) -> None:
+        """Writes the graph whose result, float32 (batch, width), is `output`."""
+        self._weights.flush()
         ids, mask = (
             helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "sequence"])
             for name in ("input_ids", "attention_mask")
         )
-        pooled = helper.make_tensor_value_info("pooled", TensorProto.FLOAT, ["batch", width])
+        pooled = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", width])
         graph = helper.make_graph(self._nodes, "embedry", [ids, mask], [pooled], self._initializers)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(FUSED, 1)]
         model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
-        path = self._folder / "model.onnx"
         path.write_bytes(model.SerializeToString())
-        return path

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry import ModelSpec, UnsupportedModelError
-from embedry_onnxruntime.session import OnnxEncoder, open_session
+from embedry_onnxruntime.session import OnnxEncoder
 
 _FED = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -14,14 +14,13 @@ _FED = ("input_ids", "attention_mask", "token_type_ids")
 class PrebuiltEncoder(OnnxEncoder):
     """A graph of the usual export: int64 ids, mask and perhaps token types in, token vectors out; pooled here."""
 
-    def __init__(self, path: Path, spec: ModelSpec, workers: int) -> None:
-        super().__init__(open_session(path, optimize=True), workers)
+    def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
+        super().__init__(path, threads=threads, precision="fp32", optimize=True)
         self._pooling = spec.pooling
         self._inputs = {
-            node.name: np.int64 if node.type == "tensor(int64)" else np.int32 for node in self._session.get_inputs()
+            node.name: np.int64 if node.type == "tensor(int64)" else np.int32 for node in self._alone.get_inputs()
         }
-        output = self._session.get_outputs()[0]
-        self._output = output.name
+        output = self._alone.get_outputs()[0]
         unknown = sorted(set(self._inputs) - set(_FED))
         if unknown or len(output.shape) != 3:
             raise UnsupportedModelError(
@@ -33,7 +32,7 @@ class PrebuiltEncoder(OnnxEncoder):
         """Pooled vectors of a batch, float32 (batch, dims)."""
         values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feed = {name: values[name].astype(dtype) for name, dtype in self._inputs.items()}
-        tokens: NDArray[np.float32] = self._session.run([self._output], feed)[0]
+        tokens = self.run(feed)
         if self._pooling == "cls":
             return tokens[:, 0]
         weights = mask.astype(np.float32)

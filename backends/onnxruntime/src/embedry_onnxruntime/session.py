@@ -1,7 +1,9 @@
-"""Running a compiled graph: one inference session, used by several threads at once."""
+"""Running a graph: one inference session for a batch that comes alone, one for batches that come many at a time."""
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock, local
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -11,56 +13,89 @@ from embedry import BackendError, Encoder, ModelSpec
 from embedry_onnxruntime import compiled
 
 BATCH_TOKENS = 512
-"""Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches and fault in fresh pages."""
+"""Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
+matters (docs/performance.md)."""
 
 _PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxEncoder(Encoder):
-    """See `embedry.Encoder`. Each batch computes on the thread that brings it; many batches fill the processors.
+    """See `embedry.Encoder`.
 
-    That beats one batch at a time spread over all threads: no thread waits for another at the end of every product.
+    A batch that comes alone, such as a question, computes on all threads. In the road's workers each batch computes on
+    the thread that brings it: where there are many, no thread then waits for another at the end of every product.
     """
 
     batch_tokens = BATCH_TOKENS
 
-    def __init__(self, session: onnxruntime.InferenceSession, workers: int) -> None:
-        self._session = session
-        self.workers = workers
+    def __init__(self, path: Path, *, threads: int, precision: str, optimize: bool) -> None:
+        self._path = path
+        self._optimize = optimize
+        self._alone = open_session(path, threads=threads, optimize=optimize)
+        self._beside: onnxruntime.InferenceSession | None = self._alone if threads == 1 else None
+        self._lock = Lock()
+        self._worker = local()
+        self.workers = threads
         self.info: Mapping[str, str] = {
             "engine": f"onnxruntime {onnxruntime.__version__}",
-            "provider": session.get_providers()[0],
-            "precision": "fp32",
-            "workers": f"{workers} of 1 thread",
+            "provider": self._alone.get_providers()[0],
+            "precision": precision,
+            "workers": f"{threads} of 1 thread, or 1 of {threads}",
         }
+
+    def start_worker(self) -> None:
+        """Gives the calling worker one thread: its own."""
+        with self._lock:
+            if self._beside is None:
+                self._beside = open_session(self._path, threads=1, optimize=self._optimize)
+        self._worker.session = self._beside
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
-        pooled: NDArray[np.float32] = self._session.run(["pooled"], {"input_ids": ids, "attention_mask": mask})[0]
-        return pooled
+        return self.run({"input_ids": ids, "attention_mask": mask})
+
+    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The graph's first result, computed by the calling thread, and by others if it is not a worker."""
+        session = getattr(self._worker, "session", self._alone)
+        result: NDArray[np.float32] = session.run(None, inputs)[0]
+        return result
 
 
-def load(spec: ModelSpec, source: Path, *, threads: int, cache_dir: Path) -> OnnxEncoder:
+def load(spec: ModelSpec, source: Path, *, precision: str, threads: int, cache_dir: Path) -> OnnxEncoder:
     """The encoder of the model whose verified files are in `source`; its graph is compiled if that was not done yet."""
-    with compiled.folder(spec, source, cache_dir) as folder:
-        # The graph is written in its final form; leaving it as it is also saves a third of the start.
-        return OnnxEncoder(open_session(folder / "model.onnx", optimize=False), threads)
+    # The graph is written in its final form; leaving it as it is also saves a third of the start.
+    path = compiled.folder(spec, source, cache_dir, precision) / compiled.GRAPH_FILE
+    return OnnxEncoder(path, threads=threads, precision=precision, optimize=False)
 
 
-def open_session(path: Path, *, optimize: bool) -> onnxruntime.InferenceSession:
-    """An inference session on the CPU with one thread of its own, to be run from many.
+def open_session(
+    path: Path, *, threads: int, optimize: bool, settings: Mapping[str, str] | None = None, save_to: Path | None = None
+) -> onnxruntime.InferenceSession:
+    """An inference session on the CPU, to be run from many threads.
+
+    Args:
+        path: the graph.
+        threads: threads that compute one run.
+        optimize: whether the runtime may rewrite the graph.
+        settings: entries of the session's configuration (onnxruntime_session_options_config_keys.h).
+        save_to: where the graph is written as the runtime would run it.
 
     Raises:
         BackendError: the runtime does not accept the graph, or would run it elsewhere.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Plans for memory are made for one shape of input; here every batch has another.
     options.enable_mem_pattern = False
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     options.log_severity_level = 3
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+    # Threads that wait for work keep a processor busy; between two runs they are to sleep.
+    for key, value in {"session.force_spinning_stop": "1", **(settings or {})}.items():
+        options.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[_PROVIDER])
     except Exception as error:  # the runtime has an exception class for each of its status codes, without a common base

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from embedry import ModelSpec, resolve
 from embedry.shared import LazyEmbedder
 
-TOLERANCE = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-2}
+TOLERANCE = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-2, "int8": 2e-2}
 """Largest difference of any component of a unit vector that a precision may cause: between a text alone and in a batch,
 between engines, and from golden vectors. Measured on all-MiniLM-L6-v2 against fp32: 3e-7, 3.1e-4 and 2.6e-3, which
-follows the 23, 10 and 7 bits of fraction; the rest is room for deeper models."""
+follows the 23, 10 and 7 bits of fraction; the rest is room for deeper models. In int8 a difference in the last bit of a
+float may move a value by one of 256 steps; how far it may be from fp32 is another question, which the entry answers."""
 
 
 class Violation(AssertionError):  # noqa: N818  named for what it reports

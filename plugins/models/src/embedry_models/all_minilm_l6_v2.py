@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
-from embedry import Carrier, ModelSpec
+from embedry import Carrier, Int8, ModelSpec
+
+_FOLDER = Path(__file__).parent
 
 SPEC = ModelSpec(
     name="all-MiniLM-L6-v2",
@@ -26,6 +28,8 @@ SPEC = ModelSpec(
     license="Apache-2.0",
     languages=("en",),
     size_mb=91,
-    golden=str(Path(__file__).parent / "golden" / "all-MiniLM-L6-v2.json"),
+    golden=str(_FOLDER / "golden" / "all-MiniLM-L6-v2.json"),
+    # Measured: 0.9986 over documentation and over the sentences of STS Benchmark, 0.997 over odd texts.
+    int8=Int8(calibration=str(_FOLDER / "int8" / "all-MiniLM-L6-v2.safetensors"), cosine=0.995),
     description="Small and fast, for similarity, clustering and search over short English texts",
 )

@@ -5,30 +5,40 @@ from typing import Any
 
 from embedry_onnxruntime import encoder
 from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.encoder import LayerNames
+from embedry_onnxruntime.encoder import LayerNames, Shape
 from embedry_onnxruntime.graph import Graph
 
 PREFIX = "bert."
 
 
-def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any], places: str = "") -> str:
-    """Adds the encoder to the graph; the result's name, (batch, sequence, width).
+def shape(config: Mapping[str, Any]) -> Shape:
+    """What config.json says of the layers."""
+    return Shape(config["num_hidden_layers"], config["num_attention_heads"], config["layer_norm_eps"])
 
-    `places` are the rows of the position table that tokens take, where these are not their columns.
-    """
-    epsilon = config["layer_norm_eps"]
+
+def embed(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
+    """The first token vectors: the sum of a word's and a place's, normed."""
+    words, positions = tables(graph, weights)
+    x = graph.op("Add", graph.op("Gather", words, "input_ids"), encoder.rows_of_columns(graph, positions))
+    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, config["layer_norm_eps"])
+
+
+def tables(graph: Graph, weights: Checkpoint) -> tuple[str, str]:
+    """The tables of words and of positions."""
     # A single text has token type 0 throughout: its row is the same for every token, so it joins the positions.
     positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
     words = weights["embeddings.word_embeddings.weight"]
-    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), epsilon, places)
-    for number in range(config["num_hidden_layers"]):
-        names = layer_names(f"encoder.layer.{number}")
-        x = encoder.layer(graph, weights, names, x, lengths, heads=config["num_attention_heads"], epsilon=epsilon)
-    return x
+    return graph.weight(words), graph.weight(positions)
 
 
-def layer_names(layer: str) -> LayerNames:
+def attention_bias(graph: Graph, weights: Checkpoint) -> str:
+    """None: places are known from the first vectors."""
+    return ""
+
+
+def layer_names(number: int) -> LayerNames:
     """The names of a layer's parts; BERT's descendants kept them."""
+    layer = f"encoder.layer.{number}"
     return LayerNames(
         query=f"{layer}.attention.self.query",
         key=f"{layer}.attention.self.key",

@@ -5,7 +5,8 @@ from typing import Any
 
 from embedry_onnxruntime import encoder
 from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.encoder import LayerNames
+from embedry_onnxruntime.encoder import LayerNames, Shape
+from embedry_onnxruntime.families.bert import attention_bias as attention_bias
 from embedry_onnxruntime.graph import Graph
 
 PREFIX = "distilbert."
@@ -14,17 +15,22 @@ _EPSILON = 1e-12
 """Of every layer norm; a constant in the original code, so config.json does not have it."""
 
 
-def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
-    """Adds the encoder to the graph; the result's name, (batch, sequence, width)."""
-    words, positions = (weights[f"embeddings.{table}_embeddings.weight"] for table in ("word", "position"))
-    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), _EPSILON)
-    for number in range(config["n_layers"]):
-        names = _layer_names(f"transformer.layer.{number}")
-        x = encoder.layer(graph, weights, names, x, lengths, heads=config["n_heads"], epsilon=_EPSILON)
-    return x
+def shape(config: Mapping[str, Any]) -> Shape:
+    """What config.json says of the layers."""
+    return Shape(config["n_layers"], config["n_heads"], _EPSILON)
 
 
-def _layer_names(layer: str) -> LayerNames:
+def embed(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
+    """The first token vectors: the sum of a word's and a place's, normed."""
+    words = graph.weight(weights["embeddings.word_embeddings.weight"])
+    positions = graph.weight(weights["embeddings.position_embeddings.weight"])
+    x = graph.op("Add", graph.op("Gather", words, "input_ids"), encoder.rows_of_columns(graph, positions))
+    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, _EPSILON)
+
+
+def layer_names(number: int) -> LayerNames:
+    """The names of a layer's parts."""
+    layer = f"transformer.layer.{number}"
     return LayerNames(
         query=f"{layer}.attention.q_lin",
         key=f"{layer}.attention.k_lin",

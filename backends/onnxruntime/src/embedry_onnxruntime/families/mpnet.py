@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from embedry_onnxruntime import encoder
 from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.encoder import LayerNames
+from embedry_onnxruntime.encoder import LayerNames, Shape
 from embedry_onnxruntime.graph import Graph
 
 PREFIX = "mpnet."
@@ -20,26 +20,24 @@ _MAX_DISTANCE = 128
 """Distances from here on share the last bucket (the T5 paper, arXiv:1910.10683, section 2.1)."""
 
 
-def token_vectors(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
-    """Adds the encoder to the graph; the result's name, (batch, sequence, width)."""
-    epsilon = config["layer_norm_eps"]
-    words = weights["embeddings.word_embeddings.weight"]
-    positions = weights["embeddings.position_embeddings.weight"]
-    places = encoder.places_after_padding(graph, _PADDING)
-    x, lengths = encoder.embed(graph, words, positions, weights.norm("embeddings.LayerNorm"), epsilon, places)
-    longest = len(positions) - _PADDING - 1
-    bias = _bias_of_batch(graph, weights["encoder.relative_attention_bias.weight"], longest)
-    for number in range(config["num_hidden_layers"]):
-        names = _layer_names(f"encoder.layer.{number}")
-        x = encoder.layer(
-            graph, weights, names, x, lengths, heads=config["num_attention_heads"], epsilon=epsilon, bias=bias
-        )
-    return x
+def shape(config: Mapping[str, Any]) -> Shape:
+    """What config.json says of the layers."""
+    return Shape(config["num_hidden_layers"], config["num_attention_heads"], config["layer_norm_eps"])
 
 
-def _bias_of_batch(graph: Graph, table: NDArray[np.float32], longest: int) -> str:
+def embed(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
+    """The first token vectors: the sum of a word's and a place's, normed."""
+    words = graph.weight(weights["embeddings.word_embeddings.weight"])
+    positions = graph.weight(weights["embeddings.position_embeddings.weight"])
+    places = encoder.rows_after_padding(graph, positions, _PADDING)
+    x = graph.op("Add", graph.op("Gather", words, "input_ids"), places)
+    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, config["layer_norm_eps"])
+
+
+def attention_bias(graph: Graph, weights: Checkpoint) -> str:
     """The bias between every two places, cut to the batch's length: (1, heads, sequence, sequence)."""
-    places = np.arange(longest)
+    places = np.arange(len(weights["embeddings.position_embeddings.weight"]) - _PADDING - 1)
+    table = weights["encoder.relative_attention_bias.weight"]
     spread = table[_bucket(places[np.newaxis, :] - places[:, np.newaxis], len(table))]  # (longest, longest, heads)
     full = graph.weight(spread.transpose(2, 0, 1)[np.newaxis])
     length = graph.op("Slice", graph.op("Shape", "input_ids"), graph.integers(1), graph.integers(2))
@@ -64,7 +62,9 @@ def _bucket(distance: NDArray[np.int_], buckets: int) -> NDArray[np.int_]:
     return np.where(distance > 0, half, 0) + np.where(size < exact, size, np.minimum(far, half - 1))
 
 
-def _layer_names(layer: str) -> LayerNames:
+def layer_names(number: int) -> LayerNames:
+    """The names of a layer's parts."""
+    layer = f"encoder.layer.{number}"
     return LayerNames(
         query=f"{layer}.attention.attn.q",
         key=f"{layer}.attention.attn.k",

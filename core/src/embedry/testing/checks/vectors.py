@@ -95,7 +95,7 @@ def shorter_vectors(subject: Subject) -> None:
 
 @promise
 def golden_vectors(subject: Subject) -> None:
-    """Vectors agree with the entry's golden ones, which the model's own library made."""
+    """Vectors agree with the entry's golden ones, which the model's own library made; in int8 as far as the entry says."""
     if subject.spec.golden is None:
         raise NotApplicable("the entry has no golden vectors")
     if not subject.embedder.config.normalize or subject.embedder.dims != subject.spec.dims:
@@ -104,4 +104,10 @@ def golden_vectors(subject: Subject) -> None:
     for role in dict.fromkeys(golden.roles):
         rows = [place for place, its_role in enumerate(golden.roles) if its_role == role]
         vectors = subject.embedder.encode([golden.texts[row] for row in rows], role=role)
+        if subject.spec.int8 is not None and subject.embedder.info.get("precision") == "int8":
+            cosine = float(np.einsum("ij,ij->i", vectors, golden.vectors[rows]).mean())
+            require(
+                cosine >= subject.spec.int8.cosine, f"{said(golden_vectors)} ({role})", f"a mean cosine of {cosine:.4f}"
+            )
+            continue
         require_close(vectors, golden.vectors[rows], subject.tolerance, f"{said(golden_vectors)} ({role})")

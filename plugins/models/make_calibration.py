@@ -1,0 +1,75 @@
+"""Calibrates an entry of this pack for int8: what enters the products of each layer, in fp32, over many texts.
+
+    python plugins/models/make_calibration.py all-MiniLM-L6-v2
+
+The result hardly depends on the texts: documentation of the standard library, and texts of every odd kind. How near the
+vectors then are to fp32's is for `embedry check MODEL --precision int8` to say, and for the entry to state.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModel, AutoTokenizer
+
+from embedry import resolve, weights
+from embedry.testing.texts import MIXED
+from embedry_onnxruntime.families import MODULES
+
+FOLDER = Path(__file__).parent / "src" / "embedry_models" / "int8"
+
+MODULES_OF_DOCUMENTATION = (
+    "argparse", "ast", "asyncio", "calendar", "collections", "configparser", "contextlib", "csv", "dataclasses", "datetime",
+    "decimal", "difflib", "email.message", "enum", "fractions", "functools", "heapq", "html.parser", "http.client", "imaplib",
+    "inspect", "ipaddress", "json", "locale", "logging", "mailbox", "optparse", "os", "pathlib", "pickle", "random", "shutil",
+    "smtplib", "socket", "sqlite3", "statistics", "string", "subprocess", "tarfile", "tempfile", "textwrap", "threading",
+    "timeit", "tokenize", "traceback", "turtle", "typing", "unittest.mock", "urllib.request", "uuid", "zipfile",
+)  # fmt: skip
+
+
+def texts() -> list[str]:
+    """Odd texts, and the documentation of modules: its whole, and its first paragraph."""
+    documentation = [__import__(name, fromlist=["_"]).__doc__ or "" for name in MODULES_OF_DOCUMENTATION]
+    return [*MIXED, *documentation, *(text.strip().partition("\n\n")[0] for text in documentation)]
+
+
+def main(name: str) -> None:
+    """Writes the calibration of the model `name`."""
+    spec = resolve(name).spec
+    folder = weights.obtain(spec, resolve(name).config.cache_dir)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    family = MODULES[spec.architecture]
+    ranges: dict[str, torch.Tensor] = {}
+
+    def watch(place: str, module: torch.nn.Module) -> None:
+        def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+            rows = inputs[0].reshape(-1, inputs[0].shape[-1])
+            for end, least in (("low", torch.minimum), ("high", torch.maximum)):
+                seen = rows.amin(dim=0) if end == "low" else rows.amax(dim=0)
+                before = ranges.get(f"{place}.{end}", seen)
+                ranges[f"{place}.{end}"] = least(before, seen)
+
+        module.register_forward_pre_hook(note)
+
+    for number in range(family.shape(model.config.to_dict()).layers):
+        names = family.layer_names(number)
+        for place, module in {
+            "attention": names.query,
+            "attended": names.attention_out,
+            "feed_forward": names.feed_forward_in,
+            "hidden": names.feed_forward_out,
+        }.items():
+            watch(f"{number}.{place}", model.get_submodule(module))
+    with torch.inference_mode():
+        for text in texts():
+            prompted = [spec.prompt(role) + text for role in ("query", "document")]
+            for unique in dict.fromkeys(prompted):  # one text a batch: padding would be seen as well
+                model(**tokenizer(unique, truncation=True, max_length=spec.max_seq_length, return_tensors="pt"))
+    FOLDER.mkdir(exist_ok=True)
+    save_file({key: value.contiguous() for key, value in ranges.items()}, FOLDER / f"{name}.safetensors")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
