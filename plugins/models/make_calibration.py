@@ -7,13 +7,14 @@ vectors then are to fp32's is for `embedry check MODEL --precision int8` to say,
 """
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
 from transformers import AutoModel, AutoTokenizer
 
-from embedry import resolve, weights
+from embedry import ModelSpec, resolve, weights
 from embedry.testing.texts import MIXED
 from embedry_onnxruntime.families import MODULES
 
@@ -34,22 +35,19 @@ def texts() -> list[str]:
     return [*MIXED, *documentation, *(text.strip().partition("\n\n")[0] for text in documentation)]
 
 
-def main(name: str) -> None:
-    """Writes the calibration of the model `name`."""
-    spec = resolve(name).spec
-    folder = weights.obtain(spec, resolve(name).config.cache_dir)
+def ranges(spec: ModelSpec, folder: Path, texts: Iterable[str]) -> dict[str, torch.Tensor]:
+    """The least and the greatest value of each channel that enters a product, by layer and product."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
     family = MODULES[spec.architecture]
-    ranges: dict[str, torch.Tensor] = {}
+    found: dict[str, torch.Tensor] = {}
 
     def watch(place: str, module: torch.nn.Module) -> None:
         def note(_: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
             rows = inputs[0].reshape(-1, inputs[0].shape[-1])
-            for end, least in (("low", torch.minimum), ("high", torch.maximum)):
-                seen = rows.amin(dim=0) if end == "low" else rows.amax(dim=0)
-                before = ranges.get(f"{place}.{end}", seen)
-                ranges[f"{place}.{end}"] = least(before, seen)
+            low, high = rows.amin(dim=0), rows.amax(dim=0)
+            found[f"{place}.low"] = torch.minimum(found.get(f"{place}.low", low), low)
+            found[f"{place}.high"] = torch.maximum(found.get(f"{place}.high", high), high)
 
         module.register_forward_pre_hook(note)
 
@@ -63,12 +61,19 @@ def main(name: str) -> None:
         }.items():
             watch(f"{number}.{place}", model.get_submodule(module))
     with torch.inference_mode():
-        for text in texts():
-            prompted = [spec.prompt(role) + text for role in ("query", "document")]
-            for unique in dict.fromkeys(prompted):  # one text a batch: padding would be seen as well
-                model(**tokenizer(unique, truncation=True, max_length=spec.max_seq_length, return_tensors="pt"))
+        for text in texts:
+            for prompted in dict.fromkeys(spec.prompt(role) + text for role in ("query", "document")):
+                # One text a batch: padding would be seen as well.
+                model(**tokenizer(prompted, truncation=True, max_length=spec.max_seq_length, return_tensors="pt"))
+    return {name: values.contiguous() for name, values in found.items()}
+
+
+def main(name: str) -> None:
+    """Writes the calibration of the model `name`."""
+    embedder = resolve(name)
+    folder = weights.obtain(embedder.spec, embedder.config.cache_dir)
     FOLDER.mkdir(exist_ok=True)
-    save_file({key: value.contiguous() for key, value in ranges.items()}, FOLDER / f"{name}.safetensors")
+    save_file(ranges(embedder.spec, folder, texts()), FOLDER / f"{name}.safetensors")
 
 
 if __name__ == "__main__":

@@ -37,6 +37,14 @@ class TestHalfPrecision(Conformance):
         return Subject("all-MiniLM-L6-v2", backend="transformers", precision="bf16")
 
 
+class TestInt8(Conformance):
+    """The real weights in int8, as near to the golden vectors as the entry says."""
+
+    @pytest.fixture
+    def subject(self, minilm_folder: Path) -> Subject:
+        return Subject("all-MiniLM-L6-v2", precision="int8")
+
+
 class TestSmallModels(Conformance):
     """Random weights in the shapes of the other three models."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from embedry import discovery
-from embedry.errors import BackendImportError, OptionError, UnknownBackendError, UnsupportedModelError
+from embedry.errors import BackendImportError, OptionError, SpecError, UnknownBackendError, UnsupportedModelError
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
 
     Raises:
         UnsupportedModelError: the backend refuses the model.
-        OptionError: the backend does not run on that device, or not in that precision.
+        OptionError: the backend does not run on that device or not in that precision, or the model was not calibrated.
+        SpecError: the entry names a calibration that is not there.
     """
     reason = backend.refusal(spec)
     if reason is not None:
@@ -138,11 +139,8 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
         raise OptionError(
             f"the backend {name!r} does not compute in precision={precision!r}; it has {', '.join(backend.precisions)}"
         )
-    if precision == "int8" and spec.int8 is None:
-        raise OptionError(
-            f"precision='int8' is not possible: {spec.name!r} was not calibrated for it, and quantised without calibration its "
-            "vectors would be wrong by an unknown amount; docs/model-packs.md tells how to calibrate a model"
-        )
+    if precision == "int8":
+        _check_calibrated(spec)
     if device is None:
         return backend.devices[0]
     if not isinstance(device, str) or device.split(":")[0] not in backend.devices:
@@ -151,3 +149,15 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
             f"installed backends: {', '.join(names())}"
         )
     return device
+
+
+def _check_calibrated(spec: ModelSpec) -> None:
+    if spec.int8 is None:
+        raise OptionError(
+            f"precision='int8' is not possible: {spec.name!r} was not calibrated for it, and without calibration its vectors "
+            "would be wrong by an unknown amount; a model pack can calibrate it: docs/model-packs.md"
+        )
+    if not Path(spec.int8.calibration).is_file():
+        raise SpecError(
+            f"model entry {spec.name!r}: there is no file {spec.int8.calibration}, which int8.calibration names"
+        )

@@ -57,28 +57,37 @@ class QuantisedLayers:
     """
 
     def __init__(self, calibration: Path) -> None:
+        self._path = calibration
         try:
             self._ranges = load_file(calibration)
         except Exception as error:  # the reader's own class, or an OSError
             raise SpecError(f"the int8 calibration {calibration} cannot be read: {error}") from error
 
-    def _range(self, layer: Layer, place: str) -> Range:
-        return Range(*(self._ranges[f"{layer.number}.{place}.{end}"] for end in ("low", "high")))
+    def _range(self, layer: Layer, place: str, channels: int) -> Range:
+        low, high = (self._ranges.get(f"{layer.number}.{place}.{end}") for end in ("low", "high"))
+        if low is None or high is None or not low.shape == high.shape == (channels,):
+            raise SpecError(
+                f"the int8 calibration {self._path} is not this model's: of layer {layer.number} it must have the range of "
+                f"{channels} channels of {place!r}"
+            )
+        return Range(low, high)
 
     def __call__(self, graph: Graph, weights: Checkpoint, layer: Layer, x: str, asking: str) -> str:
         """See `encoder.layer`, of which this is the 8-bit form."""
         names, epsilon = layer.names, layer.shape.epsilon
         projections = [weights.linear(name) for name in (names.query, names.key, names.value)]
-        seen = self._range(layer, "attention")
+        width = len(projections[0][0])
+        seen = self._range(layer, "attention", width)
         smooth = smoothing(seen, np.concatenate([weight for weight, _ in projections], axis=1), _ATTENTION_POWER)
         read = quantise(graph, x, seen, smooth)
         reads = (read if asking == x else quantise(graph, asking, seen, smooth), read, read)
         query, key, value = (
-            product(graph, source, weight * smooth[:, np.newaxis], bias)
-            for source, (weight, bias) in zip(reads, projections, strict=True)
+            product(graph, tokens, weight * smooth[:, np.newaxis], bias)
+            for tokens, (weight, bias) in zip(reads, projections, strict=True)
         )
-        attended = quantise(graph, encoder.attention(graph, layer, query, key, value), self._range(layer, "attended"))
-        y = product(graph, attended, *weights.linear(names.attention_out))
+        attended = encoder.attention(graph, layer, query, key, value)
+        source = quantise(graph, attended, self._range(layer, "attended", width))
+        y = product(graph, source, *weights.linear(names.attention_out))
         a = encoder.norm(graph, weights, names.attention_norm, graph.op("Add", y, asking), epsilon)
         z = self._feed_forward(graph, weights, layer, a)
         return encoder.norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), epsilon)
@@ -86,7 +95,7 @@ class QuantisedLayers:
     def _feed_forward(self, graph: Graph, weights: Checkpoint, layer: Layer, a: str) -> str:
         up, up_bias = weights.linear(layer.names.feed_forward_in)
         down, down_bias = weights.linear(layer.names.feed_forward_out)
-        seen, hidden = self._range(layer, "feed_forward"), self._range(layer, "hidden")
+        seen, hidden = self._range(layer, "feed_forward", len(up)), self._range(layer, "hidden", len(down))
         order = np.argsort(hidden.size, kind="stable")  # the largest channels last, where one slice takes them
         small, large = order[:-_OUTLIERS], order[-_OUTLIERS:]
         smooth = smoothing(seen, up, _FEED_FORWARD_POWER)

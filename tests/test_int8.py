@@ -1,0 +1,169 @@
+"""int8 keeps the meaning within what the entry states, is a space of its own, and is refused where nothing was calibrated."""
+
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from checkpoints import FAMILIES
+from embedry import Int8, ModelSpec, OptionError, SpecError, UnsupportedModelError, resolve
+from embedry.shared import LazyEmbedder
+from embedry.testing.texts import MIXED
+from embedry_onnxruntime.quantised import rounded
+from test_agreement import real_texts
+
+Checkpoint = Callable[..., Path]
+
+WORDS = ["paper", "river", "seven", "cloud", "against", "music", "window", "early", "market", "garden", "because"]
+TEXTS = [" ".join(WORDS[(7 * n + 3 * at) % 11] for at in range(1 + n % 60)) for n in range(80)]
+
+
+@pytest.fixture(scope="module")
+def calibration() -> ModuleType:
+    path = Path(__file__).parents[1] / "plugins" / "models" / "make_calibration.py"
+    spec = importlib.util.spec_from_file_location("make_calibration", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def calibrated(
+    calibration: ModuleType, checkpoint: Checkpoint, tmp_path: Path
+) -> Callable[..., tuple[ModelSpec, Path]]:
+    """A small model with a calibration of its own, and where that lies."""
+
+    def make(family: str = "bert", **options: Any) -> tuple[ModelSpec, Path]:
+        folder = checkpoint(family, **options)
+        spec = resolve(folder).spec
+        path = tmp_path / "calibration.safetensors"
+        from safetensors.torch import save_file as save_tensors
+
+        save_tensors(calibration.ranges(spec, folder, TEXTS), path)
+        return replace(spec, int8=Int8(calibration=str(path), cosine=0.98)), path
+
+    return make
+
+
+def cosines(one: LazyEmbedder, other: LazyEmbedder, texts: list[str]) -> np.ndarray[Any, Any]:
+    return np.einsum("ij,ij->i", one.encode_document(texts), other.encode_document(texts))
+
+
+def test_the_real_model_is_as_near_to_fp32_as_its_entry_says(minilm: LazyEmbedder) -> None:
+    int8 = resolve("all-MiniLM-L6-v2", precision="int8")
+    found = cosines(minilm, int8, real_texts(200))
+    assert minilm.spec.int8 is not None
+    assert found.mean() >= 0.998 > minilm.spec.int8.cosine
+    assert found.min() >= 0.985
+    assert found.max() < 1 - 1e-6  # it is not fp32 under another name
+    assert int8.info["precision"] == "int8"
+
+
+def test_the_calibration_that_is_shipped_is_what_the_script_makes(
+    minilm: LazyEmbedder, minilm_folder: Path, calibration: ModuleType
+) -> None:
+    """Of some of its texts, the ranges lie within those of all of them, and come near."""
+    assert minilm.spec.int8 is not None
+    shipped = load_file(minilm.spec.int8.calibration)
+    made = calibration.ranges(minilm.spec, minilm_folder, MIXED)
+    assert made.keys() == shipped.keys()
+    for name, values in made.items():
+        beyond = values.numpy() - shipped[name]
+        assert (beyond.max() <= 1e-3) if name.endswith("high") else (beyond.min() >= -1e-3), name
+        assert 0.3 < np.median(np.abs(values.numpy()) / np.maximum(np.abs(shipped[name]), 1e-6)) <= 1, name
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+def test_every_family_is_near_fp32_alone_and_in_a_batch(
+    calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path, family: str, pooling: str
+) -> None:
+    spec, _ = calibrated(family, pooling=pooling)
+    int8 = resolve(spec, precision="int8", cache_dir=tmp_path)
+    found = cosines(resolve(spec, cache_dir=tmp_path), int8, TEXTS)
+    assert found.min() >= 0.99
+    assert found.max() < 1 - 1e-7
+    together = int8.encode_document(TEXTS)
+    alone = np.concatenate([int8.encode_document([text]) for text in TEXTS])
+    # A rounding that falls the other way moves a value by one step of 256; a step of the batch's own would move all.
+    assert np.median(np.abs(together - alone).max(axis=1)) <= 1e-5
+
+
+def test_int8_is_a_space_of_its_own_and_so_is_another_calibration(
+    calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path
+) -> None:
+    spec, path = calibrated()
+    options: dict[str, Any] = {"precision": "int8", "cache_dir": tmp_path}
+    first = resolve(spec, **options).fingerprint
+    assert first != resolve(spec, cache_dir=tmp_path).fingerprint
+    assert first == resolve(spec, **options).fingerprint
+    other = tmp_path / "other.safetensors"
+    save_file({name: values * 2 for name, values in load_file(path).items()}, other)
+    wider = resolve(replace(spec, int8=Int8(calibration=str(other), cosine=0.9)), **options)
+    assert wider.fingerprint != first
+    narrow = resolve(spec, **options).encode_document(TEXTS)
+    assert np.abs(wider.encode_document(TEXTS) - narrow).max() > 1e-4  # and its graph is not the first one's
+
+
+def test_what_was_not_calibrated_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(OptionError, match=r"'bge-small-en-v1\.5' was not calibrated"):
+        resolve("bge-small-en-v1.5", precision="int8")
+    with pytest.raises(OptionError, match="'transformers' does not compute in precision='int8'"):
+        resolve("all-MiniLM-L6-v2", precision="int8", backend="transformers")
+
+
+def test_a_calibration_that_cannot_be_read_or_is_another_models_is_an_error_that_names_it(
+    calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path
+) -> None:
+    spec, path = calibrated()
+    missing = replace(spec, int8=Int8(calibration=str(tmp_path / "missing"), cosine=0.9))
+    with pytest.raises(SpecError, match="missing"):
+        resolve(missing, precision="int8")
+    path.write_bytes(b"not safetensors")
+    with pytest.raises(SpecError, match=r"calibration\.safetensors cannot be read"):
+        resolve(spec, precision="int8", cache_dir=tmp_path).load()
+    save_file({"0.attention.low": np.zeros(3, dtype=np.float32)}, path)
+    with pytest.raises(SpecError, match=r"calibration\.safetensors .* layer 0"):
+        resolve(spec, precision="int8", cache_dir=tmp_path).load()
+
+
+def test_an_onnx_file_of_its_own_is_not_quantised(
+    calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path
+) -> None:
+    spec, _ = calibrated()
+    own = replace(spec, onnx="model.onnx", files=dict(spec.files) | {"model.onnx": None})
+    (Path(spec.folder or "") / "model.onnx").write_bytes(b"never read")
+    with pytest.raises(UnsupportedModelError, match="int8 cannot be made of"):
+        resolve(own, precision="int8", cache_dir=tmp_path).load()
+
+
+@pytest.mark.parametrize("cosine", [0.0, -0.5, 1.01])
+def test_an_entry_with_an_impossible_tolerance_is_refused(minilm: LazyEmbedder, cosine: float) -> None:
+    with pytest.raises(SpecError, match=r"int8\.cosine"):
+        replace(minilm.spec, int8=Int8(calibration="file", cosine=cosine))
+
+
+@pytest.mark.parametrize("inputs", [1, 6, 7, 384])
+def test_rounded_weights_cannot_saturate_and_are_as_near_as_their_step_allows(inputs: int) -> None:
+    random = np.random.default_rng(inputs)
+    weight = (random.standard_normal((inputs, 20)) ** 3).astype(np.float32)
+    weight[:, 0] = 0
+    weight[:, 1] = 1  # neighbours of one size and sign: the worst case
+    values, steps = rounded(weight)
+    assert values.dtype == np.int8
+    assert (np.abs(values * steps - weight) <= steps / 2 + 1e-6).all()
+    padded = np.zeros((inputs + inputs % 2, 20), dtype=np.int64)
+    padded[:inputs] = values
+    pairs = padded.reshape(-1, 2, 20)
+    for activations in ((255, 255), (255, 0), (0, 255)):
+        sums = np.einsum("kpn,p->kn", pairs, np.array(activations))
+        assert -(2**15) <= sums.min() <= sums.max() < 2**15
+    assert np.abs(values).max() > 60  # and the range is made use of
