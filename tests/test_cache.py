@@ -261,3 +261,29 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     assert contents(tmp_path) == {"notes/one": b"old"}
     cache.write_text(tmp_path / "notes" / "one", "new")
     assert contents(tmp_path) == {"notes/one": b"new"}
+
+
+@pytest.mark.parametrize("changed", ["cpu.features", "platform.machine", "onnxruntime.__version__"])
+def test_a_graph_packed_for_another_processor_or_runtime_is_not_used(
+    encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    import onnxruntime
+
+    from embedry_onnxruntime import compiled
+
+    encode(tmp_path / "cache")
+    values = {
+        "cpu.features": (compiled.cpu, "features", lambda: ("another",)),
+        "platform.machine": (compiled.platform, "machine", lambda: "another"),
+        "onnxruntime.__version__": (onnxruntime, "__version__", "0"),
+    }
+    monkeypatch.setattr(*values[changed])
+    encode(tmp_path / "cache")
+    assert len(list((tmp_path / "cache" / "graphs").iterdir())) == 2
+
+
+def test_sessions_map_the_packed_weights_instead_of_copying_them(encode: Encode, tmp_path: Path) -> None:
+    """The weights file holds each matrix twice: as it is, and as the runtime multiplies with it."""
+    encode(tmp_path / "cache")
+    (packed,) = (tmp_path / "cache" / "graphs").glob("*/model.onnx")
+    assert packed.read_bytes().count(b"prepacked") >= 3 * 6  # of three layers with six products

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +22,10 @@ from pyarrow import parquet as pq
 
 import embedry_cli
 from command_line import run
+from embedry import EmbedryWarning
 from embedry.shared import LazyEmbedder
+from embedry_cli import embed
+from embedry_cli.rows import Row, Rows
 
 TEXTS = [
     "a short text",
@@ -83,7 +87,7 @@ def test_every_format_gives_the_vectors_of_encode(
 def test_blocks_keep_the_order_and_the_header_tells_the_length(
     tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedry_cli.embed.BLOCK", 7)
+    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 7)
     texts = [f"number {n} " + "word " * (n % 5) for n in range(23)]
     assert run("embed", write(tmp_path / "in.txt", texts), "--to", tmp_path / "out.npy").code == 0
     vectors = np.load(tmp_path / "out.npy", mmap_mode="r")
@@ -134,13 +138,13 @@ def test_a_csv_record_may_span_lines(tmp_path: Path) -> None:
 
 def test_the_role_reaches_the_embedder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roles: list[str] = []
-    real = LazyEmbedder.encode
+    real = LazyEmbedder.encode_stream
 
-    def encode(self: LazyEmbedder, texts: list[str], *, role: str) -> object:
+    def encode_stream(self: LazyEmbedder, texts: Iterable[str], *, role: str) -> object:
         roles.append(role)
         return real(self, texts, role=role)
 
-    monkeypatch.setattr(LazyEmbedder, "encode", encode)
+    monkeypatch.setattr(LazyEmbedder, "encode_stream", encode_stream)
     source = write(tmp_path / "in.txt", TEXTS)
     for options in ([], ["--role", "query"]):
         assert run("embed", source, "--to", "-", *options).code == 0
@@ -161,7 +165,15 @@ def test_options_and_model_reach_the_embedder(tmp_path: Path, checkpoint: Callab
     write(tmp_path / "in.txt", TEXTS)
     assert run("embed", tmp_path / "in.txt", "--to", tmp_path / "o.npy", "--model", folder, "--role", "query").code == 0
     np.testing.assert_allclose(np.load(tmp_path / "o.npy"), resolve(folder).encode_query(TEXTS), atol=1e-6)
-    for option in (["--role", "quarry"], ["--dims", "100"], ["--model", "no-such"], ["--backend", "abacus"]):
+    wrong = {
+        "--role": "quarry",
+        "--dims": 100,
+        "--model": "no-such",
+        "--backend": "abacus",
+        "--precision": "fp3",
+        "--threads": 0,
+    }
+    for option in wrong.items():
         result = run("embed", tmp_path / "in.txt", "--to", tmp_path / "x.npy", *option)
         assert result.code == 2
         assert result.err.startswith("error: ")
@@ -218,7 +230,7 @@ def test_a_null_in_parquet_is_told_by_its_row(tmp_path: Path) -> None:
 
 
 def test_what_one_parquet_column_cannot_hold_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedry_cli.embed.BLOCK", 1)
+    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 1)
     for second in ('{"text": "y", "n": "one"}', '{"text": "y", "n": 1, "more": 2}'):
         (tmp_path / "in.jsonl").write_text('{"text": "x", "n": 1}\n' + second + "\n")
         result = run("embed", tmp_path / "in.jsonl", "--to", tmp_path / "out.parquet")
@@ -228,16 +240,73 @@ def test_what_one_parquet_column_cannot_hold_is_an_error(tmp_path: Path, monkeyp
 
 
 def test_texts_that_are_too_long(tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedry_cli.embed.BLOCK", 2)  # so that a place in the block is not the line
+    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 2)  # so that a place in the block is not the line
     long = "word " * 300
-    source = write(tmp_path / "in.txt", ["short", "short too", "short as well", long])
+    source = write(tmp_path / "in.txt", ["short", "short too", "short as well", long, "last", "but one", long, long])
     result = run("embed", source, "--to", tmp_path / "out.npy", "--on-overflow", "error")
     assert result.code == 2
     assert result.err.startswith(f"error: longer than the 256 tokens that the model reads: {source}:4; split them")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
     result = run("embed", source, "--to", tmp_path / "out.npy", "--on-overflow", "warn")
     assert result.code == 0
-    assert result.err.startswith(f"warning: longer than the 256 tokens that the model reads, and cut: {source}:4\n")
+    cut = "warning: longer than the 256 tokens that the model reads, and cut:"
+    assert result.err.splitlines()[:-1] == [f"{cut} {source}:4", f"{cut} {source}:7, {source}:8"]
     np.testing.assert_allclose(np.load(tmp_path / "out.npy")[3], minilm.encode_document([long])[0], atol=1e-6)
+
+
+@pytest.mark.filterwarnings("default:something else")
+def test_many_places_are_counted_and_other_warnings_are_still_shown(
+    tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Odd(Rows):
+        def __iter__(self) -> Iterator[Row]:
+            warnings.warn(EmbedryWarning("something else"), stacklevel=1)
+            return super().__iter__()
+
+    monkeypatch.setattr("embedry_cli.embed.Rows", Odd)
+    source = write(tmp_path / "in.txt", [f"{number} " + "word " * 300 for number in range(7)])
+    err = run("embed", source, "--to", tmp_path / "out.npy", "--on-overflow", "warn").err
+    assert "warning: something else\n" in err
+    assert f"and cut: {source}:1, {source}:2, {source}:3, {source}:4, {source}:5 and 2 more\n" in err
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"text": "half \\ud800"}', "in.jsonl:48: text 47 has a lone surrogate"),
+        ('{"text": "x", "embedding": 1}', "in.jsonl:48: there is a column 'embedding' already"),
+        ('{"text": 3}', "in.jsonl:48: the column 'text' must hold a string"),
+    ],
+)
+def test_after_blocks_that_were_written_a_wrong_row_is_told_by_its_place_and_nothing_stays(
+    line: str, message: str, tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 7)
+    rows = [json.dumps({"text": f"number {number}"}) for number in range(60)]
+    (tmp_path / "in.jsonl").write_text("\n".join([*rows[:47], line, *rows[48:]]))
+    result = run("embed", tmp_path / "in.jsonl", "--to", tmp_path / "out.jsonl")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {tmp_path}/{message}")
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    shown = run("embed", tmp_path / "in.jsonl", "--to", "-").out.splitlines()
+    assert [json.loads(row)["text"] for row in shown] == [f"number {number}" for number in range(42)]
+
+
+def test_only_rows_whose_vectors_are_not_there_yet_are_held(
+    tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 7)
+    held: list[int] = []
+    real = embed.Texts.taken
+
+    def taken(self: embed.Texts, count: int) -> list[dict[str, object]]:
+        held.append(len(self._held))
+        return real(self, count)
+
+    monkeypatch.setattr(embed.Texts, "taken", taken)
+    source = write(tmp_path / "in.txt", [f"number {number}" for number in range(70)])
+    assert run("embed", source, "--to", tmp_path / "out.npy").code == 0
+    assert held == [14] * 9 + [7]
 
 
 def test_an_output_is_only_replaced_when_asked(tmp_path: Path) -> None:

@@ -85,7 +85,9 @@ def test_the_version_is_that_of_the_library() -> None:
 
 def test_help_lists_our_commands_in_order() -> None:
     out = run("--help").out
-    places = [out.index(f" {name} ") for name in ("models", "info", "pull", "embed", "search", "doctor")]
+    places = [
+        out.index(f" {name} ") for name in ("models", "info", "pull", "embed", "search", "check", "bench", "doctor")
+    ]
     assert places == sorted(places)
 
 
@@ -97,6 +99,7 @@ def test_info_tells_where_the_verified_files_are(minilm_folder: Path) -> None:
     assert facts["fingerprint"] == resolve("all-MiniLM-L6-v2").fingerprint
     assert (facts["backend"], facts["device"], facts["problems"]) == ("onnxruntime", "cpu", [])
     assert len(facts["files"]["model.safetensors"]) == 64
+    assert facts["int8"]["cosine"] == 0.995
     shown = run("info", "minilm").out
     assert str(minilm_folder) in shown
     assert ", verified" in shown

@@ -97,3 +97,16 @@ import embedry
 print(embedry.resolve("minilm").config.threads, embedry.resolve("minilm").info["threads"])
 """
     assert fresh(code).stdout == "1 1\n"
+
+
+@pytest.mark.parametrize("name", ["flags\t\t", "Features\t"])
+def test_features_are_those_of_the_first_processor_in_one_order(tmp_path: Path, name: str) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text(f"processor\t: 0\n{name}: sse avx2 avx\n\nprocessor\t: 1\n{name}: sse\n")
+    assert cpu.features(cpuinfo) == ("avx", "avx2", "sse")
+
+
+def test_where_no_features_are_listed_there_are_none(tmp_path: Path) -> None:
+    assert cpu.features(tmp_path / "missing") == ()
+    (tmp_path / "cpuinfo").write_text("processor : 0\n")
+    assert cpu.features(tmp_path / "cpuinfo") == ()

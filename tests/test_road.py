@@ -86,7 +86,7 @@ def test_equal_texts_are_computed_once(minilm: LazyEmbedder) -> None:
 def test_a_batch_holds_no_more_tokens_than_the_engine_wants_and_the_longest_come_first(minilm: LazyEmbedder) -> None:
     recorder = Recorder()
     recorder.batch_tokens = 100
-    over(recorder, minilm).encode_document(texts_of_random_lengths(200, longest=200))
+    over(recorder, minilm).encode_document(texts_of_random_lengths(40, longest=200))
     widths = [width for _, width in recorder.shapes]
     assert widths == sorted(widths, reverse=True)
     assert widths[0] > 100

@@ -314,3 +314,23 @@ def test_a_registered_model_works_from_a_folder_of_its_files(minilm_folder: Path
     by_folder = resolve("minilm", folder=given)
     assert by_folder is not resolve("minilm")
     assert by_folder.embed_query("a text") == resolve("minilm").embed_query("a text")
+
+
+def test_whatever_the_hubs_client_lets_through_becomes_a_sentence(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its HTTP library's errors derive from nothing that this project depends on."""
+    import huggingface_hub
+
+    class ConnectError(Exception):
+        pass
+
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectError("Name or service not known\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(WeightsNotFoundError) as error:
+        weights.obtain(SPEC, empty_cache)
+    first, second = str(error.value).splitlines()
+    assert first.endswith("could not be fetched from the hub: Name or service not known")
+    assert "embedry pull tiny" in second

@@ -7,6 +7,8 @@ from threading import Event, Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from embedry.errors import BackendError
+
 Row = NDArray[np.int32]
 Compute = Callable[[Sequence[Row]], NDArray[np.float32]]
 
@@ -82,31 +84,31 @@ class MicroBatches:
             raise
 
     def _lead(self, ask: Ask, compute: Compute) -> None:
-        batch = [ask, *self._companions(ask)]
+        batch = [ask]
         try:
+            self._join(batch)
             _answer(batch, compute)
         except BaseException:  # an interrupt is this thread's own; the others' questions are asked again
             with self._lock:
-                self._waiting[:0] = (other for other in batch[1:] if other.vectors is None and other.error is None)
-                batch = [other for other in batch if other not in self._waiting]
+                unanswered = [other for other in batch[1:] if other.vectors is None and other.error is None]
+                batch = [other for other in batch if other not in unanswered]
+                self._waiting[:0] = [other for other in unanswered if other not in self._waiting]
             raise
         finally:
             for other in batch:
                 other.woken.set()
             self._give_place()
 
-    def _companions(self, ask: Ask) -> list[Ask]:
-        """Who of the waiting goes along, first come first: within the token budget, and without much padding."""
-        chosen: list[Ask] = []
-        longest, rows, tokens = ask.longest, len(ask.rows), ask.tokens
+    def _join(self, batch: list[Ask]) -> None:
+        """Adds who of the waiting goes along, first come first: within the token budget, and without much padding."""
+        longest, rows, tokens = batch[0].longest, len(batch[0].rows), batch[0].tokens
         with self._lock:
             for other in tuple(self._waiting):
                 padded = max(longest, other.longest) * (rows + len(other.rows))
                 if padded <= self._tokens and padded <= _PADDING * (tokens + other.tokens):
                     longest, rows, tokens = max(longest, other.longest), rows + len(other.rows), tokens + other.tokens
+                    batch.append(other)
                     self._waiting.remove(other)
-                    chosen.append(other)
-        return chosen
 
     def _give_place(self) -> None:
         with self._lock:
@@ -119,14 +121,20 @@ class MicroBatches:
 
 
 def _answer(batch: Sequence[Ask], compute: Compute) -> None:
+    rows = [row for ask in batch for row in ask.rows]
     try:
-        vectors = compute([row for ask in batch for row in ask.rows])
+        vectors = compute(rows)
+        if len(batch) > 1 and len(vectors) != len(rows):
+            raise BackendError(f"the backend returned {len(vectors)} vectors for {len(rows)} texts")
     except Exception as error:
         if len(batch) == 1:
             batch[0].error = error
             return
         for ask in batch:  # one that cannot be computed fails alone
             _answer([ask], compute)
+        return
+    if len(batch) == 1:
+        batch[0].vectors = vectors  # as they came; the road looks at their shape
         return
     start = 0
     for ask in batch:

@@ -25,9 +25,11 @@ _BLOCK_TEXTS = 8192
 _BLOCK_BATCHES = 64
 """Texts are read in blocks of about so many batches: enough to sort them by length, few enough to hold two at a time."""
 
-_BLOCK_CHARS = 2**17
 _CHARS_PER_TOKEN = 4
 """Of running text, about; only to tell the size of a block before it is read."""
+
+_BLOCK_CHARS = 2**17
+"""The least that a block may hold, for engines that want small batches or tell of none."""
 
 
 @dataclass(frozen=True)
@@ -110,16 +112,18 @@ class Road:
             while more or running:
                 if more:
                     try:
-                        self._start(next(source), running)
+                        block = next(source)
                     except StopIteration:
                         more = False
                     except Exception as error:
                         more, wrong = False, error
+                    else:
+                        self._start(block, running)
                 if running and (len(running) > 1 or not more):
                     yield self._finished(running.popleft())
         finally:  # after an error or Ctrl-C nothing of this call goes on behind the caller's back
-            for block in running:
-                for future in block.futures:
+            for started in running:
+                for future in started.futures:
                     future.cancel()
         if wrong is not None:
             raise wrong

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -55,8 +56,10 @@ class LazyEmbedder(Embedder):
         prompt = self.spec.prompt(role)
         return self._stream(remaining, prompt)
 
-    def _stream(self, texts: Iterable[str], prompt: str) -> "Iterator[NDArray[np.float32]]":
-        yield from self.load().stream(texts, prompt)
+    def _stream(self, texts: Iterator[str], prompt: str) -> "Iterator[NDArray[np.float32]]":
+        first = list(islice(texts, 1))
+        if first:  # nothing is loaded for no text, or for one that is wrong
+            yield from self.load().stream(chain(first, texts), prompt)
 
     def load(self) -> "Road":
         """Loads the model now instead of on first use. Many threads may come at once: one loads, the others wait.
