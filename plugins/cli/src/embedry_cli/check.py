@@ -16,7 +16,9 @@ def check(
     model: Annotated[str, typer.Argument(help="A name, alias, repository or folder.")],
     backend: Annotated[str | None, typer.Option(help="The engine; by default the model's own.")] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32, bf16 or fp16; by default the backend's choice.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")
+    ] = None,
 ) -> None:
     """Hold a model on this machine to everything that an embedder promises. Exit code 1 if a promise is broken."""
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}

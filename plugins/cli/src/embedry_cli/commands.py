@@ -30,6 +30,7 @@ _OWN = {
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
     "search": "Search the text files of a folder by meaning.",
     "check": "Hold a model on this machine to everything that an embedder promises.",
+    "bench": "Measure how fast a model is on this machine, in half a minute.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",
 }
 

@@ -3,24 +3,18 @@
 import sys
 import time
 import warnings
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
-from embedry import Embedder, TextError, TextTooLongError, TruncationWarning, resolve
+from embedry import TextError, TextTooLongError, TruncationWarning, resolve
 from embedry.config import OnOverflow
 from embedry_cli import outputs, terminal
 from embedry_cli.errors import InputError
 from embedry_cli.rows import STDIN, Kind, Row, Rows, kind_of
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-BLOCK = 512
-"""Texts held at a time: enough to fill batches of like length, few enough for the progress to move."""
 
 _DEFAULT = "all-MiniLM-L6-v2"
 
@@ -43,6 +37,12 @@ def embed(
     column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
     vector_column: Annotated[str, typer.Option(help="The column that the vectors are written to.")] = "embedding",
     backend: Annotated[str | None, typer.Option(help="The engine; by default the one that the model prefers.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads to compute with; by default all that this process may use.")
+    ] = None,
     dims: Annotated[int | None, typer.Option(help="Shorter vectors, where the model was trained for them.")] = None,
     on_overflow: Annotated[
         OnOverflow, typer.Option(help="What to do about texts that are longer than the model reads.")
@@ -54,11 +54,12 @@ def embed(
     Rows keep their order, and their other columns go along into .jsonl and .parquet.
     The output appears when all is done, or not at all.
     """
-    embedder = resolve(model, backend=backend, dims=dims, on_overflow=on_overflow)
+    embedder = resolve(model, backend=backend, precision=precision, threads=threads, dims=dims, on_overflow=on_overflow)
     embedder.spec.prompt(role)  # a role that the model does not have is found before anything is read
     names = _named(inputs)
     rows = Rows(names, kind, column)
     kinds = {kind or kind_of(name) for name in names}
+    texts = Texts(rows, None if to.lower().endswith(".npy") else vector_column)
     output = outputs.opened(
         to,
         column=vector_column,
@@ -66,16 +67,52 @@ def embed(
         overwrite=overwrite,
         parquet_inputs=names if kinds == {"parquet"} else (),
     )
-    start, done = time.perf_counter(), 0
-    with output as writer, terminal.progress("texts", rows.size) as advance:
-        for block in _blocks(rows):
-            if not to.lower().endswith(".npy"):
-                _check_free(vector_column, block)
-            writer.write([row.record for row in block], _vectors(embedder, block, role))
-            done += len(block)
-            advance(done, rows.read)
+    start = time.perf_counter()
+    with (
+        output as writer,
+        terminal.progress("texts", rows.size) as advance,
+        _told_by_place(texts, embedder.max_seq_length),
+    ):
+        for vectors in embedder.encode_stream(texts, role=role):
+            writer.write(texts.taken(len(vectors)), vectors)
+            advance(texts.done, rows.read)
     seconds = time.perf_counter() - start
-    typer.echo(f"{done:,} texts -> {to} in {seconds:.1f} s", err=True)
+    typer.echo(f"{texts.done:,} texts -> {to} in {seconds:.1f} s", err=True)
+
+
+class Texts:
+    """The texts of rows, one after the other. Each row is held until its vector is there."""
+
+    def __init__(self, rows: Iterable[Row], vector_column: str | None) -> None:
+        self._rows = rows
+        self._vector_column = vector_column
+        self._held: deque[Row] = deque()
+        self.done = 0
+        """Rows that were taken."""
+
+    def __iter__(self) -> Iterator[str]:
+        """Reads on.
+
+        Raises:
+            InputError: a row has a column already where its vector is to go.
+        """
+        for row in self._rows:
+            if self._vector_column in row.record:
+                raise InputError(
+                    f"{row.place}: there is a column {self._vector_column!r} already; name another with --vector-column"
+                )
+            self._held.append(row)
+            yield row.text
+
+    def taken(self, count: int) -> list[dict[str, Any]]:
+        """All columns of the next rows, which are held no longer."""
+        self.done += count
+        return [self._held.popleft().record for _ in range(count)]
+
+    def places(self, positions: Sequence[int]) -> str:
+        """Where texts stand in the input, by their positions among all texts."""
+        shown = ", ".join(self._held[position - self.done].place for position in positions[:5])
+        return f"{shown} and {len(positions) - 5} more" if len(positions) > 5 else shown
 
 
 def _named(inputs: Sequence[str] | None) -> Sequence[str]:
@@ -86,39 +123,25 @@ def _named(inputs: Sequence[str] | None) -> Sequence[str]:
     return [STDIN]
 
 
-def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
-    remaining = iter(rows)
-    while block := list(islice(remaining, BLOCK)):
-        yield block
+@contextmanager
+def _told_by_place(texts: Texts, max_seq_length: int) -> Iterator[None]:
+    """What is wrong with a text, or was cut of it, is told by its place in the input, not by its position in the stream."""
+    length = f"the {max_seq_length} tokens that the model reads"
+    with warnings.catch_warnings():
+        others = warnings.showwarning
 
+        def show(message: Warning | str, *about: Any, **named: Any) -> None:
+            if isinstance(message, TruncationWarning):
+                terminal.warn(f"longer than {length}, and cut: {texts.places(message.positions)}")
+            else:
+                others(message, *about, **named)
 
-def _check_free(column: str, block: Sequence[Row]) -> None:
-    for row in block:
-        if column in row.record:
-            raise InputError(f"{row.place}: there is a column {column!r} already; name another with --vector-column")
-
-
-def _vectors(embedder: Embedder, block: Sequence[Row], role: str) -> "NDArray[np.float32]":
-    """The block's vectors; what is wrong with a text is told by its place in the input, not in the block."""
-    length = f"the {embedder.max_seq_length} tokens that the model reads"
-    with warnings.catch_warnings(record=True) as caught:
+        warnings.showwarning = show
         warnings.simplefilter("always", TruncationWarning)
         try:
-            vectors = embedder.encode([row.text for row in block], role=role)
+            yield
         except TextTooLongError as error:
-            where = _places(block, error.positions)
+            where = texts.places(error.positions)
             raise InputError(f"longer than {length}: {where}; split them, or use --on-overflow truncate") from error
         except TextError as error:
-            raise InputError(f"{_places(block, error.positions)}: {error}") from error
-    for warning in caught:
-        if isinstance(warning.message, TruncationWarning):
-            where = _places(block, warning.message.positions)
-            terminal.warn(f"longer than {length}, and cut: {where}")
-        else:
-            warnings.showwarning(warning.message, warning.category, warning.filename, warning.lineno)
-    return vectors
-
-
-def _places(block: Sequence[Row], positions: Sequence[int]) -> str:
-    shown = ", ".join(block[position].place for position in positions[:5])
-    return f"{shown} and {len(positions) - 5} more" if len(positions) > 5 else shown
+            raise InputError(f"{texts.places(error.positions)}: {error}") from error

@@ -1,7 +1,7 @@
 """`embedry info`: all that is known of one model, without loading it."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Annotated, Any
 
 import typer
@@ -35,6 +35,7 @@ def info(
 def _entry(spec: ModelSpec) -> dict[str, Any]:
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     values |= {name: dict(values[name]) for name in ("files", "prompts")}
+    values["int8"] = asdict(spec.int8) if spec.int8 else None
     return values | {"carrier": f"{spec.carrier.package} {spec.carrier.version}" if spec.carrier else None}
 
 
@@ -77,6 +78,7 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "modules", ", ".join(spec.modules)
     yield "similarity", spec.similarity
     yield "prompts", "\n".join(f"{role}: {prompt!r}" for role, prompt in spec.prompts.items()) or "none"
+    yield "int8", spec.int8 and f"a mean cosine of {spec.int8.cosine} or more to fp32"
     yield "files", "\n".join(f"{file}  {digest[:12] if digest else 'no digest'}" for file, digest in spec.files.items())
 
 

@@ -1,0 +1,138 @@
+"""`embedry bench`: how fast is a model here? Half a minute, and rough; nothing is compared with other libraries."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from embedry import resolve, weights
+from embedry.shared import LazyEmbedder
+from embedry_cli import prose, terminal, timings
+
+_CALLERS = 8
+"""Threads that ask at once."""
+
+_WORTH_IT = 0.1
+"""How much faster another token budget must be to be spoken of: what is less is the noise of a short measurement."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What is done in a second."""
+
+    texts: float
+    tokens: float | None
+    """Those that the model reads, without padding; None where they cannot be counted."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was measured."""
+
+    model: str
+    load_seconds: float
+    query_ms_p50: float
+    query_ms_p99: float
+    queries_per_second: float
+    """Of several threads that ask at once."""
+    per_second: Mapping[str, Rate]
+    """By the kind of text."""
+    peak_memory_mb: float | None
+    batch_tokens: Mapping[int, float]
+    """Tokens in a second by the token budget of a batch, the engine's own in the middle; none where it has none."""
+    computed_by: Mapping[str, str]
+
+
+def bench(
+    model: Annotated[str, typer.Argument(help="A name, alias, repository or folder.")],
+    backend: Annotated[str | None, typer.Option(help="The engine; by default the model's own.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads to compute with; by default all that this process may use.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure how fast a model is on this machine, in half a minute.
+
+    The texts are English of the Python language reference. What else runs here meanwhile makes the numbers worse.
+    """
+    embedder = resolve(model, backend=backend, device=device, precision=precision, threads=threads)
+    with terminal.waiting("fetching") as show:
+        weights.obtain(embedder.spec, embedder.config.cache_dir)  # what is downloaded is no part of loading
+        found = _measure(embedder, show)
+    if as_json:
+        terminal.show_json(asdict(found))
+    else:
+        _show(found)
+
+
+def _measure(embedder: LazyEmbedder, show: Callable[[str], None]) -> Findings:
+    texts = prose.by_length()
+    questions = texts["short texts"]
+    show("loading")
+    load_seconds = timings.seconds(embedder.load)
+    show("asking one question at a time")
+    latencies = timings.latencies(embedder, questions)
+    show(f"asking in {_CALLERS} threads at once")
+    asked = questions[: len(latencies)]
+    queries_per_second = len(asked) / timings.crowd(embedder, asked, _CALLERS)
+    rates: dict[str, Rate] = {}
+    for kind, some in texts.items():
+        show(f"embedding {kind}")
+        rates[kind] = _rate(embedder, some)
+    peak_memory_mb = timings.peak_memory_mb()
+    show("trying other batches")
+    timed = timings.enough(embedder, texts["paragraphs"])
+    counted = timings.tokens(embedder, timed) or 0
+    return Findings(
+        model=embedder.name,
+        load_seconds=load_seconds,
+        query_ms_p50=statistics.median(latencies) * 1000,
+        query_ms_p99=sorted(latencies)[int(0.99 * len(latencies))] * 1000,
+        queries_per_second=queries_per_second,
+        per_second=rates,
+        peak_memory_mb=peak_memory_mb,
+        batch_tokens={budget: counted / seconds for budget, seconds in timings.budgets(embedder, timed).items()},
+        computed_by=dict(embedder.info),
+    )
+
+
+def _rate(embedder: LazyEmbedder, texts: Sequence[str]) -> Rate:
+    timed = timings.enough(embedder, texts)
+    seconds = timings.documents(embedder, timed)
+    counted = timings.tokens(embedder, timed)
+    return Rate(len(timed) / seconds, counted / seconds if counted is not None else None)
+
+
+def _show(found: Findings) -> None:
+    table = Table("measured", "here", box=None, header_style="bold")
+    table.add_row("loading", f"{found.load_seconds:.2f} s")
+    table.add_row("one query", f"p50 {found.query_ms_p50:.1f} ms, p99 {found.query_ms_p99:.1f} ms")
+    table.add_row(f"{_CALLERS} threads asking at once", f"{found.queries_per_second:,.0f} queries/s")
+    for kind, rate in found.per_second.items():
+        tokens = f", {rate.tokens:,.0f} tokens/s" if rate.tokens is not None else ""
+        table.add_row(kind, f"{rate.texts:,.1f} texts/s{tokens}")
+    if found.peak_memory_mb is not None:
+        table.add_row("most memory held", f"{found.peak_memory_mb:,.0f} MB")
+    for budget, rate_of_it in found.batch_tokens.items():
+        table.add_row(f"paragraphs in batches of {budget:,} tokens", f"{rate_of_it:,.0f} tokens/s")
+    console = terminal.console()
+    console.print(table)
+    console.print(f"\n{found.model} ({', '.join(f'{name} {value}' for name, value in found.computed_by.items())})")
+    if found.batch_tokens:
+        _compare(console, found.batch_tokens)
+
+
+def _compare(console: Console, batch_tokens: Mapping[int, float]) -> None:
+    _, own, _ = batch_tokens
+    best = max(batch_tokens, key=batch_tokens.__getitem__)
+    gain = batch_tokens[best] / batch_tokens[own] - 1
+    if gain > _WORTH_IT:
+        console.print(f"batches of {best:,} tokens are {gain:.0%} faster here than the {own:,} that the engine takes")

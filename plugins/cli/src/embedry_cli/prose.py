@@ -1,0 +1,32 @@
+"""Real English of every length that every Python brings along: its language reference, as `help()` shows it."""
+
+import re
+from pydoc_data.topics import topics
+
+_FEWEST_LETTERS = 0.7
+"""The share of letters that tells prose from examples and tables."""
+
+_DOCUMENT_WORDS = 400
+"""More than most models read, so that a document is what a long text is to them."""
+
+
+def by_length() -> dict[str, list[str]]:
+    """Short texts of a line, paragraphs, and long documents; no text twice, and the same for the same Python."""
+    blocks = (" ".join(block.split()) for name in sorted(topics) for block in re.split(r"\n\s*\n", topics[name]))
+    paragraphs = [block for block in dict.fromkeys(blocks) if _is_prose(block)]
+    sentences = dict.fromkeys(sentence for block in paragraphs for sentence in re.split(r"(?<=[.:]) ", block))
+    words = " ".join(paragraphs).split()
+    starts = range(0, len(words) - _DOCUMENT_WORDS, _DOCUMENT_WORDS)
+    return {
+        "short texts": [sentence for sentence in sentences if 5 <= _words(sentence) <= 12],
+        "paragraphs": [block for block in paragraphs if 25 <= _words(block) <= 100],
+        "long documents": [" ".join(words[start : start + _DOCUMENT_WORDS]) for start in starts],
+    }
+
+
+def _is_prose(text: str) -> bool:
+    return sum(map(str.isalpha, text)) > _FEWEST_LETTERS * len(text)
+
+
+def _words(text: str) -> int:
+    return len(text.split())
