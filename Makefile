@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Other libraries, at versions that only a comparison needs.
+BENCH  := .venv-bench
 # What the demo and the tests download stays inside this folder.
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
@@ -11,7 +13,7 @@ BUNDLE  := core backends/onnxruntime plugins/models plugins/cli
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -28,8 +30,14 @@ lint: $(VENV)/.development ## check types and style
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 
-clean: ## remove the environment and what was downloaded
-	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache
+bench: $(BENCH)/.installed ## measure embedry beside other libraries, in about 15 minutes
+	$(BENCH)/bin/python tests/benchmarks/bench.py $(ARGS)
+
+soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes
+	$(BIN)/python tests/benchmarks/soak.py
+
+clean: ## remove the environments and what was downloaded
+	rm -rf $(VENV) $(BENCH) .cache .mypy_cache .pytest_cache .ruff_cache
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
@@ -43,3 +51,8 @@ $(VENV)/.bundle: $(BIN)/python pyproject.toml $(BUNDLE:=/pyproject.toml)
 $(VENV)/.development: $(BIN)/python pyproject.toml tests/requirements.txt $(DISTS:=/pyproject.toml)
 	$(BIN)/python -m pip install -q -r tests/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
 	touch $@ $(VENV)/.bundle
+
+$(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(DISTS:=/pyproject.toml)
+	$(PYTHON) -m venv $(BENCH)
+	$(BENCH)/bin/python -m pip install -q -r tests/benchmarks/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
+	touch $@

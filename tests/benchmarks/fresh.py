@@ -1,0 +1,70 @@
+"""What a fresh process measures of itself: run as a program by `processes.py`, never imported.
+
+    python fresh.py use CONTENDER THREADS TEXTS.json    loads, answers a query, embeds the texts
+    python fresh.py stream COUNT                        embeds COUNT short texts that are never all in memory
+
+Each line that is printed is one number.
+"""
+
+import importlib
+import itertools
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from contenders import CONTENDERS, MODEL
+
+QUERY = "what is the refund policy?"
+
+
+def use(name: str, threads: int, texts: Path) -> None:
+    """Says how many seconds the import took, when the first vector is there, and the peak memory in MB."""
+    start = time.perf_counter()
+    importlib.import_module(CONTENDERS[name].module)
+    imported = time.perf_counter() - start
+    contender = CONTENDERS[name].load(threads)
+    contender.encode_query(QUERY)
+    print(imported, flush=True)
+    contender.encode_documents(json.loads(texts.read_text(encoding="utf-8")))
+    print(peak_memory())
+
+
+def stream(count: int) -> None:
+    """Says how many seconds the vectors took, and the peak memory in MB; the model is loaded before."""
+    from embedry import resolve
+
+    embedder = resolve(MODEL)
+    embedder.embed_query(QUERY)
+    start = time.perf_counter()
+    blocks = embedder.encode_stream(short_texts(count), role="document")
+    vectors = sum(len(block) for block in blocks)
+    seconds = time.perf_counter() - start
+    assert vectors == count
+    print(seconds)
+    print(peak_memory())
+
+
+def short_texts(count: int) -> Iterator[str]:
+    """Up to a million distinct texts of 4 to 6 tokens."""
+    numbers = ((thousands, rest) for rest in itertools.count() for thousands in range(1000))
+    return (f"{first} {second}" for first, second in itertools.islice(numbers, count))
+
+
+def peak_memory() -> float:
+    """Largest resident memory of this process so far, in MB of a million bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux ru_maxrss starts at what the parent process had
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) * 1024 / 1e6
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "use":
+        use(sys.argv[2], int(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        stream(int(sys.argv[2]))

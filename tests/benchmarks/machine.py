@@ -1,0 +1,40 @@
+"""What the numbers were measured on."""
+
+import os
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from contenders import CONTENDERS
+
+LIBRARIES = ("numpy", "onnxruntime", "torch", "transformers", "tokenizers")
+
+
+def describe(threads: int) -> dict[str, str]:
+    """The processor, memory and system, the command, and the versions of everything that takes part."""
+    packages = dict.fromkeys((*LIBRARIES, *(entry.package for entry in CONTENDERS.values())))
+    return {
+        "processor": _processor(),
+        "cores": f"{os.cpu_count()}; every contender computes with {threads} threads",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
+        "system": _system(),
+        "command": " ".join(["python tests/benchmarks/bench.py", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d"),
+        "Python": platform.python_version(),
+    } | {name: version(name) for name in packages}
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {platform.machine()}"
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["PRETTY_NAME"]
+    except OSError:
+        return platform.platform(terse=True)

