@@ -10,6 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
+
 from embedry import (
     BackendError,
     CacheError,
@@ -21,6 +23,7 @@ from embedry import (
     cpu,
     integrity,
 )
+from embedry_onnxruntime import session
 
 GRAPH_VERSION = 3
 """Raised whenever the graph that is written for the same weights changes."""
@@ -89,8 +92,6 @@ def _elsewhere(
 
 
 def _key(spec: ModelSpec, source: Path, cache_dir: Path, precision: str) -> str:
-    import onnxruntime
-
     # Packed weights are in the order that this build of the runtime wants on this kind of processor.
     parts = [GRAPH_VERSION, spec.pooling, onnxruntime.__version__, platform.machine(), *cpu.features()]
     files = [source / "model.safetensors", source / "config.json"]
@@ -140,8 +141,6 @@ def _pack(graph: Path, target: Path, weights_file: str) -> None:
 
     It would make that copy at each start, for each session and process; a copy on disk is mapped by all of them.
     """
-    from embedry_onnxruntime import session
-
     settings = _PACKING | {"session.optimized_model_external_initializers_file_name": weights_file}
     try:
         session.open_session(graph, threads=1, optimize=False, settings=settings, save_to=target)

@@ -9,8 +9,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from embedry import BackendError, Encoder, ModelSpec
-from embedry_onnxruntime import compiled
+from embedry import BackendError, Encoder
 
 BATCH_TOKENS = 512
 """Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
@@ -59,13 +58,6 @@ class OnnxEncoder(Encoder):
         session = getattr(self._worker, "session", self._alone)
         result: NDArray[np.float32] = session.run(None, inputs)[0]
         return result
-
-
-def load(spec: ModelSpec, source: Path, *, precision: str, threads: int, cache_dir: Path) -> OnnxEncoder:
-    """The encoder of the model whose verified files are in `source`; its graph is compiled if that was not done yet."""
-    # The graph is written in its final form; leaving it as it is also saves a third of the start.
-    path = compiled.folder(spec, source, cache_dir, precision) / compiled.GRAPH_FILE
-    return OnnxEncoder(path, threads=threads, precision=precision, optimize=False)
 
 
 def open_session(
