@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from embedry import vectors
 from embedry.backends import Encoder, TextEncoder
 from embedry.config import Config
+from embedry.heap import Trimmed
 from embedry.readers import Batch, Block, TextReader, TokenReader, started_workers
 from embedry.texts import blocks
 from embedry.tokens import report_overflow
@@ -46,6 +47,7 @@ class Road:
     def __init__(self, config: Config, folder: Path, encoder: Encoder | TextEncoder) -> None:
         self._config = config
         self.encoder = encoder
+        self._trimmed = Trimmed()
         self._workers = started_workers(encoder)
         if isinstance(encoder, TextEncoder):
             self._read: Callable[[Sequence[str], str], Block] = TextReader(config, encoder).read
@@ -156,6 +158,7 @@ class Road:
             dims=config.dims,
             normalize=config.normalize,
         )
+        self._trimmed()
 
     def _report(self, read: Sequence[Block], inverse: Sequence[int], start: int = 0) -> None:
         cut: set[int] = set()
