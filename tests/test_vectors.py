@@ -64,3 +64,21 @@ def test_rows_are_padded_on_the_right_and_masked_there() -> None:
     assert ids.dtype == mask.dtype == np.int32
     assert ids.tolist() == [[5, 6, 7], [8, 1, 1], [9, 0, 1]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
+
+
+@pytest.mark.parametrize("workers", [2, 3, 16])
+def test_batches_are_shared_by_the_workers_and_end_small(workers: int) -> None:
+    lengths = [50] * 400
+    sizes = [len(batch) * 50 for batch in batches(lengths, 512, workers)]
+    assert sum(sizes) == 20_000
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[0] <= 512
+    assert sizes[-1] <= 128
+    few = [len(batch) for batch in batches([50] * 20, 512, workers)]
+    assert len(few) >= min(workers, 8)
+    assert max(few) <= max(20 // workers, 2)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 16])
+def test_what_fits_into_one_batch_is_one(workers: int) -> None:
+    assert [len(batch) for batch in batches([10, 20, 32, 5], 128, workers)] == [4]

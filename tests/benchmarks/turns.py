@@ -40,11 +40,17 @@ def alternate(
     for number in range(rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            print(f"\r\033[K{what}: round {number + 1} of {rounds}, {name}", end="", file=sys.stderr, flush=True)
+            show(f"{what}: round {number + 1} of {rounds}, {name}")
             time.sleep(rest)
             measured[name].append(turns[name](number))
-    print("\r\033[K", end="", file=sys.stderr, flush=True)
+    show("")
     return measured
+
+
+def show(progress: str) -> None:
+    """On a terminal, this instead of what was shown before."""
+    if sys.stderr.isatty():
+        print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 def seconds_of(contender: Contender, texts: list[str]) -> Callable[[int], float]:

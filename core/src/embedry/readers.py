@@ -60,11 +60,7 @@ class TokenReader:
         """Batches of like length within the engine's token budget, longest first."""
         rows, cut = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
         lengths = [len(row) for row in rows]
-        budget, workers = self._encoder.batch_tokens, self._encoder.workers
-        total = sum(lengths)
-        if budget < total < budget * workers:  # not enough to fill every worker: all get an equal share
-            budget = -(-total // workers)
-        groups = vectors.batches(lengths, budget)
+        groups = vectors.batches(lengths, self._encoder.batch_tokens, self._encoder.workers)
         # What makes one batch is likely a question, and others may be asked at the same time.
         compute = self._together.vectors if len(groups) == 1 else self._forward
         return Block(len(rows), [Batch(group, partial(compute, [rows[at] for at in group])) for group in groups], cut)

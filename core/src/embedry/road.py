@@ -22,7 +22,7 @@ from embedry.readers import Batch, Block, TextReader, TokenReader, started_worke
 from embedry.texts import blocks
 from embedry.tokens import report_overflow
 
-_BLOCK_TEXTS = 8192
+_BLOCK_TEXTS = 2048
 _BLOCK_BATCHES = 64
 """Texts are read in blocks of about so many batches: enough to sort them by length, few enough to hold two at a time."""
 

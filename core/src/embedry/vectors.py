@@ -37,16 +37,21 @@ def finish(
     return unit
 
 
-def batches(lengths: Sequence[int], budget: int) -> list[NDArray[np.intp]]:
+def batches(lengths: Sequence[int], budget: int, workers: int = 1) -> list[NDArray[np.intp]]:
     """Groups texts of like length, longest first: each group's number times its longest length stays within `budget`.
 
-    A text longer than the budget goes alone. Longest first, the largest memory is taken once, at the start.
+    A text longer than the budget goes alone. Longest first, the largest memory is taken once, at the start. What is more
+    than one batch is shared by the workers, and the last batches are smaller, so that no worker ends long after the others.
     """
     order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
+    one_is_enough = len(order) * max(lengths, default=0) <= budget
+    least = budget if one_is_enough else budget // 4
     groups: list[NDArray[np.intp]] = []
     start = 0
     while start < len(order):
-        count = max(1, budget // max(1, lengths[order[start]]))
+        longest = max(1, lengths[order[start]])
+        share = longest * (len(order) - start) // workers
+        count = max(1, min(budget, max(least, share)) // longest)
         groups.append(order[start : start + count])
         start += count
     return groups
