@@ -98,7 +98,7 @@ def encode(
 
 
 def layer(graph: Graph, weights: Checkpoint, layer: Layer, x: str, asking: str) -> str:
-    """A = norm(asking + attention(asking, x)); norm(a + feed_forward(a)), with the exact (erf) GELU.
+    """One layer: a = norm(asking + attention(asking, x)), then norm(a + feed_forward(a)), with the exact (erf) GELU.
 
     Three biases are not added but folded away, exactly. The key's adds the same to all scores of a row, which softmax
     does not see. The value's goes through attention unchanged, for the weights of a row sum to one, and joins the bias

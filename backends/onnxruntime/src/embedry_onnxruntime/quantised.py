@@ -119,7 +119,7 @@ def smoothing(seen: Range, weight: Floats, power: float) -> Floats:
 
 
 def quantise(graph: Graph, x: str, seen: Range, smooth: Floats | None = None) -> Quantised:
-    """X / smooth in 256 steps from the least to the greatest value seen, 0 exactly among them; beyond, it saturates."""
+    """Rounds x / smooth to 256 steps from the least to the greatest value seen, 0 exactly among them; beyond, it saturates."""
     low, high = seen.low, seen.high
     if smooth is not None:
         x = graph.op("Mul", x, graph.weight(np.reciprocal(smooth)))
@@ -131,7 +131,7 @@ def quantise(graph: Graph, x: str, seen: Range, smooth: Floats | None = None) ->
 
 
 def product(graph: Graph, x: Quantised, weight: Floats, bias: Floats) -> str:
-    """X @ weight + bias, as float."""
+    """The product x @ weight + bias, as float."""
     values, steps = rounded(weight)
     return graph.fused(
         "MatMulIntegerToFloat",
