@@ -25,7 +25,7 @@ from embedry import (
 )
 from embedry_onnxruntime import session
 
-GRAPH_VERSION = 3
+GRAPH_VERSION = 4
 """Raised whenever the graph that is written for the same weights changes."""
 
 GRAPH_FILE = "model.onnx"

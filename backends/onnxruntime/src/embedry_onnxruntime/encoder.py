@@ -109,14 +109,15 @@ def layer(graph: Graph, weights: Checkpoint, layer: Layer, x: str, asking: str) 
     weights.pass_over(f"{names.key}.bias")
     attended = attention(graph, layer, _linear(graph, asking, *weights.linear(names.query)), key, value)
     out, out_bias = weights.linear(names.attention_out)
-    y = _linear(graph, attended, out, out_bias + weights[f"{names.value}.bias"] @ out)
     up, up_bias = weights.linear(names.feed_forward_in)
     down, down_bias = weights.linear(names.feed_forward_out)
-    a = norm(graph, weights, names.attention_norm, graph.op("Add", y, asking), epsilon, shift=down_bias)
-    hidden = graph.op("MatMul", a, graph.weight(up))
-    active = graph.fused("BiasGelu", hidden, graph.weight(up_bias - down_bias @ up))
-    z = graph.op("MatMul", active, graph.weight(down))
-    return norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), epsilon)
+    flat = graph.integers(-1, len(out))
+    attended, before = (graph.op("Reshape", tokens, flat) for tokens in (attended, asking))
+    y = _product(graph, attended, out, graph.weight(out_bias + weights[f"{names.value}.bias"] @ out))
+    a = norm(graph, weights, names.attention_norm, graph.op("Add", y, before), epsilon, shift=down_bias)
+    active = graph.op("Gelu", _product(graph, a, up, graph.weight(up_bias - down_bias @ up)))
+    z = norm(graph, weights, names.feed_forward_norm, _product(graph, active, down, a), epsilon)
+    return graph.op("Reshape", z, graph.op("Shape", asking))
 
 
 def attention(graph: Graph, layer: Layer, query: str, key: str, value: str) -> str:
@@ -142,6 +143,11 @@ def norm(
 def _linear(graph: Graph, x: str, weight: NDArray[np.float32], bias: NDArray[np.float32]) -> str:
     product = graph.op("MatMul", x, graph.weight(weight))
     return graph.op("Add", product, graph.weight(bias))
+
+
+def _product(graph: Graph, x: str, weight: NDArray[np.float32], added: str) -> str:
+    """x @ weight + added, of matrices: the runtime multiplies onto what is to be added."""
+    return graph.op("Gemm", x, graph.weight(weight), added)
 
 
 def _first(graph: Graph, x: str, axis: int) -> str:

@@ -1,7 +1,8 @@
 """Running a loaded model: padded batches everywhere, packed ones on CUDA, and memory that runs out is not the end."""
 
 from collections.abc import Mapping
-from threading import Thread
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread, local
 
 import numpy as np
 import torch
@@ -20,8 +21,9 @@ _DEVICE_BATCH_TOKENS = 32_768
 class TorchEncoder(Encoder):
     """See `embedry.Encoder`.
 
-    On the CPU each batch computes on the thread that brings it, and several run at the same time; on a device two
-    threads take turns, so that one prepares a batch while the other's is computed.
+    On the CPU each of the road's workers computes the batches that it brings, and several run at the same time. A batch
+    that comes alone, such as a question, computes on all threads. On a device two threads take turns, so that one prepares
+    a batch while the other's is computed.
     """
 
     def __init__(self, model: PreTrainedModel, pooling: str, *, threads: int) -> None:
@@ -32,6 +34,11 @@ class TorchEncoder(Encoder):
         if self._packed:
             packing.prepare(model)
         self.workers = threads if self._on_cpu else 2
+        self._worker = local()
+        # One thread for all that comes alone: of each thread that ever called it, torch keeps threads and memory.
+        self._alone = ThreadPoolExecutor(
+            1, thread_name_prefix="embedry-alone", initializer=_use_threads, initargs=(threads,)
+        )
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = {
             "engine": f"torch {torch.__version__}, transformers {transformers.__version__}",
@@ -42,19 +49,19 @@ class TorchEncoder(Encoder):
         }
 
     def start_worker(self) -> None:
-        """Gives the calling worker one thread of torch's own, and leaves the application's setting as it is."""
+        """Gives the calling worker one thread of torch's own."""
+        self._worker.started = True
         if self._on_cpu:
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            # The call above also sets the number that later threads start with; a thread that does nothing else sets
-            # that one back, which leaves this thread's alone.
-            restore = Thread(target=torch.set_num_threads, args=(before,))
-            restore.start()
-            restore.join()
+            _use_threads(1)
 
-    @torch.inference_mode()
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims). Where memory runs out the batch is halved."""
+        if hasattr(self._worker, "started"):
+            return self._forward(ids, mask)
+        return self._alone.submit(self._forward, ids, mask).result()
+
+    @torch.inference_mode()
+    def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         try:
             pooled = self._pooled(ids, mask)
         except torch.OutOfMemoryError as error:
@@ -69,7 +76,7 @@ class TorchEncoder(Encoder):
         torch.cuda.empty_cache()
         half = len(ids) // 2
         return np.concatenate(
-            [self.forward(*_trimmed(ids[part], mask[part])) for part in (slice(half), slice(half, None))]
+            [self._forward(*_trimmed(ids[part], mask[part])) for part in (slice(half), slice(half, None))]
         )
 
     def _pooled(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> torch.Tensor:
@@ -78,6 +85,17 @@ class TorchEncoder(Encoder):
         place = self._model.device
         inputs = torch.from_numpy(ids).to(place, torch.long), torch.from_numpy(mask).to(place, torch.long)
         return pool(self._model(input_ids=inputs[0], attention_mask=inputs[1])[0], inputs[1], self._pooling)
+
+
+def _use_threads(count: int) -> None:
+    """Gives the calling thread so many of torch's own, and leaves the application's setting as it is."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    # The call above also sets the number that later threads start with; a thread that does nothing else sets that one
+    # back, which leaves this thread's alone.
+    restore = Thread(target=torch.set_num_threads, args=(before,))
+    restore.start()
+    restore.join()
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
