@@ -146,7 +146,7 @@ def _linear(graph: Graph, x: str, weight: NDArray[np.float32], bias: NDArray[np.
 
 
 def _product(graph: Graph, x: str, weight: NDArray[np.float32], added: str) -> str:
-    """x @ weight + added, of matrices: the runtime multiplies onto what is to be added."""
+    """The product x @ weight + added, of matrices: the runtime multiplies onto what is to be added."""
     return graph.op("Gemm", x, graph.weight(weight), added)
 
 
