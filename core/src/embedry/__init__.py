@@ -21,6 +21,7 @@ from embedry.errors import (
     ModelClashError,
     OptionError,
     PluginWarning,
+    SpaceError,
     SpecError,
     TextError,
     TextTooLongError,
@@ -35,6 +36,7 @@ from embedry.errors import (
 from embedry.hooks import hookimpl
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
+from embedry.space import Space
 from embedry.spec import Carrier, Int8, ModelSpec
 
 __version__ = "0.1.0"
@@ -56,6 +58,8 @@ __all__ = [
     "ModelSpec",
     "OptionError",
     "PluginWarning",
+    "Space",
+    "SpaceError",
     "SpecError",
     "TextEncoder",
     "TextError",

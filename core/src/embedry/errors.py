@@ -15,6 +15,10 @@ class SpecError(EmbedryError, ValueError):
     """A registry entry contradicts itself; raised where the entry is written."""
 
 
+class SpaceError(EmbedryError, ValueError):
+    """Vectors of two different spaces were about to be mixed."""
+
+
 class UnknownModelError(EmbedryError, LookupError):
     """No registry entry, folder or repository answers to a model's name."""
 
