@@ -1,0 +1,24 @@
+"""embedry for LangChain: embeddings that are loaded once and shared, and a vector store that embeds by itself.
+
+from embedry_langchain import create_vector_store, get_embeddings
+
+store = create_vector_store(get_embeddings(), path="store")
+store.add_documents(chunks)
+store.similarity_search("What is the refund policy?")
+"""
+
+from embedry_langchain.classic import EmbeddingsManager, get_embeddings
+from embedry_langchain.embeddings import EmbedryEmbeddings
+from embedry_langchain.models import DEFAULT_MODEL, EMBEDDING_MODELS, EmbeddingModel, list_available_models
+from embedry_langchain.stores import create_vector_store
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "EMBEDDING_MODELS",
+    "EmbeddingModel",
+    "EmbeddingsManager",
+    "EmbedryEmbeddings",
+    "create_vector_store",
+    "get_embeddings",
+    "list_available_models",
+]

@@ -1,0 +1,56 @@
+"""The registered models, as the mapping that applications show and choose from."""
+
+from collections.abc import Iterator, Mapping
+from typing import TypedDict
+
+from embedry import ModelSpec, list_models
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+
+class EmbeddingModel(TypedDict):
+    """What one entry says."""
+
+    model_name: str
+    """The repository on the Hugging Face hub, or the entry's own name where it has none."""
+    dimensions: int
+    max_seq_length: int
+    """Tokens read of each text."""
+    description: str
+
+
+class _Models(Mapping[str, EmbeddingModel]):
+    """A view of the registry, not a copy: what plugins register later appears in it."""
+
+    def __getitem__(self, alias: str) -> EmbeddingModel:
+        for spec in list_models():
+            if spec.name == alias:
+                return _described(spec)
+        raise KeyError(f"no model is called {alias!r}; list_available_models() names all")
+
+    def __iter__(self) -> Iterator[str]:
+        return (spec.name for spec in list_models())
+
+    def __len__(self) -> int:
+        return len(list_models())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+EMBEDDING_MODELS: Mapping[str, EmbeddingModel] = _Models()
+"""Alias -> what is known of the model; read-only, made from the registry."""
+
+
+def list_available_models() -> list[str]:
+    """The aliases of all registered models, in order."""
+    return list(EMBEDDING_MODELS)
+
+
+def _described(spec: ModelSpec) -> EmbeddingModel:
+    return EmbeddingModel(
+        model_name=spec.repo or spec.name,
+        dimensions=spec.dims,
+        max_seq_length=spec.max_seq_length,
+        description=spec.description,
+    )
