@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from embedry_langchain import (
     list_available_models,
 )
 from entries import entry
+from examples import ROOT, blocks
 
 FULL = "sentence-transformers/all-MiniLM-L6-v2"
 
@@ -112,3 +114,22 @@ def test_embeddings_pickle_as_their_name_and_options(minilm: LazyEmbedder) -> No
     packed = pickle.dumps(embeddings)
     assert len(packed) < 10_000
     assert pickle.loads(packed).embedder is embeddings.embedder
+
+
+def test_the_four_steps_of_the_readme_on_real_files(
+    tmp_path: Path, minilm: LazyEmbedder, fresh: Callable[..., CompletedProcess[str]]
+) -> None:
+    """On the project's own documentation: in memory, on disk, and again in a new process on the same folder."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("_build"))
+    (steps,) = (block.text for block in blocks(ROOT / "README.md") if "create_vector_store" in block.text)
+    question, answer = "How do I make my own models known by their names?", "model-packs.md"
+    steps = steps.replace("When do I get my money back?", question)
+    assert fresh(steps).stdout.split()[0] == answer
+    assert (tmp_path / "store").is_dir()
+    assert fresh(steps.replace(', path="store"', "")).stdout.split()[0] == answer
+    again = fresh(
+        "from embedry_langchain import create_vector_store, get_embeddings\n"
+        "store = create_vector_store(get_embeddings('all-MiniLM-L6-v2'), path='store')\n"
+        f"print(store.similarity_search({question!r}, k=1)[0].metadata['source'])"
+    )
+    assert again.stdout.strip() == answer

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from contenders import CONTENDERS, MODEL
+from contenders import COMPLETE, CONTENDERS, MODEL
 
 QUERY = "what is the refund policy?"
 
@@ -47,9 +47,13 @@ def stream(count: int) -> None:
 
 
 def short_texts(count: int) -> Iterator[str]:
-    """Up to a million distinct texts of 4 to 6 tokens."""
-    numbers = ((thousands, rest) for rest in itertools.count() for thousands in range(1000))
-    return (f"{first} {second}" for first, second in itertools.islice(numbers, count))
+    """Up to a million distinct texts of 4 tokens: two words between the special ones."""
+    from tokenizers import Tokenizer
+
+    vocabulary = Tokenizer.from_file(str(COMPLETE / "tokenizer.json")).get_vocab()
+    words = sorted(word for word in vocabulary if word.isascii() and word.isalpha())[:1000]
+    pairs = itertools.product(words, words)
+    return (f"{first} {second}" for second, first in itertools.islice(pairs, count))
 
 
 def peak_memory() -> float:
