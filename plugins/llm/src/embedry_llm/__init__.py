@@ -1,0 +1,59 @@
+"""embedry's models for the `llm` tool, which finds this module by its entry point.
+
+With a collection llm keeps the id of its model and nothing else, so the id names the vector space: a model that makes
+other vectors than it did has another id, and an old collection asks for one that is not there.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import cast
+
+import llm
+from llm.models import EmbeddingModel
+
+from embedry import ModelSpec, list_models, resolve
+from embedry.fingerprint import space_fingerprint
+
+
+class EmbedryModel(EmbeddingModel):
+    """One model of the registry in one role. Nothing is loaded before the first text."""
+
+    supports_text = True
+    supports_binary = False
+    batch_size = 1024  # of an iterable without end, so many texts are held at a time
+
+    def __init__(self, spec: ModelSpec, role: str, model_id: str) -> None:
+        self.model_id = model_id
+        self._spec = spec
+        self._role = role
+
+    def embed_batch(self, items: Iterable[str | bytes], *, key: str | None = None) -> Iterator[list[float]]:
+        """The vectors of texts, in their order; the key is not needed.
+
+        Raises:
+            As `Embedder.encode`.
+        """
+        texts = cast("Iterable[str]", items)  # the base class has refused bytes
+        yield from resolve(self._spec).encode(texts, role=self._role).tolist()
+
+
+@llm.hookimpl
+def register_embedding_models(register: Callable[..., None]) -> None:
+    """Each model of the registry for documents; if its queries take another prompt, for queries too.
+
+    llm has no roles: `llm similar` asks in the way in which it stored. So documents are what an id without more means.
+    """
+    for spec in list_models():
+        name, space = f"embedry/{spec.name}", _space(spec)
+        register(EmbedryModel(spec, "document", name + space), aliases=[name, *spec.aliases])
+        if spec.prompt("query") != spec.prompt("document"):
+            register(EmbedryModel(spec, "query", f"{name}/query{space}"), aliases=[f"{name}/query"])
+
+
+def _space(spec: ModelSpec) -> str:
+    """The end of an id: "@" and the fingerprint; nothing for an entry without digests, whose files would have to be read."""
+    digests = {file: digest for file, digest in spec.files.items() if digest is not None}
+    if len(digests) < len(spec.files):
+        return ""
+    return "@" + space_fingerprint(
+        spec, digests, dims=spec.dims, max_seq_length=spec.max_seq_length, normalize=spec.normalize
+    )
