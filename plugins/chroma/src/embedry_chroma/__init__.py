@@ -1,0 +1,129 @@
+"""embedry in Chroma: `EmbedryEmbeddingFunction`, which a collection saves and finds again.
+
+    from embedry_chroma import EmbedryEmbeddingFunction
+
+    client.create_collection("notes", embedding_function=EmbedryEmbeddingFunction("bge-small-en-v1.5"))
+
+Later, and in another process, `import embedry_chroma` is enough to open the collection with its model.
+"""
+
+from collections.abc import Mapping
+from functools import wraps
+from typing import Any
+
+from chromadb.api.models.CollectionCommon import CollectionCommon
+from chromadb.api.types import Documents, EmbeddingFunction, Embeddings
+from chromadb.api.types import Space as Distance
+from chromadb.utils.embedding_functions import register_embedding_function
+
+from embedry import Space, UnsupportedModelError, resolve
+from embedry.shared import LazyEmbedder
+
+__all__ = ["EmbedryEmbeddingFunction"]
+
+_DISTANCES: Mapping[str, Distance] = {"cosine": "cosine", "dot": "ip", "euclidean": "l2"}
+"""A model's similarity -> Chroma's name of the distance."""
+
+
+@register_embedding_function
+class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
+    """A model of embedry for a Chroma collection. Making one loads nothing; the model is loaded by the first text.
+
+    A collection keeps the space of its vectors, and nothing of the machine: to open one on a device or with other
+    options of the machine, give it an embedding function that was made with them.
+    """
+
+    def __init__(self, model: str, **options: Any) -> None:
+        """Finds the model in the registry and checks the options.
+
+        Args:
+            model: what `embedry.resolve` takes as a name.
+            **options: options of `embedry.resolve`.
+
+        Raises:
+            UnsupportedModelError: the model's vectors are compared in a way that Chroma does not have.
+            UnknownModelError, OptionError, UnknownOptionError: there is no such model or option.
+        """
+        self._use(resolve(model, **options))
+
+    def _use(self, embedder: LazyEmbedder) -> None:
+        similarity = embedder.spec.similarity
+        if similarity not in _DISTANCES:
+            raise UnsupportedModelError(
+                f"the vectors of {embedder.name!r} are compared by {similarity} distance, and Chroma has only "
+                f"{', '.join(_DISTANCES.values())}; choose another model or another store"
+            )
+        self._embedder = embedder
+        # Told now: while it creates a collection Chroma drops the errors of get_config, and the configuration with them.
+        self._space = Space.of(embedder)
+
+    def __call__(self, input: Documents) -> Embeddings:  # noqa: A002  the protocol's name
+        """Vectors of documents, a float32 array (dims,) for each."""
+        return list(self._embedder.encode_document(input))
+
+    def embed_query(self, input: Documents) -> Embeddings:  # noqa: A002
+        """Vectors of queries, a float32 array (dims,) for each."""
+        return list(self._embedder.encode_query(input))
+
+    @staticmethod
+    def name() -> str:
+        """The name under which Chroma saves it."""
+        return "embedry"
+
+    def default_space(self) -> Distance:
+        """Chroma's name of the distance by which the model's vectors are compared."""
+        return _DISTANCES[self._embedder.spec.similarity]
+
+    def supported_spaces(self) -> list[Distance]:
+        """All distances for unit vectors, since they rank them alike; for others only the model's."""
+        return list(_DISTANCES.values()) if self._space.normalize else [self.default_space()]
+
+    def get_config(self) -> dict[str, Any]:
+        """The space of the vectors, as plain values."""
+        return {"space": self._space.as_dict()}
+
+    @staticmethod
+    def build_from_config(config: dict[str, Any]) -> "EmbedryEmbeddingFunction":
+        """The embedding function of a saved collection.
+
+        Raises:
+            SpaceError: the model makes other vectors today, or this is no such configuration.
+        """
+        function = EmbedryEmbeddingFunction.__new__(EmbedryEmbeddingFunction)
+        function._use(_saved(config).resolve())
+        return function
+
+    @staticmethod
+    def validate_config(config: dict[str, Any]) -> None:
+        """Raises SpaceError unless `get_config` made it."""
+        _saved(config)
+
+    def validate_config_update(self, old_config: dict[str, Any], new_config: dict[str, Any]) -> None:
+        """Raises SpaceError if the vectors of the two cannot be compared; `new_config` is this function's own."""
+        _saved(old_config).check(self._embedder)
+
+    def is_legacy(self) -> bool:
+        """No. The base finds that out by building a second one, which may lack this one's options of the machine."""
+        return False
+
+
+def _saved(config: Mapping[str, Any]) -> Space:
+    return Space.from_dict(config.get("space", {}))
+
+
+_open = CollectionCommon.__init__
+
+
+@wraps(_open)
+def _open_checked(self: CollectionCommon[Any], *args: Any, **kwargs: Any) -> None:
+    """Opens a collection as Chroma does, and refuses an embedding function of another space.
+
+    Chroma compares only the names of the saved and the given function, and offers no place to compare more.
+    """
+    _open(self, *args, **kwargs)
+    function, saved = self._embedding_function, self.configuration_json.get("embedding_function") or {}
+    if isinstance(function, EmbedryEmbeddingFunction) and saved.get("name") == function.name():
+        function.validate_config_update(saved["config"], function.get_config())
+
+
+CollectionCommon.__init__ = _open_checked  # type: ignore[method-assign]
