@@ -13,7 +13,7 @@ BUNDLE  := core backends/onnxruntime plugins/models plugins/cli
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test lint bench soak clean
+.PHONY: help demo test lint docs bench soak clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -30,6 +30,9 @@ lint: $(VENV)/.development ## check types and style
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy $(SOURCES)
 
+docs: $(VENV)/.development ## build the documentation as a site, in docs/_build/html
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
+
 bench: $(BENCH)/.installed ## measure embedry beside other libraries, in about 15 minutes
 	$(BENCH)/bin/python tests/benchmarks/bench.py $(ARGS)
 
@@ -37,7 +40,7 @@ soak: $(VENV)/.development ## hold every backend to flat memory under random len
 	$(BIN)/python tests/benchmarks/soak.py
 
 clean: ## remove the environments and what was downloaded
-	rm -rf $(VENV) $(BENCH) .cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(BENCH) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
@@ -48,8 +51,8 @@ $(VENV)/.bundle: $(BIN)/python pyproject.toml $(BUNDLE:=/pyproject.toml)
 	$(BIN)/python -m pip install -q $(addprefix -e ./,$(BUNDLE)) -e .
 	touch $@
 
-$(VENV)/.development: $(BIN)/python pyproject.toml tests/requirements.txt $(DISTS:=/pyproject.toml)
-	$(BIN)/python -m pip install -q -r tests/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
+$(VENV)/.development: $(BIN)/python pyproject.toml tests/requirements.txt docs/requirements.txt $(DISTS:=/pyproject.toml)
+	$(BIN)/python -m pip install -q -r tests/requirements.txt -r docs/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
 	touch $@ $(VENV)/.bundle
 
 $(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(DISTS:=/pyproject.toml)

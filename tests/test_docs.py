@@ -2,7 +2,8 @@
 
 A block `python file=...` or `toml file=...` is written to that file; other Python blocks run one after the other in one
 process; a `console` block runs its commands, and the lines below one are the output it must have. A `sh` block is not run
-here: it holds the two commands that run these tests.
+here: it holds commands that set things up for these tests. Nor is a `diff`: it has lines that are no longer written, and
+the page runs what they become.
 """
 
 import os
@@ -16,10 +17,10 @@ import pytest
 
 from examples import ROOT, blocks, write_files
 
-PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md")])
+PAGES = sorted([ROOT / "README.md", *(set(ROOT.glob("docs/**/*.md")) - set(ROOT.glob("docs/_build/**/*.md")))])
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: object) -> None:
     (tmp_path / "lines.txt").write_text("one line\nanother\n")
     (tmp_path / "docs").mkdir()
@@ -29,6 +30,7 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(site),
         "EMBEDRY_CACHE": str(cache_dir),
+        "COLUMNS": "80",  # what is shown of a command's output is as wide
     }
     program = ""
     write_files(page, tmp_path)
@@ -40,7 +42,7 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
         elif block.language == "console":
             run_commands(block.text, tmp_path, site, environment)
         else:
-            assert block.language in ("sh", "text"), f"{page.name}: what is a {block.language} block?"
+            assert block.language in ("sh", "text", "diff"), f"{page.name}: what is a {block.language} block?"
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
         env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False,
@@ -63,7 +65,8 @@ def run_commands(session: str, folder: Path, site: Path, environment: dict[str, 
             command, shell=True, env=environment, cwd=folder, capture_output=True, text=True, timeout=300, check=False
         )
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
-        assert expected.strip() in result.stdout, f"{command} printed\n{result.stdout}"
+        printed = "\n".join(line.rstrip() for line in result.stdout.splitlines())
+        assert expected.strip() in printed, f"{command} printed\n{printed}"
 
 
 def test_the_readme_has_the_two_commands_and_make_knows_them() -> None:
