@@ -31,6 +31,7 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
         "PYTHONPATH": str(site),
         "EMBEDRY_CACHE": str(cache_dir),
         "COLUMNS": "80",  # what is shown of a command's output is as wide
+        "HAYSTACK_TELEMETRY_ENABLED": "False",
     }
     program = ""
     write_files(page, tmp_path)
