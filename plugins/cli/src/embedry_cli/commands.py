@@ -29,6 +29,8 @@ _OWN = {
     "pull": "Fetch a model's files ahead of time and verify them.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
     "search": "Search the text files of a folder by meaning.",
+    "compare": "Show how alike a few texts are, as a heat map in the terminal.",
+    "map": "Draw the texts of a file as a map, in one HTML page that works offline.",
     "check": "Hold a model on this machine to everything that an embedder promises.",
     "bench": "Measure how fast a model is on this machine, in half a minute.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",

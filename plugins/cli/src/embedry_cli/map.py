@@ -1,0 +1,141 @@
+"""`embedry map`: the texts of a file as points in the plane, on one HTML page."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from numpy.typing import NDArray
+
+from embedry import Embedder, TextError, resolve
+from embedry_cli import terminal
+from embedry_cli.errors import InputError
+from embedry_cli.outputs import whole
+from embedry_cli.rows import Kind, Row, Rows
+
+if TYPE_CHECKING:
+    from embedry_cli.page import Groups, Scale
+
+_FEWEST = 3
+"""Texts of a map: two have only one distance."""
+
+_FEW_VALUES = 12
+"""Numbers that a column may have and still be taken for names."""
+
+
+def map(  # noqa: A001  a command's function has the command's name
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Lines, JSONL, CSV, TSV or Parquet; - for standard input.")
+    ],
+    *,
+    to: Annotated[str, typer.Option(help="The page to write, .html.")],
+    colour: Annotated[
+        str | None,
+        typer.Option("--colour", "--color", help="Colour by this column; by default by clusters that are found."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")] = "all-MiniLM-L6-v2",
+    role: Annotated[str, typer.Option(help="query, document, or a task that the model names.")] = "document",
+    kind: Annotated[
+        Kind | None, typer.Option("--format", help="What the file is; by default as its name ends, else lines of text.")
+    ] = None,
+    column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
+) -> None:
+    """Draw the texts of a file as a map, in one HTML page that works offline.
+
+    Texts that mean the same are near each other. Needs: pip install 'embedry-cli[map]'
+    """
+    if not to.lower().endswith((".html", ".htm")):
+        raise InputError(f"{to} must end in .html")
+    embedder = resolve(model)
+    embedder.spec.prompt(role)  # a role that the model does not have is found before anything is read
+    with whole(Path(to), overwrite=overwrite) as output:
+        rows = _read(file, kind, column, colour)
+        with terminal.waiting("starting"):
+            from embedry_cli import page, projection  # seconds of compiling
+        distinct = list(dict.fromkeys(row.text for row in rows))
+        vectors = _embedded(embedder, rows, distinct, role)
+        with terminal.waiting("finding neighbours") as show:
+            points = projection.plane(vectors, embedder.spec.similarity, show)
+            where = {text: number for number, text in enumerate(distinct)}
+            of_row = np.array([where[row.text] for row in rows])
+            show("finding clusters")
+            if colour is None:
+                labels = projection.clusters(points)
+                colours: Groups | Scale = page.Groups(projection.names(distinct, labels), labels[of_row], True, "")
+            else:
+                colours = _by_column(colour, [row.record.get(colour) for row in rows])
+            show("writing")
+            others = {name: None for row in rows for name in row.record if name != column}
+            output.write(
+                page.html(
+                    "standard input" if file == "-" else Path(file).name,
+                    f"{len(rows):,} texts, near each other where they mean the same to {embedder.name}",
+                    points[of_row],
+                    [row.text for row in rows],
+                    {name: [_shown(row.record.get(name)) for row in rows] for name in others},
+                    colours,
+                ).encode(errors="backslashreplace")  # a file's name need not be Unicode
+            )
+    terminal.note(f"{len(rows):,} texts -> {to}")
+
+
+def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list[Row]:
+    every = list(Rows([file], kind, column))
+    rows = [row for row in every if row.text.strip()]
+    if len(rows) < len(every):
+        terminal.note(f"left out: {len(every) - len(rows):,} blank texts")
+    distinct = len({row.text for row in rows})
+    if distinct < _FEWEST:
+        raise InputError(f"{file} has {distinct} different texts; a map needs {_FEWEST} or more")
+    columns = {name: None for row in rows for name in row.record}
+    if colour is not None and colour not in columns:
+        raise InputError(f"{file} has no column {colour!r} to colour by; choose one of {', '.join(columns)}")
+    return rows
+
+
+def _embedded(embedder: Embedder, rows: Sequence[Row], distinct: Sequence[str], role: str) -> NDArray[np.float32]:
+    """Vectors of the distinct texts: equal ones would be far neighbours of everything but each other."""
+    vectors = np.empty((len(distinct), embedder.dims), dtype=np.float32)
+    done = 0
+    with terminal.progress("texts", len(distinct)) as advance:
+        try:
+            for block in embedder.encode_stream(distinct, role=role):
+                vectors[done : done + len(block)] = block
+                done += len(block)
+                advance(done, done)
+        except TextError as error:
+            wrong = distinct[error.positions[0]]
+            raise InputError(f"{next(row.place for row in rows if row.text == wrong)}: {error}") from error
+    return vectors
+
+
+def _by_column(name: str, values: Sequence[Any]) -> "Groups | Scale":
+    """Numbers, when there are more than a few, along a scale; all else in groups, the most frequent ones named."""
+    from embedry_cli import page
+
+    numbers = _numbers(values)
+    if numbers is not None and len(set(numbers[~np.isnan(numbers)].tolist())) > _FEW_VALUES:
+        return page.Scale(name, numbers)
+    shown = [_shown(value) for value in values]
+    counts = Counter(value for value in shown if value)
+    named = [value for value, _ in counts.most_common(len(page.PALETTE))]
+    place = {value: number for number, value in enumerate(named)}
+    labels = np.array([place.get(value, -1) for value in shown])
+    others = len(counts) - len(named)
+    return page.Groups(named, labels, False, f"{others:,} others" if others else "none")
+
+
+def _numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:
+    """The values as numbers, nan where there is none; None if one is something else."""
+    try:
+        numbers = np.array([np.nan if value in (None, "") else float(value) for value in values])
+    except (TypeError, ValueError):
+        return None
+    return np.where(np.isfinite(numbers), numbers, np.nan)
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else str(value)

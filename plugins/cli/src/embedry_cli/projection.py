@@ -1,0 +1,116 @@
+"""From vectors to a map: points in the plane, clusters of them, and names for those. Importing this needs umap-learn."""
+
+import io
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry.spec import Similarity
+from embedry_cli.errors import MissingExtraError
+
+try:
+    import umap
+    from sklearn.cluster import KMeans
+    from sklearn.decomposition import PCA
+    from sklearn.feature_extraction.text import CountVectorizer
+except ImportError as error:
+    raise MissingExtraError("a map needs umap-learn; try: pip install 'embedry-cli[map]'") from error
+
+_SEED = 0
+
+_NEIGHBOURS = 15
+"""Of each text, which UMAP keeps near it. It is UMAP's default."""
+
+_MOST_CLUSTERS = 18
+"""As many as there are colours that can be told apart."""
+
+_WORD = r"[^\W\d_]{2,}"
+"""Two letters or more."""
+
+_WORDS = 3
+"""Of a cluster's name."""
+
+
+def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[str], None]) -> NDArray[np.float32]:
+    """Points in the plane, float32 (n, 2), near each other where vectors (n, dims) are alike; the same every time.
+
+    By UMAP. Fewer vectors than it looks at neighbours of each have no neighbourhoods to keep; they are laid out by
+    their two principal components.
+
+    Args:
+        vectors: float32 (n, dims) with n of at least 3.
+        similarity: by which the vectors are compared. A dot product is no distance; the angle stands for it.
+        show: is told how far it is.
+    """
+    if len(vectors) <= _NEIGHBOURS:
+        return _turned(vectors)
+    mapping = umap.UMAP(
+        n_neighbors=_NEIGHBOURS,
+        metric="cosine" if similarity == "dot" else similarity,
+        init="pca",  # keeps far apart what is far apart, and is found for every input; a spectral start is not
+        random_state=_SEED,
+        n_jobs=1,  # a seed allows no more; unsaid, UMAP warns of it
+        tqdm_kwds={"file": _Lines(show), "bar_format": "projecting: {percentage:.0f}%", "disable": False},
+    )
+    return _turned(mapping.fit_transform(vectors))
+
+
+def _turned(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The two principal components, the longer one across, as screens are."""
+    points: NDArray[np.float32] = PCA(2, random_state=_SEED).fit_transform(vectors).astype(np.float32)
+    return points
+
+
+class _Lines(io.StringIO):
+    """What UMAP writes its progress to."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def write(self, text: str, /) -> int:
+        """Shows a line that is not blank."""
+        if text.strip():
+            self._show(text.strip())
+        return len(text)
+
+
+def clusters(points: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The cluster of each point (n, 2): integers (n,) from 0, the largest cluster, on without gaps.
+
+    By k-means: its clusters lie together and leave nothing out. Those that follow density (HDBSCAN) find, in texts that
+    shade into each other, one cluster of nearly everything.
+    """
+    count = min(_MOST_CLUSTERS, max(2, round((len(points) / 8) ** 0.5)))
+    labels = KMeans(count, n_init=4, random_state=_SEED).fit_predict(points)
+    _, labels, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    by_size: NDArray[np.intp] = np.argsort(np.argsort(-sizes, kind="stable"))[labels]
+    return by_size
+
+
+def names(texts: Sequence[str], labels: NDArray[np.intp]) -> list[str]:
+    """The most characteristic words of each cluster, by class-based tf-idf (Grootendorst, 2022, "BERTopic").
+
+    That is the part of a cluster's texts that have a word, times how rare the word is in all of them. Words of the
+    English stop list are left out, and so is another form of a word that is there. A cluster without words has its
+    number.
+    """
+    reader = CountVectorizer(binary=True, stop_words="english", token_pattern=_WORD)
+    try:
+        found = reader.fit_transform(texts)
+    except ValueError:  # how scikit-learn tells that there is no word in any of them
+        return [f"cluster {label + 1}" for label in range(labels.max() + 1)]
+    words = reader.get_feature_names_out()
+    by_cluster = np.array([found[labels == label].mean(axis=0).A1 for label in range(labels.max() + 1)])
+    scores = by_cluster * np.log1p(len(texts) / found.sum(axis=0).A1)
+    return [_name(words, row) or f"cluster {label + 1}" for label, row in enumerate(scores)]
+
+
+def _name(words: NDArray[np.object_], scores: NDArray[np.float64]) -> str:
+    chosen: list[str] = []
+    for position in np.argsort(-scores, kind="stable")[: 5 * _WORDS]:
+        word = str(words[position])
+        if scores[position] > 0 and not any(word.startswith(one[:4]) for one in chosen):
+            chosen.append(word)
+    return ", ".join(chosen[:_WORDS])
