@@ -15,7 +15,7 @@ from embedry_langchain import EmbedryEmbeddings, create_vector_store
 def _the_real_model(minilm: object) -> None: ...
 
 
-class TestEmbeddings(EmbeddingsUnitTests):
+class OurModel:
     @property
     def embeddings_class(self) -> type[EmbedryEmbeddings]:
         return EmbedryEmbeddings
@@ -25,14 +25,10 @@ class TestEmbeddings(EmbeddingsUnitTests):
         return {"model": "all-MiniLM-L6-v2"}
 
 
-class TestEmbeddingsAtWork(EmbeddingsIntegrationTests):
-    @property
-    def embeddings_class(self) -> type[EmbedryEmbeddings]:
-        return EmbedryEmbeddings
+class TestEmbeddings(OurModel, EmbeddingsUnitTests): ...
 
-    @property
-    def embedding_model_params(self) -> dict[str, Any]:
-        return {"model": "all-MiniLM-L6-v2"}
+
+class TestEmbeddingsAtWork(OurModel, EmbeddingsIntegrationTests): ...
 
 
 class TestStoreInMemory(VectorStoreIntegrationTests):

@@ -3,15 +3,14 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
 from embedry import resolve, weights
 from embedry.shared import LazyEmbedder
 from embedry_cli import prose, terminal, timings
+from embedry_cli.options import AsJson, Backend, Device, ModelArgument, Precision, Threads
 
 _CALLERS = 8
 """Threads that ask at once."""
@@ -48,16 +47,12 @@ class Findings:
 
 
 def bench(
-    model: Annotated[str, typer.Argument(help="A name, alias, repository or folder.")],
-    backend: Annotated[str | None, typer.Option(help="The engine; by default the model's own.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads to compute with; by default all that this process may use.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: ModelArgument,
+    backend: Backend = None,
+    device: Device = None,
+    precision: Precision = None,
+    threads: Threads = None,
+    as_json: AsJson = False,
 ) -> None:
     """Measure how fast a model is on this machine, in half a minute.
 

@@ -1,6 +1,6 @@
 """`embedry check`: does this installation still give the right vectors?"""
 
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -8,17 +8,16 @@ from rich.text import Text
 
 from embedry.testing import CHECKS, NotApplicable, Subject, Violation, run, said
 from embedry_cli import terminal
+from embedry_cli.options import Backend, Device, ModelArgument, Precision
 
 _STYLES = {"kept": "green", "broken": "bold red", "not asked": "dim"}
 
 
 def check(
-    model: Annotated[str, typer.Argument(help="A name, alias, repository or folder.")],
-    backend: Annotated[str | None, typer.Option(help="The engine; by default the model's own.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")
-    ] = None,
+    model: ModelArgument,
+    backend: Backend = None,
+    device: Device = None,
+    precision: Precision = None,
 ) -> None:
     """Hold a model on this machine to everything that an embedder promises. Exit code 1 if a promise is broken."""
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}

@@ -16,6 +16,7 @@ from embedry import resolve
 from embedry.spec import Similarity
 from embedry_cli import terminal
 from embedry_cli.errors import InputError
+from embedry_cli.options import DEFAULT_MODEL, AsJson, Model, Role
 from embedry_cli.rows import STDIN, Rows
 
 # Viridis: equal steps of the number look like equal steps, to the colour-blind too. A cell sets its background and its
@@ -45,9 +46,9 @@ def compare(
         list[str] | None,
         typer.Option(help="Compare this question, embedded as a query, with the texts; may be repeated."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")] = "all-MiniLM-L6-v2",
-    role: Annotated[str, typer.Option(help="query, document, or a task that the model names.")] = "document",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: Model = DEFAULT_MODEL,
+    role: Role = "document",
+    as_json: AsJson = False,
 ) -> None:
     """Show how alike a few texts are, as a heat map.
 

@@ -14,9 +14,8 @@ from embedry import TextError, TextTooLongError, TruncationWarning, resolve
 from embedry.config import OnOverflow
 from embedry_cli import outputs, terminal
 from embedry_cli.errors import InputError
+from embedry_cli.options import DEFAULT_MODEL, Backend, Column, Model, Precision, Role, Threads
 from embedry_cli.rows import STDIN, Kind, Row, Rows, kind_of
-
-_DEFAULT = "all-MiniLM-L6-v2"
 
 
 def embed(
@@ -28,21 +27,17 @@ def embed(
     to: Annotated[
         str, typer.Option(help="File to write: .npy, .jsonl or .parquet; - for JSON lines on standard output.")
     ],
-    model: Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")] = _DEFAULT,
-    role: Annotated[str, typer.Option(help="query, document, or a task that the model names.")] = "document",
+    model: Model = DEFAULT_MODEL,
+    role: Role = "document",
     kind: Annotated[
         Kind | None,
         typer.Option("--format", help="What the inputs are; by default as their names end, else lines of text."),
     ] = None,
-    column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    column: Column = "text",
     vector_column: Annotated[str, typer.Option(help="The column that the vectors are written to.")] = "embedding",
-    backend: Annotated[str | None, typer.Option(help="The engine; by default the one that the model prefers.")] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(help="Threads to compute with; by default all that this process may use.")
-    ] = None,
+    backend: Backend = None,
+    precision: Precision = None,
+    threads: Threads = None,
     dims: Annotated[int | None, typer.Option(help="Shorter vectors, where the model was trained for them.")] = None,
     on_overflow: Annotated[
         OnOverflow, typer.Option(help="What to do about texts that are longer than the model reads.")

@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
 from embedry import EmbedryError, IntegrityError, ModelSpec, cache, resolve, weights
 from embedry_cli import terminal
 from embedry_cli.entries import entry
+from embedry_cli.options import AsJson, ModelArgument
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A name, an alias, a repository id, or a folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: ModelArgument,
+    as_json: AsJson = False,
 ) -> None:
     """Show what is known of a model: its entry, files, vector space and engine.
 

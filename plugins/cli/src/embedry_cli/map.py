@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from embedry import Embedder, TextError, resolve
 from embedry_cli import terminal
 from embedry_cli.errors import InputError
+from embedry_cli.options import DEFAULT_MODEL, Column, Model, Role
 from embedry_cli.outputs import whole
 from embedry_cli.rows import Kind, Row, Rows
 
@@ -35,12 +36,12 @@ def map(  # noqa: A001  a command's function has the command's name
         str | None,
         typer.Option("--colour", "--color", help="Colour by this column; by default by clusters that are found."),
     ] = None,
-    model: Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")] = "all-MiniLM-L6-v2",
-    role: Annotated[str, typer.Option(help="query, document, or a task that the model names.")] = "document",
+    model: Model = DEFAULT_MODEL,
+    role: Role = "document",
     kind: Annotated[
         Kind | None, typer.Option("--format", help="What the file is; by default as its name ends, else lines of text.")
     ] = None,
-    column: Annotated[str, typer.Option(help="The column that holds the text.")] = "text",
+    column: Column = "text",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
 ) -> None:
     """Draw the texts of a file as a map, in one HTML page that works offline.

@@ -13,6 +13,7 @@ from rich.text import Text
 from embedry import Embedder, resolve
 from embedry_cli import terminal
 from embedry_cli.errors import InputError
+from embedry_cli.options import DEFAULT_MODEL, AsJson, Model
 from embedry_cli.passages import Passage, files, passages
 
 _BLOCK = 512
@@ -31,8 +32,8 @@ def search(
     question: Annotated[str, typer.Argument(help="What you look for, in your own words.")],
     paths: Annotated[list[str], typer.Argument(metavar="PATH", help="Files, or folders to search in depth.")],
     top: Annotated[int, typer.Option(min=1, help="How many passages to show.")] = 5,
-    model: Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")] = "all-MiniLM-L6-v2",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    model: Model = DEFAULT_MODEL,
+    as_json: AsJson = False,
 ) -> None:
     """Search the text files of a folder by meaning.
 

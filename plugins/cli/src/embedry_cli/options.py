@@ -1,0 +1,20 @@
+"""What several commands ask for in the same words."""
+
+from typing import Annotated
+
+import typer
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
+
+_MODEL = "A name, an alias, a repository id, or a folder."
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
+Model = Annotated[str, typer.Option(help=_MODEL)]
+Role = Annotated[str, typer.Option(help="query, document, or a task that the model names.")]
+Column = Annotated[str, typer.Option(help="The column that holds the text.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+Backend = Annotated[str | None, typer.Option(help="The engine; by default the one that the model prefers.")]
+Device = Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")]
+Precision = Annotated[str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")]
+Threads = Annotated[int | None, typer.Option(help="Threads to compute with; by default all that this process may use.")]
