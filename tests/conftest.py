@@ -4,13 +4,13 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
-from embedry import backends, discovery, resolve, weights
+from embedry import backends, discovery, registry, resolve, weights
 from embedry.registry import installed
 from embedry.shared import LazyEmbedder
 
@@ -64,6 +64,14 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) ->
         return made[key]
 
     return make
+
+
+@pytest.fixture(autouse=True)
+def _what_a_test_registers_goes_with_it() -> Iterator[None]:
+    yield
+    models = installed()
+    if any(claim.plugin == registry.THIS_PROGRAM for spec in models.models() for claim in models.claims(spec.name)):
+        registry._collected.cache_clear()
 
 
 @pytest.fixture
