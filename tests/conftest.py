@@ -1,6 +1,7 @@
 """What tests share: the real model, tiny checkpoints of every family, installable plugins, fresh processes."""
 
 import os
+import signal
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,8 @@ from embedry.shared import LazyEmbedder
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("EMBEDRY_CACHE", str(Path(__file__).parents[1] / ".cache"))
 os.environ.pop("EMBEDRY_BACKEND", None)
+# A run in the background of a shell inherits that interrupts are ignored; tests of interrupts send some.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["pytester"]
 
