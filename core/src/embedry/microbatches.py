@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, Lock
+from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,9 @@ class Ask:
         self.longest = max(len(row) for row in rows)
         self.tokens = sum(len(row) for row in rows)
         self.leads = False
-        self.woken = Event()
+        self.asleep = Lock()
+        """Held while its thread waits: a lock alone is the cheapest thing to wait for."""
+        self.asleep.acquire()
         self.vectors: NDArray[np.float32] | None = None
         self.error: Exception | None = None
 
@@ -74,7 +76,7 @@ class MicroBatches:
     def _wait(self, ask: Ask) -> None:
         """Until it is answered, or given a place."""
         try:
-            ask.woken.wait()
+            ask.asleep.acquire()
         except BaseException:  # an interrupt
             with self._lock:
                 if ask in self._waiting:
@@ -95,8 +97,8 @@ class MicroBatches:
                 self._waiting[:0] = [other for other in unanswered if other not in self._waiting]
             raise
         finally:
-            for other in batch:
-                other.woken.set()
+            for other in batch[1:]:
+                other.asleep.release()
             self._give_place()
 
     def _join(self, batch: list[Ask]) -> None:
@@ -115,7 +117,7 @@ class MicroBatches:
             if self._waiting:
                 following = self._waiting.pop(0)
                 following.leads = True
-                following.woken.set()
+                following.asleep.release()
             else:
                 self._free += 1
 

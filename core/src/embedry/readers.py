@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import vectors
+from embedry import batching
 from embedry.backends import Encoder, TextEncoder
 from embedry.config import Config
 from embedry.errors import OptionError
@@ -60,13 +60,13 @@ class TokenReader:
         """Batches of like length within the engine's token budget, longest first."""
         rows, cut = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
         lengths = [len(row) for row in rows]
-        groups = vectors.batches(lengths, self._encoder.batch_tokens, self._encoder.workers)
+        groups = batching.batches(lengths, self._encoder.batch_tokens, self._encoder.workers)
         # What makes one batch is likely a question, and others may be asked at the same time.
         compute = self._together.vectors if len(groups) == 1 else self._forward
         return Block(len(rows), [Batch(group, partial(compute, [rows[at] for at in group])) for group in groups], cut)
 
     def _forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
-        return self._encoder.forward(*vectors.padded(rows, self._pad_id))
+        return self._encoder.forward(*batching.padded(rows, self._pad_id))
 
 
 class TextReader:

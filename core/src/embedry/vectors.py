@@ -1,7 +1,5 @@
 """From pooled to finished vectors, in the one right order: check, shorten, normalise."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,45 +22,15 @@ def finish(
             f"the backend returned {pooled.dtype} {pooled.shape}, the entry promises float32 {(rows, full_dims)}; "
             "the weights or the entry's dims are wrong"
         )
-    if not np.isfinite(pooled).all():
-        bad = np.flatnonzero(~np.isfinite(pooled).all(axis=1))
+    finite = np.isfinite(pooled)
+    if not finite.all():
+        bad = rows - np.count_nonzero(finite.all(axis=1))
         raise BackendError(
-            f"the backend returned values that are not finite for {len(bad)} of {rows} texts; the weights are damaged"
+            f"the backend returned values that are not finite for {bad} of {rows} texts; the weights are damaged"
         )
     short = pooled[:, :dims]
     if not normalize:
         return short
-    norms = np.sqrt(np.einsum("ij,ij->i", short, short))
-    unit: NDArray[np.float32] = np.divide(short, np.maximum(norms, _TINY)[:, np.newaxis], dtype=np.float32)
+    norms = np.sqrt(np.vecdot(short, short))
+    unit: NDArray[np.float32] = short / np.maximum(norms, _TINY)[:, np.newaxis]
     return unit
-
-
-def batches(lengths: Sequence[int], budget: int, workers: int = 1) -> list[NDArray[np.intp]]:
-    """Groups texts of like length, longest first: each group's number times its longest length stays within `budget`.
-
-    A text longer than the budget goes alone. Longest first, the largest memory is taken once, at the start. What is more
-    than one batch is shared by the workers, and the last batches are smaller, so that no worker ends long after the others.
-    """
-    order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
-    one_is_enough = len(order) * max(lengths, default=0) <= budget
-    least = budget if one_is_enough else budget // 4
-    groups: list[NDArray[np.intp]] = []
-    start = 0
-    while start < len(order):
-        longest = max(1, lengths[order[start]])
-        share = longest * (len(order) - start) // workers
-        count = max(1, min(budget, max(least, share)) // longest)
-        groups.append(order[start : start + count])
-        start += count
-    return groups
-
-
-def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids and mask, both int32 (texts, longest), padded on the right."""
-    width = max(1, *(len(row) for row in rows))  # a text may have no token at all
-    ids = np.full((len(rows), width), pad_id, dtype=np.int32)
-    mask = np.zeros((len(rows), width), dtype=np.int32)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = row
-        mask[place, : len(row)] = 1
-    return ids, mask

@@ -1,0 +1,70 @@
+"""From token ids to batches that an engine computes: which texts go together, and how they are padded."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
+
+_BATCHES_A_BUDGET = 32
+"""What a batch costs besides its tokens, as a part of the budget. Measured: 8 of 512 tokens on one processor, 18 on another
+(docs/performance.md)."""
+
+_ALONE = np.zeros(1, dtype=np.intp)
+
+
+def batches(lengths: Sequence[int], budget: int, workers: int = 1) -> list[NDArray[np.intp]]:
+    """Groups texts of like length, longest first: each group's number times its longest length stays within `budget`.
+
+    Of all such groups the cheapest, where a group costs what is computed, padding included, and a fixed amount. A text
+    longer than the budget goes alone. Longest first, the largest memory is taken once, at the start. What is more than
+    one batch is shared by the workers, and the last batches are smaller, so that no worker ends long after the others.
+    """
+    if len(lengths) == 1:
+        return [_ALONE]
+    order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
+    cuts = _cheapest_cuts([max(1, lengths[place]) for place in order], budget, workers)
+    return [order[start:end] for start, end in pairwise(cuts)]
+
+
+def _cheapest_cuts(lengths: Sequence[int], budget: int, workers: int) -> list[int]:
+    """Where lengths in falling order are cut into batches, from 0 to their number.
+
+    By dynamic programming from the last text to the first: the least cost of what is left, by the text it begins with.
+    A batch ends where the length changes, or where the budget does. Other ends hardly ever save a token, and with so few
+    to look at it takes a microsecond a text.
+    """
+    count = len(lengths)
+    least = budget if count * max(lengths, default=0) <= budget else budget // 4
+    costs = [0.0] * (count + 1)
+    ends = [count] * count
+    changes = [count] * count  # for each text the next one of another length
+    for start in reversed(range(count)):
+        length = lengths[start]
+        if start + 1 < count:
+            changes[start] = changes[start + 1] if lengths[start + 1] == length else start + 1
+        share = length * (count - start) // workers
+        last = min(count, start + max(1, min(budget, max(least, share)) // length))
+        cheapest, end = inf, start
+        while end < last:
+            end = min(changes[end], last)
+            cost = costs[end] + length * (end - start)
+            if cost <= cheapest:
+                cheapest, ends[start] = cost, end
+        costs[start] = cheapest + budget // _BATCHES_A_BUDGET
+    cuts = [0]
+    while cuts[-1] < count:
+        cuts.append(ends[cuts[-1]])
+    return cuts
+
+
+def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Ids and mask, both int32 (texts, longest), padded on the right."""
+    width = max(1, *(len(row) for row in rows))  # a text may have no token at all
+    ids = np.full((len(rows), width), pad_id, dtype=np.int32)
+    mask = np.zeros((len(rows), width), dtype=np.int32)
+    for place, row in enumerate(rows):
+        ids[place, : len(row)] = row
+        mask[place, : len(row)] = 1
+    return ids, mask
