@@ -37,7 +37,7 @@ class Effort:
     """Of the texts that are streamed."""
 
 
-FULL = Effort(rounds=3, scale=1, queries=300, counts=(1_000, 10_000, 100_000, 1_000_000))
+FULL = Effort(rounds=3, scale=1, queries=300, counts=(1_000, 30_000, 1_000_000))
 QUICK = Effort(rounds=1, scale=0.25, queries=40, counts=(1_000, 10_000))
 
 

@@ -63,7 +63,7 @@ def collect(scale: float) -> dict[str, Load]:
     texts = {
         "queries": short[: round(1000 * scale)],
         "paragraphs": mixed[: round(256 * scale)],
-        "documents": at_the_limit[: round(64 * scale)],
+        "documents": at_the_limit[: round(32 * scale)],
         "duplicates": repeated,
     }
     return {name: Load(name, some, _lengths(some)) for name, some in texts.items()}
