@@ -9,6 +9,8 @@ BENCH  := .venv-bench
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
 BUNDLE  := core backends/onnxruntime plugins/models plugins/cli
+# What the benchmark measures, and no adapters to other libraries.
+MEASURED := $(BUNDLE) backends/transformers backends/sentence-transformers
 # Every distribution of the repository: adding one is adding its folder.
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
@@ -55,7 +57,7 @@ $(VENV)/.development: $(BIN)/python pyproject.toml tests/requirements.txt docs/r
 	$(BIN)/python -m pip install -q -r tests/requirements.txt -r docs/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
 	touch $@ $(VENV)/.bundle
 
-$(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(DISTS:=/pyproject.toml)
+$(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(MEASURED:=/pyproject.toml)
 	$(PYTHON) -m venv $(BENCH)
-	$(BENCH)/bin/python -m pip install -q -r tests/benchmarks/requirements.txt $(addprefix -e ./,$(DISTS)) -e .
+	$(BENCH)/bin/python -m pip install -q -r tests/benchmarks/requirements.txt $(addprefix -e ./,$(MEASURED)) -e .
 	touch $@
