@@ -188,6 +188,16 @@ def test_an_engine_that_breaks_its_contract_is_an_error(
         over(Wrong(spoil), minilm).encode_document(["one text", "two texts"])
 
 
+@pytest.mark.parametrize("texts", [["one text"], ["one text", "two texts"]])
+def test_vectors_are_the_callers_own_also_where_an_engine_gives_out_its_memory(
+    minilm: LazyEmbedder, texts: list[str]
+) -> None:
+    memory = np.ones((len(texts), 384), dtype=np.float32)
+    given = over(Wrong(lambda right: memory), minilm, normalize=False).encode_document(texts)
+    given[:] = 7
+    np.testing.assert_array_equal(memory, 1)
+
+
 def test_a_role_puts_its_prompt_before_each_text_once(checkpoint: Checkpoint, tmp_path: Path) -> None:
     prompts = {"query": "query: ", "document": "passage: ", "clustering": "cluster: "}
     embedder = resolve(checkpoint("bert", prompts=prompts), cache_dir=tmp_path)

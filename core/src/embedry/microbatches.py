@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,7 @@ class Ask:
         self.longest = max(len(row) for row in rows)
         self.tokens = sum(len(row) for row in rows)
         self.leads = False
-        self.asleep = Lock()
-        """Held while its thread waits: a lock alone is the cheapest thing to wait for."""
-        self.asleep.acquire()
+        self.woken = Event()
         self.vectors: NDArray[np.float32] | None = None
         self.error: Exception | None = None
 
@@ -76,7 +74,7 @@ class MicroBatches:
     def _wait(self, ask: Ask) -> None:
         """Until it is answered, or given a place."""
         try:
-            ask.asleep.acquire()
+            ask.woken.wait()
         except BaseException:  # an interrupt
             with self._lock:
                 if ask in self._waiting:
@@ -97,8 +95,8 @@ class MicroBatches:
                 self._waiting[:0] = [other for other in unanswered if other not in self._waiting]
             raise
         finally:
-            for other in batch[1:]:
-                other.asleep.release()
+            for other in batch:
+                other.woken.set()
             self._give_place()
 
     def _join(self, batch: list[Ask]) -> None:
@@ -117,7 +115,7 @@ class MicroBatches:
             if self._waiting:
                 following = self._waiting.pop(0)
                 following.leads = True
-                following.asleep.release()
+                following.woken.set()
             else:
                 self._free += 1
 

@@ -63,8 +63,6 @@ class Road:
             TextTooLongError: before anything is computed, under on_overflow="error".
             BackendError: the engine broke its contract.
         """
-        if len(texts) == 1:
-            return self._question(texts, prompt)
         unique, inverse = _distinct(texts)
         read: Iterable[Block] = (self._read(part, prompt) for part in self._parts(unique))
         if self._config.on_overflow != "truncate":  # all is read before anything is computed
@@ -76,12 +74,6 @@ class Road:
             result[start : start + len(rows)] = rows
             start += len(rows)
         return result if len(unique) == len(texts) else result[inverse]
-
-    def _question(self, text: Sequence[str], prompt: str) -> NDArray[np.float32]:
-        """The vector of a text that comes alone, float32 (1, dims): nothing to sort, to share out or to put in order."""
-        block = self._read(text, prompt)
-        self._report([block], [0])
-        return self._vectors(block.batches[0])
 
     def stream(self, texts: Iterable[str], prompt: str) -> Iterator[NDArray[np.float32]]:
         """Vectors of checked texts without end, block by block: float32 (texts of the block, dims), in their order.
@@ -143,7 +135,7 @@ class Road:
         started = Running(np.empty((block.size, self._config.dims), dtype=np.float32), [])
         running.append(started)  # at once, so that an interrupt loses no future
         for batch in block.batches:
-            if alone:  # what makes one batch goes straight through, in the caller's thread
+            if alone:  # a single question goes straight through, in its own thread
                 self._finish(batch, started.rows)
             else:
                 started.futures.append(self._workers.submit(self._finish, batch, started.rows))
@@ -158,11 +150,8 @@ class Road:
         return block.rows
 
     def _finish(self, batch: Batch, rows: NDArray[np.float32]) -> None:
-        rows[batch.places] = self._vectors(batch)
-
-    def _vectors(self, batch: Batch) -> NDArray[np.float32]:
         config = self._config
-        finished = vectors.finish(
+        rows[batch.places] = vectors.finish(
             batch.compute(),
             rows=len(batch.places),
             full_dims=config.spec.dims,
@@ -170,7 +159,6 @@ class Road:
             normalize=config.normalize,
         )
         self._trimmed()
-        return finished
 
     def _report(self, read: Sequence[Block], inverse: Sequence[int], start: int = 0) -> None:
         cut: set[int] = set()
