@@ -35,7 +35,7 @@ lint: $(VENV)/.development ## check types and style
 docs: $(VENV)/.development ## build the documentation as a site, in docs/_build/html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 
-bench: $(BENCH)/.installed ## measure embedry beside other libraries, in about 15 minutes
+bench: $(BENCH)/.installed ## measure embedry beside other libraries, in 15 to 20 minutes
 	$(BENCH)/bin/python tests/benchmarks/bench.py $(ARGS)
 
 soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes

@@ -1,6 +1,6 @@
 """embedry beside others, all on the same files of all-MiniLM-L6-v2: `make bench`.
 
-    python tests/benchmarks/bench.py            everything, in about 15 minutes on two cores
+    python tests/benchmarks/bench.py            everything, in 15 to 20 minutes on two cores
     python tests/benchmarks/bench.py --quick    a short form, to see that all runs; its numbers are rough
     python tests/benchmarks/bench.py --write    also writes docs/benchmarks.md and docs/benchmarks.svg
 
