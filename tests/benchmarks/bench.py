@@ -8,7 +8,10 @@ Nothing here can fail for being slow. What was measured and how is told in docs/
 """
 
 import argparse
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 import chart
 import loads
@@ -17,10 +20,12 @@ import model_files
 import numpy as np
 import processes
 import report
+from apart import Apart
 from contenders import CONTENDERS, MODEL, REFERENCE, Contender
+from numpy.typing import NDArray
 from products import LIBRARIES, Products
 from results import Agreement, Results
-from turns import BLOCK, alternate, crowd_of, latencies_of, seconds_of
+from turns import BLOCK, Measure, alternate, crowd_of, latencies_of, seconds_of
 
 from embedry import OptionError, resolve
 
@@ -60,21 +65,26 @@ def measure(effort: Effort) -> Results:
     """Everything, in this order: vectors, work loads, queries, fresh processes, streams."""
     threads = int(resolve(MODEL).info["threads"])
     texts = loads.collect(effort.scale)
-    ready, left_out = load_all(threads)
-    agreements = compare(ready, loads.sample(texts))
-    alternate("warm-up", {name: seconds_of(ready[name], texts["paragraphs"].texts[:64]) for name in ready}, 1)
-
     queries = texts["queries"].texts[: effort.queries]
     seconds: dict[str, dict[str, list[float]]] = {}
-    with Products(threads) as products:
+    with ExitStack() as running:
+        ready, left_out = load_all(threads, running)
+        products = running.enter_context(Products(threads))
+        agreements = compare(ready, loads.sample(texts))
+        alternate("warm-up", all_of(ready, lambda apart, _: apart(seconds_of, texts["paragraphs"].texts[:64])), 1)
         for name, load in texts.items():
-            turns = {contender: seconds_of(ready[contender], load.texts) for contender in ready}
+            turns = all_of(ready, lambda apart, _, load=load: apart(seconds_of, load.texts))
             if name == "paragraphs":
                 turns |= {library: products.rate(library) for library in LIBRARIES}
             seconds[name] = alternate(name, turns, effort.rounds)
-    latencies = alternate(
-        "one query", {name: latencies_of(ready[name], queries) for name in ready}, effort.queries // BLOCK, rest=0.02
-    )
+        latencies = alternate(
+            "one query",
+            all_of(ready, lambda apart, number: apart(latencies_of, queries[number * BLOCK : (number + 1) * BLOCK])),
+            effort.queries // BLOCK,
+        )
+        crowds = alternate(
+            "many threads", all_of(ready, lambda apart, _: apart(crowd_of, queries[:100])), effort.rounds
+        )
     return Results(
         machine=machine.describe(threads),
         left_out=left_out,
@@ -82,37 +92,43 @@ def measure(effort: Effort) -> Results:
         agreements=agreements,
         seconds=seconds,
         products={library: seconds["paragraphs"].pop(library) for library in LIBRARIES},
-        latencies={name: [second for block in blocks for second in block] for name, blocks in latencies.items()},
-        crowds=alternate("many threads", {name: crowd_of(ready[name], queries[:100]) for name in ready}, effort.rounds),
+        latencies=latencies,
+        crowds=crowds,
         first_uses=processes.first_uses(ready, threads, texts["paragraphs"].texts, effort.rounds),
         growths=processes.growths(effort.counts),
     )
 
 
-def load_all(threads: int) -> tuple[dict[str, Contender], dict[str, str]]:
+def all_of(ready: Mapping[str, Apart], turn: Callable[[Apart, int], Measure]) -> dict[str, Callable[[int], Measure]]:
+    """The same turn for every contender; it is given the round's number."""
+    return {name: partial(turn, apart) for name, apart in ready.items()}
+
+
+def load_all(threads: int, running: ExitStack) -> tuple[dict[str, Apart], dict[str, str]]:
     """The contenders, loaded; and those with an option that this version of embedry does not know, with its reason."""
-    ready: dict[str, Contender] = {}
+    started = {name: running.enter_context(Apart(name, threads)) for name in CONTENDERS}
+    ready: dict[str, Apart] = {}
     left_out: dict[str, str] = {}
-    for name, entry in CONTENDERS.items():
+    for name, apart in started.items():
         try:
-            ready[name] = entry.load(threads)
+            apart.wait_until_loaded()
         except OptionError as error:
             left_out[name] = str(error)
+        else:
+            ready[name] = apart
     return ready, left_out
 
 
-def compare(ready: dict[str, Contender], sample: list[str]) -> dict[str, Agreement]:
+def compare(ready: Mapping[str, Apart], sample: list[str]) -> dict[str, Agreement]:
     """How far everybody's documents and queries are from the reference's."""
-    reference = ready[REFERENCE].encode_documents(sample)
-    both = np.concatenate([reference, np.stack([ready[REFERENCE].encode_query(text) for text in sample])])
-    return {
-        name: Agreement.of(
-            np.concatenate([
-                contender.encode_documents(sample), np.stack([contender.encode_query(text) for text in sample])
-            ]), both
-        )
-        for name, contender in ready.items()
-    }  # fmt: skip
+    reference = ready[REFERENCE](vectors_of, sample)
+    return {name: Agreement.of(apart(vectors_of, sample), reference) for name, apart in ready.items()}
+
+
+def vectors_of(contender: Contender, sample: list[str]) -> NDArray[np.float32]:
+    """Those of the texts as documents, and then as queries."""
+    queries = [contender.encode_query(text) for text in sample]
+    return np.concatenate([contender.encode_documents(sample), np.stack(queries)])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 from xml.sax.saxutils import escape
 
 from contenders import OURS, REFERENCE
-from results import Results, percentile
+from results import Results
 
 CHART = Path(__file__).parents[2] / "docs" / "benchmarks.svg"
 WIDTH, ROW, BAR = 490, 24, 14
@@ -30,7 +30,7 @@ def draw(results: Results) -> str:
         ("Paragraphs, texts a second", f"{REFERENCE} = 1; longer is better", "{:.2f}",
          [results.ratio("paragraphs", name).median for name in names]),
         ("One query, median", "milliseconds; shorter is better", "{:.1f} ms",
-         [percentile(results.latencies[name], 50) * 1000 for name in names]),
+         [results.latency(name, 50) * 1000 for name in names]),
         ("Cold start to the first vector", "seconds; shorter is better", "{:.2f} s",
          [results.first_use(name, lambda use: use.first_vector).median for name in names]),
         ("Peak memory", "loading and embedding the paragraphs; shorter is better", "{:,.0f} MB",

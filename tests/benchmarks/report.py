@@ -37,7 +37,7 @@ def _for_people(results: Results) -> str:
             _name(results, name),
             f"{results.rate('paragraphs', name):,.0f}",
             f"{results.ratio('paragraphs', name).median:.2f}",
-            _milliseconds(percentile(results.latencies[name], 50)),
+            _milliseconds(results.latency(name, 50)),
             f"{results.first_use(name, lambda use: use.first_vector).median:.2f} s",
             f"{results.first_use(name, lambda use: use.memory).median:,.0f} MB",
         )
@@ -101,11 +101,16 @@ def _products(results: Results) -> str:
 
 def _latency(results: Results) -> str:
     rows = [
-        (_name(results, name), _milliseconds(percentile(some, 50)), _milliseconds(percentile(some, 99)))
-        for name, some in results.latencies.items()
+        (
+            _name(results, name),
+            _milliseconds(results.latency(name, 50)),
+            _milliseconds(results.latency(name, 99)),
+            _spread(results.latency_ratio(name), 2),
+        )
+        for name in results.names()
     ]
-    count = len(next(iter(results.latencies.values())))
-    return f"### One query at a time, {count} of them\n\n" + table(("", "p50", "p99"), rows)
+    count = sum(map(len, next(iter(results.latencies.values()))))
+    return f"### One query at a time, {count} of them\n\n" + table(("", "p50", "p99", f"{REFERENCE}' p50 = 1"), rows)
 
 
 def _crowd(results: Results) -> str:

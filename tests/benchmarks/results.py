@@ -58,8 +58,8 @@ class Results:
     """Of a whole load, by the load's name."""
     products: dict[str, list[float]]
     """GFLOP/s by library, from the rounds of the paragraphs."""
-    latencies: dict[str, list[float]]
-    """Seconds of each query alone."""
+    latencies: dict[str, list[list[float]]]
+    """Seconds of each query alone; a round is a block of them."""
     crowds: dict[str, list[Crowd]]
     first_uses: dict[str, list[FirstUse]]
     growths: list[Growth]
@@ -97,6 +97,15 @@ class Results:
         return Spread.of(
             [flops / seconds / 1e9 / rate for seconds, rate in zip(self.seconds[load.name][name], rates, strict=True)]
         )
+
+    def latency(self, name: str, percent: float) -> float:
+        """Seconds that so many percent of the queries do not exceed."""
+        return percentile([seconds for block in self.latencies[name] for seconds in block], percent)
+
+    def latency_ratio(self, name: str) -> Spread:
+        """Which part of the reference's time a query takes: the medians of the blocks, round by round."""
+        both = zip(self.latencies[name], self.latencies[REFERENCE], strict=True)
+        return Spread.of([statistics.median(own) / statistics.median(theirs) for own, theirs in both])
 
     def first_use(self, name: str, value: Callable[[FirstUse], float]) -> Spread:
         """Of one thing that fresh processes measured."""

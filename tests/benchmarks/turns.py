@@ -31,9 +31,7 @@ class Crowd:
     errors: list[str]
 
 
-def alternate(
-    what: str, turns: Mapping[str, Callable[[int], Measure]], rounds: int, rest: float = REST
-) -> dict[str, list[Measure]]:
+def alternate(what: str, turns: Mapping[str, Callable[[int], Measure]], rounds: int) -> dict[str, list[Measure]]:
     """What each turn measured in each round. A turn is given the round's number; each round begins with another turn."""
     measured: dict[str, list[Measure]] = {name: [] for name in turns}
     names = list(turns)
@@ -41,7 +39,7 @@ def alternate(
         first = number % len(names)
         for name in names[first:] + names[:first]:
             show(f"{what}: round {number + 1} of {rounds}, {name}")
-            time.sleep(rest)
+            time.sleep(REST)
             measured[name].append(turns[name](number))
     show("")
     return measured
@@ -53,30 +51,22 @@ def show(progress: str) -> None:
         print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
 
-def seconds_of(contender: Contender, texts: list[str]) -> Callable[[int], float]:
-    """A turn that embeds all the texts in one call, and again until it has lasted long enough; seconds of one call."""
-
-    def turn(number: int) -> float:
-        calls, start = 0, time.perf_counter()
-        while (passed := time.perf_counter() - start) < AT_LEAST:
-            contender.encode_documents(texts)
-            calls += 1
-        return passed / calls
-
-    return turn
+def seconds_of(contender: Contender, texts: list[str]) -> float:
+    """Embeds all the texts in one call, and again until it has lasted long enough; seconds of one call."""
+    calls, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < AT_LEAST:
+        contender.encode_documents(texts)
+        calls += 1
+    return passed / calls
 
 
-def latencies_of(contender: Contender, queries: list[str]) -> Callable[[int], list[float]]:
-    """A turn that asks the round's block of queries, one after the other; seconds of each."""
-
-    def turn(number: int) -> list[float]:
-        return [_seconds(contender, query) for query in queries[number * BLOCK : (number + 1) * BLOCK]]
-
-    return turn
+def latencies_of(contender: Contender, queries: list[str]) -> list[float]:
+    """Asks one query after the other; seconds of each."""
+    return [_seconds(contender, query) for query in queries]
 
 
-def crowd_of(contender: Contender, queries: list[str]) -> Callable[[int], Crowd]:
-    """A turn in which many threads ask at once, each for the next query as soon as it has the last."""
+def crowd_of(contender: Contender, queries: list[str]) -> Crowd:
+    """Many threads ask at once, each the next query as soon as it has the last."""
 
     def ask(query: str) -> float | str:
         try:
@@ -84,18 +74,15 @@ def crowd_of(contender: Contender, queries: list[str]) -> Callable[[int], Crowd]
         except Exception as error:
             return f"{type(error).__name__}: {error}"
 
-    def turn(number: int) -> Crowd:
-        with ThreadPoolExecutor(THREADS) as threads:
-            start = time.perf_counter()
-            answers = list(threads.map(ask, queries))
-            seconds = time.perf_counter() - start
-        return Crowd(
-            seconds,
-            [answer for answer in answers if isinstance(answer, float)],
-            [answer for answer in answers if isinstance(answer, str)],
-        )
-
-    return turn
+    with ThreadPoolExecutor(THREADS) as threads:
+        start = time.perf_counter()
+        answers = list(threads.map(ask, queries))
+        passed = time.perf_counter() - start
+    return Crowd(
+        passed,
+        [answer for answer in answers if isinstance(answer, float)],
+        [answer for answer in answers if isinstance(answer, str)],
+    )
 
 
 def _seconds(contender: Contender, query: str) -> float:

@@ -1,0 +1,77 @@
+"""A contender in a process of its own, for libraries in one process slow each other down: their threads are counted together."""
+
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from contenders import CONTENDERS, Contender
+
+P = ParamSpec("P")
+Found = TypeVar("Found")
+
+
+class Apart:
+    """The process of a contender. It measures itself: what is told here goes through a pipe, outside of the time taken."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        spawned = get_context("spawn")
+        self._name = name
+        self._pipe, theirs = spawned.Pipe()
+        self._process = spawned.Process(target=_serve, args=(name, threads, theirs), daemon=True)
+        self._process.start()
+        theirs.close()  # so that its end is seen here when the process ends
+
+    def wait_until_loaded(self) -> None:
+        """Raises what loading raised."""
+        self._receive()
+
+    def __call__(self, work: Callable[Concatenate[Contender, P], Found], *args: P.args, **kwargs: P.kwargs) -> Found:
+        """What `work`, a function of a module, returns for the contender there."""
+        self._pipe.send((work, args, kwargs))
+        found: Found = self._receive()
+        return found
+
+    def _receive(self) -> Any:
+        try:
+            answer = self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            sys.exit(f"the process of {self._name} ended with exit code {self._process.exitcode}")
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def __enter__(self) -> "Apart":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._pipe.close()  # which ends its loop
+        if kind is not None:
+            self._process.terminate()
+        self._process.join()
+
+
+def _serve(name: str, threads: int, pipe: Connection) -> None:
+    """Loads the contender, says so, and works until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    try:
+        contender = CONTENDERS[name].load(threads)
+    except Exception as error:
+        pipe.send(error)
+        return
+    pipe.send(None)
+    while True:
+        try:
+            work, args, kwargs = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send(work(contender, *args, **kwargs))
+        except Exception as error:
+            pipe.send(error)
