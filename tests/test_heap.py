@@ -7,21 +7,20 @@ import pytest
 from embedry import heap
 
 
-def test_every_so_many_batches_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_so_much_work_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
     trimmed, calls = heap.Trimmed(), []
     monkeypatch.setattr(trimmed, "_trim", calls.append)
-    for _ in range(2 * heap._BATCHES - 1):
-        trimmed()
+    for _ in range(7):
+        trimmed(heap._SECONDS / 4)
     assert calls == [0]
-    trimmed()
+    trimmed(heap._SECONDS / 4)
     assert calls == [0, 0]
 
 
 def test_a_c_library_that_does_so_by_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     trimmed = heap.Trimmed()
-    for _ in range(heap._BATCHES):
-        trimmed()
+    trimmed(heap._SECONDS)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc is found on Linux")
@@ -39,7 +38,6 @@ def test_memory_that_is_kept_in_holes_comes_back() -> None:
     last = bytes(100_000)
     before = held()
     blocks.clear()
-    for _ in range(heap._BATCHES):
-        trimmed()
+    trimmed(heap._SECONDS)
     assert before - held() > 50_000_000 // 4096
     assert last

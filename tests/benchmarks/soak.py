@@ -20,9 +20,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from contenders import MODEL
+from model_files import fetch_weights
+
 from embedry import Embedder, backends, resolve
 
-MODEL = "all-MiniLM-L6-v2"
 MOST_TEXTS = 300
 MOST_WORDS = 400
 CALLERS = 4
@@ -43,6 +45,7 @@ def main() -> None:
     parser.add_argument("backends", nargs="*", default=backends.names(), help="by default all that are installed")
     parser.add_argument("--minutes", type=float, default=30.0, help="of all of them together")
     arguments = parser.parse_args()
+    fetch_weights()
     if len(arguments.backends) == 1:
         sys.exit(0 if is_flat(arguments.backends[0], arguments.minutes * 60) else 1)
     each = str(arguments.minutes / len(arguments.backends))

@@ -2,11 +2,10 @@
 
 import ctypes
 import sys
-from itertools import count
 
-_BATCHES = 32
-"""Measured with torch on a CPU: without it memory grows for half an hour and longer, by a hundred megabytes and more; at
-every 32nd batch (0.1 to 5 ms for 2 to 4 seconds of work) it takes no time that can be told."""
+_SECONDS = 2.0
+"""Of work between two returns of memory. Measured: one takes 0.1 to 10 ms, mostly below one; without them a process with
+torch grows for half an hour and longer, by a hundred megabytes and more (docs/performance.md)."""
 
 
 class Trimmed:
@@ -18,9 +17,12 @@ class Trimmed:
     def __init__(self) -> None:
         library = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._trim = getattr(library, "malloc_trim", None)
-        self._batches = count(1)
+        self._worked = 0.0
 
-    def __call__(self) -> None:
-        """One more batch was computed."""
-        if next(self._batches) % _BATCHES == 0 and self._trim is not None:
-            self._trim(0)
+    def __call__(self, seconds: float) -> None:
+        """One more batch was computed, in so many seconds."""
+        self._worked += seconds
+        if self._worked >= _SECONDS:
+            self._worked = 0.0
+            if self._trim is not None:
+                self._trim(0)

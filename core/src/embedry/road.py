@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,6 +152,7 @@ class Road:
 
     def _finish(self, batch: Batch, rows: NDArray[np.float32]) -> None:
         config = self._config
+        start = perf_counter()
         rows[batch.places] = vectors.finish(
             batch.compute(),
             rows=len(batch.places),
@@ -158,7 +160,7 @@ class Road:
             dims=config.dims,
             normalize=config.normalize,
         )
-        self._trimmed()
+        self._trimmed(perf_counter() - start)
 
     def _report(self, read: Sequence[Block], inverse: Sequence[int], start: int = 0) -> None:
         cut: set[int] = set()
