@@ -288,13 +288,15 @@ def test_an_interrupt_while_companions_are_chosen_gives_the_place_to_the_next(
     questions = Questions(engine)
 
     def interrupt(*_: object) -> None:
+        monkeypatch.undo()
         raise KeyboardInterrupt
 
-    engine.go_on.set()
-    with monkeypatch.context() as patch:
-        patch.setattr(questions.together, "_join", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            questions.together.vectors([np.int32([1])])
+    monkeypatch.setattr(questions.together, "_join", interrupt)
+    futures = [questions.ask(row(number)) for number in range(3)]
+    questions.go_on()
+    with pytest.raises(KeyboardInterrupt):
+        futures.pop(1).result(PATIENCE)
+    assert [answer(future) for future in futures] == [[vector(0)], [vector(2)]]
     assert asked(lambda: questions.together.vectors([np.int32([5, 6])])).result(PATIENCE).tolist() == [[11, 2]]
 
 

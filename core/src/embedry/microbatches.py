@@ -17,7 +17,7 @@ _PADDING = 1.2
 
 
 class Ask:
-    """What one thread asks for: its rows of token ids, and then their vectors or what went wrong."""
+    """What a waiting thread asks for: its rows of token ids, and then their vectors or what went wrong."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
@@ -36,11 +36,11 @@ class Ask:
 
 
 class MicroBatches:
-    """As many batches at a time as there are places. Who finds a place free computes what it asks, and what else waits.
+    """As many batches at a time as there are places. Who finds one free computes what it asks; the others wait for one.
 
     A question that nobody else asks beside is computed at once, by its own thread and whatever threads the engine adds.
-    Where several are asked, each batch has a worker to itself. Those that find no place wait until a batch is done, and
-    then go together with others of like length.
+    Where several are asked, each batch has a worker to itself. When a batch is done its place goes to the first who waits,
+    which then computes what it asks together with others of like length.
     """
 
     def __init__(self, compute: Compute, workers: ThreadPoolExecutor, *, places: int, tokens: int) -> None:
@@ -54,18 +54,21 @@ class MicroBatches:
 
     def vectors(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         """Pooled vectors of the rows, in their order; raises what `compute` raises for them."""
-        ask = Ask(rows)
         with self._lock:
-            alone = self._free == self._places
-            ask.leads = self._free > 0
-            if ask.leads:
+            free = self._free
+            if free:
                 self._free -= 1
             else:
+                ask = Ask(rows)
                 self._waiting.append(ask)
-        if not ask.leads:
-            self._wait(ask)
+        if free:  # and so nobody waits who could go along
+            try:
+                return self._compute(rows) if free == self._places else self._compute_beside(rows)
+            finally:
+                self._give_place()
+        self._wait(ask)
         if ask.leads:
-            self._lead(ask, self._compute if alone else self._compute_beside)
+            self._lead(ask)
         return ask.result()
 
     def _compute_beside(self, rows: Sequence[Row]) -> NDArray[np.float32]:
@@ -83,11 +86,11 @@ class MicroBatches:
                 self._give_place()
             raise
 
-    def _lead(self, ask: Ask, compute: Compute) -> None:
+    def _lead(self, ask: Ask) -> None:
         batch = [ask]
         try:
             self._join(batch)
-            _answer(batch, compute)
+            _answer(batch, self._compute_beside)
         except BaseException:  # an interrupt is this thread's own; the others' questions are asked again
             with self._lock:
                 unanswered = [other for other in batch[1:] if other.vectors is None and other.error is None]
