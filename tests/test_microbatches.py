@@ -156,6 +156,7 @@ def test_all_that_wait_are_computed_in_one_batch_and_each_is_given_its_own(engin
     questions.go_on()
     assert [answer(future) for future in futures] == [[vector(number)] for number in range(12)]
     assert engine.batches == [[0], list(range(1, 12))]
+    assert [name.startswith("worker") for name in engine.threads] == [False, True]
 
 
 def test_the_rows_of_a_question_stay_together_and_in_order(engine: Engine) -> None:
