@@ -3,7 +3,7 @@
 import ctypes
 import sys
 
-_SECONDS = 2.0
+_SECONDS = 1.0
 """Of work between two returns of memory. Measured: one takes 0.1 to 10 ms, mostly below one; without them a process with
 torch grows for half an hour and longer, by a hundred megabytes and more (docs/performance.md)."""
 
