@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -321,3 +322,26 @@ def test_a_checkpoint_with_a_pretraining_head_is_loaded_without_a_word(
     assert result.stderr == ""
     expected = resolve(plain, backend=BACKEND).encode_query(["a text"])
     assert furthest(np.array([json.loads(result.stdout)], dtype=np.float32), expected) <= 1e-6
+
+
+def test_workers_that_start_at_the_same_time_leave_the_threads_of_the_application_alone(checkpoint: Checkpoint) -> None:
+    path = checkpoint("bert")
+    embedders = [resolve(path, backend=name, threads=2) for name in (BACKEND, "sentence-transformers")]
+    starts = [embedder.load().encoder.start_worker for embedder in embedders] * 4
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        for _ in range(20):
+            together = Barrier(len(starts), timeout=30)
+
+            def start(worker: Callable[[], None], together: Barrier = together) -> int:
+                together.wait()
+                worker()
+                return torch.get_num_threads()
+
+            with ThreadPoolExecutor(len(starts)) as pool:
+                assert set(pool.map(start, starts)) == {1}
+            with ThreadPoolExecutor(1) as pool:
+                assert pool.submit(torch.get_num_threads).result() == 3, "a thread that the application starts later"
+    finally:
+        torch.set_num_threads(before)

@@ -4,8 +4,10 @@ The boundary is thin on purpose: token ids and a mask go down, pooled vectors co
 normalising and checking belong to the road above it, so that every engine treats them alike.
 """
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from embedry import discovery
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
 
 GROUP = "embedry.backends"
 """The entry-point group of backends; an entry point's name is the backend's name."""
+
+PROCESS_SETTING = Lock()
+"""Held by a backend while it changes for a moment what is set for the whole process, such as torch's number of threads:
+workers of several embedders and backends start at the same time."""
+
+if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a thread that it does not have
+    os.register_at_fork(
+        before=PROCESS_SETTING.acquire, after_in_parent=PROCESS_SETTING.release, after_in_child=PROCESS_SETTING.release
+    )
 
 
 class Encoder(Protocol):

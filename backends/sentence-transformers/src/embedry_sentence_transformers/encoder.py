@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedry import Encoder, TextEncoder
+from embedry.backends import PROCESS_SETTING
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
@@ -27,7 +28,9 @@ class ModuleEncoder(Encoder):
 
     def start_worker(self) -> None:
         """Gives the calling worker one thread of torch's own, and leaves the application's setting as it is."""
-        if self._on_cpu:
+        if not self._on_cpu:
+            return
+        with PROCESS_SETTING:
             before = torch.get_num_threads()
             torch.set_num_threads(1)
             # That also sets the number that later threads start with, which a thread of no other use sets back.

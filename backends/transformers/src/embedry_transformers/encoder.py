@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedry import BackendError, Encoder
+from embedry.backends import PROCESS_SETTING
 from embedry_transformers import packing
 
 _CPU_BATCH_TOKENS = 512
@@ -89,13 +90,14 @@ class TorchEncoder(Encoder):
 
 def _use_threads(count: int) -> None:
     """Gives the calling thread so many of torch's own, and leaves the application's setting as it is."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    # The call above also sets the number that later threads start with; a thread that does nothing else sets that one
-    # back, which leaves this thread's alone.
-    restore = Thread(target=torch.set_num_threads, args=(before,))
-    restore.start()
-    restore.join()
+    with PROCESS_SETTING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        # The call above also sets the number that later threads start with; a thread that does nothing else sets that
+        # one back, which leaves this thread's alone.
+        restore = Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
