@@ -6,11 +6,11 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from contenders import CONTENDERS, Contender
 
-P = ParamSpec("P")
+Arguments = TypeVarTuple("Arguments")
 Found = TypeVar("Found")
 
 
@@ -29,9 +29,9 @@ class Apart:
         """Raises what loading raised."""
         self._receive()
 
-    def __call__(self, work: Callable[Concatenate[Contender, P], Found], *args: P.args, **kwargs: P.kwargs) -> Found:
+    def __call__(self, work: Callable[[Contender, *Arguments], Found], *arguments: *Arguments) -> Found:
         """What `work`, a function of a module, returns for the contender there."""
-        self._pipe.send((work, args, kwargs))
+        self._pipe.send((work, arguments))
         found: Found = self._receive()
         return found
 
@@ -68,10 +68,10 @@ def _serve(name: str, threads: int, pipe: Connection) -> None:
     pipe.send(None)
     while True:
         try:
-            work, args, kwargs = pipe.recv()
+            work, arguments = pipe.recv()
         except EOFError:
             return
         try:
-            pipe.send(work(contender, *args, **kwargs))
+            pipe.send(work(contender, *arguments))
         except Exception as error:
             pipe.send(error)

@@ -45,7 +45,6 @@ def main() -> None:
     parser.add_argument("backends", nargs="*", default=backends.names(), help="by default all that are installed")
     parser.add_argument("--minutes", type=float, default=30.0, help="of all of them together")
     arguments = parser.parse_args()
-    fetch_weights()
     if len(arguments.backends) == 1:
         sys.exit(0 if is_flat(arguments.backends[0], arguments.minutes * 60) else 1)
     each = str(arguments.minutes / len(arguments.backends))
@@ -58,6 +57,7 @@ def main() -> None:
 
 def is_flat(backend: str, seconds: float) -> bool:
     """Works for so long, says how much memory is held, and whether it grew."""
+    fetch_weights()
     start = time.monotonic()
     held: list[float] = []
     shown = 0
