@@ -7,7 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from embedry import backends, integrity, weights
+from embedry import backends, integrity, model_config, weights
 from embedry.config import Config
 from embedry.embedder import Embedder
 from embedry.fingerprint import space_fingerprint
@@ -80,6 +80,7 @@ class LazyEmbedder(Embedder):
 
         config = self.config
         folder = weights.obtain(config.spec, config.cache_dir)
+        model_config.refuse_code(config.spec.name, folder)
         encoder = backends.find(config.backend).load(
             config.spec,
             folder,

@@ -79,13 +79,26 @@ def _found(device: str) -> str | None:
 
 def _loaded(spec: ModelSpec, folder: Path, place: str | None, precision: str) -> SentenceTransformer:
     # Tensors of a wrong shape are passed over here, and refused by their names once all is loaded.
-    options: dict[str, Any] = {"dtype": DTYPES[precision], "use_safetensors": True, "ignore_mismatched_sizes": True}
+    # What is left out here is read from the model's files, or asked on standard input: whether to run its code, for one.
+    safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    options = safe | {
+        "dtype": DTYPES[precision],
+        "use_safetensors": True,
+        "ignore_mismatched_sizes": True,
+        "attn_implementation": None,  # the library's own choice; config.json could name a kernel to fetch and import
+    }
     if "modules.json" in spec.files:
         return SentenceTransformer(
-            str(folder), device=place, trust_remote_code=False, local_files_only=True, model_kwargs=options
+            str(folder),
+            device=place,
+            trust_remote_code=False,
+            local_files_only=True,
+            model_kwargs=options,
+            processor_kwargs=safe,
+            config_kwargs=safe,
         )
     # An entry lists only what its fields do not say: the chain is made from them.
-    transformer = Transformer(str(folder), model_kwargs=options)
+    transformer = Transformer(str(folder), model_kwargs=options, processor_kwargs=safe, config_kwargs=safe)
     pooling = [{"last": "lasttoken"}.get(part, part) for part in spec.pooling.split("+")]
     width = transformer.get_embedding_dimension()
     return SentenceTransformer(modules=[transformer, Pooling(width, pooling_mode=pooling)], device=place)

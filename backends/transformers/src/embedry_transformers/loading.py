@@ -66,6 +66,7 @@ def model(spec: ModelSpec, folder: Path, place: torch.device, number: torch.dtyp
                 use_safetensors=True,
                 trust_remote_code=False,
                 local_files_only=True,
+                attn_implementation=None,  # the library's own choice; config.json could name a kernel to fetch and import
                 ignore_mismatched_sizes=True,  # they are reported like the others, and refused below
                 output_loading_info=True,
             )
