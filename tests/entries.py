@@ -6,7 +6,8 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from embedry import ModelSpec, integrity, layout
+from embedry import ModelSpec
+from embedry._files import digests, st_layout
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 
@@ -28,8 +29,8 @@ def entry(**changes: Any) -> ModelSpec:
 
 def registered(folder: Path, **changes: Any) -> ModelSpec:
     """The entry that a checkpoint's own files describe, with their digests, as a plugin would register it."""
-    spec = layout.from_folder(folder)
-    return replace(spec, files={file: integrity.sha256(folder / file) for file in spec.files}, **changes)
+    spec = st_layout.from_folder(folder)
+    return replace(spec, files={file: digests.sha256(folder / file) for file in spec.files}, **changes)
 
 
 def points(site: Path, group: str) -> list[EntryPoint]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry import Encoder, ModelSpec
-from embedry.tokens import Tokenizer
+from embedry._pipeline.tokenizer import Tokenizer
 from embedry_onnxruntime import OnnxRuntimeBackend
 
 Ids = NDArray[np.int32]

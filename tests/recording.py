@@ -1,4 +1,4 @@
-"""Engines that stand in for a real one on the real road, and note what they are asked."""
+"""Engines that stand in for a real one on the real pipeline, and note what they are asked."""
 
 from dataclasses import replace
 from typing import Any
@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import Encoder, weights
-from embedry.road import Road
-from embedry.shared import LazyEmbedder
+from embedry import Encoder
+from embedry._files import sources
+from embedry._pipeline.pipeline import Pipeline
+from embedry.views import LazyEmbedder
 
 
 class Recorder:
@@ -31,5 +32,5 @@ def over(encoder: Encoder, embedder: LazyEmbedder, **changes: Any) -> LazyEmbedd
     """The embedder with another engine, and with these fields of its configuration changed."""
     config = replace(embedder.config, **changes)
     made = LazyEmbedder(config)
-    made._road = Road(config, weights.obtain(config.spec, config.cache_dir), encoder)
+    made._pipeline = Pipeline(config, sources.ensure_local(config.spec, config.cache_dir), encoder)
     return made

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from embedry import resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

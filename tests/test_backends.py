@@ -14,7 +14,7 @@ from embedry import (
     OptionError,
     UnknownBackendError,
     UnsupportedModelError,
-    backends,
+    _backends,
     resolve,
 )
 from entries import entry, points
@@ -39,10 +39,10 @@ def provide(
 
     def install(package: str, name: str, source: str) -> list[EntryPoint]:
         module = f"{package.replace('-', '_')}_backend"
-        site = plugin(package, {backends.GROUP: {name: f"{module}:backend"}}, {module: source})
+        site = plugin(package, {_backends.GROUP: {name: f"{module}:backend"}}, {module: source})
         monkeypatch.syspath_prepend(site)
         monkeypatch.delitem(sys.modules, module, raising=False)
-        return points(site, backends.GROUP)
+        return points(site, _backends.GROUP)
 
     return install
 
@@ -50,15 +50,15 @@ def provide(
 def test_a_backend_is_found_by_its_name_and_no_other_is_imported(provide: Callable[..., list[EntryPoint]]) -> None:
     provide("acme-broken", "broken", "raise RuntimeError('imported')")
     found = provide("acme-works", "works", WORKING)
-    backend = backends.find("works", found)
+    backend = _backends.find("works", found)
     assert isinstance(backend, Backend)
     assert backend.devices == ("cuda", "cpu")
-    assert backends.names(found) == ("broken", "works")
+    assert _backends.names(found) == ("broken", "works")
 
 
 def test_a_missing_backend_is_an_error_with_the_nearest_and_the_command() -> None:
     with pytest.raises(UnknownBackendError) as error:
-        backends.find("onnxruntme")
+        _backends.find("onnxruntme")
     assert "the backend 'onnxruntme' is not installed; did you mean 'onnxruntime'?" in str(error.value)
     assert "installed: " in str(error.value)
     assert "pip install embedry-onnxruntme" in str(error.value)
@@ -66,7 +66,7 @@ def test_a_missing_backend_is_an_error_with_the_nearest_and_the_command() -> Non
 
 def test_without_any_backend_the_error_says_so() -> None:
     with pytest.raises(UnknownBackendError, match="installed: none; try: pip install embedry-onnxruntime"):
-        backends.find("onnxruntime", [])
+        _backends.find("onnxruntime", [])
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_backend_that_is_broken_is_an_error_that_names_its_package(
     provide: Callable[..., list[EntryPoint]], source: str, facts: list[str]
 ) -> None:
     with pytest.raises(BackendImportError) as error:
-        backends.find("made", provide("acme-made", "made", source))
+        _backends.find("made", provide("acme-made", "made", source))
     assert [fact for fact in facts if fact not in str(error.value)] == []
 
 
@@ -90,7 +90,7 @@ def test_a_backend_that_cannot_be_imported_is_an_error_with_the_command_that_rep
     provide: Callable[..., list[EntryPoint]],
 ) -> None:
     with pytest.raises(BackendImportError, match=r"pip install --force-reinstall acme-made$") as error:
-        backends.find("made", provide("acme-made", "made", "1 / 0"))
+        _backends.find("made", provide("acme-made", "made", "1 / 0"))
     assert isinstance(error.value.__cause__, ZeroDivisionError)
 
 
@@ -98,16 +98,16 @@ def test_two_packages_that_provide_one_backend_are_both_named(provide: Callable[
     provide("acme-one", "made", WORKING)
     found = provide("acme-two", "made", WORKING)
     with pytest.raises(UnknownBackendError, match=r"'made' is provided by .*; uninstall one of them") as error:
-        backends.find("made", found)
+        _backends.find("made", found)
     assert "acme-one 1.0" in str(error.value)
     assert "acme-two 1.0" in str(error.value)
 
 
 def test_the_default_device_is_the_backends_first(provide: Callable[..., list[EntryPoint]]) -> None:
-    backend = backends.find("made", provide("acme-made", "made", WORKING))
-    assert backends.check(backend, "made", entry(), None, None) == "cuda"
-    assert backends.check(backend, "made", entry(), "cpu", None) == "cpu"
-    assert backends.check(backend, "made", entry(), "cuda:1", None) == "cuda:1"
+    backend = _backends.find("made", provide("acme-made", "made", WORKING))
+    assert _backends.check(backend, "made", entry(), None, None) == "cuda"
+    assert _backends.check(backend, "made", entry(), "cpu", None) == "cpu"
+    assert _backends.check(backend, "made", entry(), "cuda:1", None) == "cuda:1"
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "CPU", "", 0])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from embedry.batching import batches, padded
+from embedry._pipeline.batching import batches, padded
 
 
 def test_every_text_is_in_one_batch_within_the_budget_and_texts_of_like_length_are_together() -> None:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import CacheError, CacheWarning, cache, resolve
+from embedry import CacheError, CacheWarning, resolve
+from embedry._files import cache
 from embedry_onnxruntime.graph import Graph
 from entries import contents
 
@@ -128,7 +129,7 @@ def test_with_room_nowhere_the_error_names_both_places_and_the_cure(
 ) -> None:
     code = f"""
 import resource, tempfile
-from embedry import CacheError, resolve
+from embedry import (CacheError, resolve)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     resolve({str(checkpoint("bert"))!r}, cache_dir="cache").embed_query("a text")
@@ -147,7 +148,7 @@ except CacheError as error:
     assert issubclass(CacheError, OSError)
 
 
-@pytest.mark.parametrize("moment", ["graph.Graph.save", "compiled.integrity.sha256", "compiled.cache.publish"])
+@pytest.mark.parametrize("moment", ["graph.Graph.save", "compiled.digests.sha256", "compiled.cache.publish"])
 def test_what_a_killed_compile_leaves_is_never_used(
     checkpoint: Callable[..., Path],
     fresh: Callable[..., subprocess.CompletedProcess[str]],
@@ -263,7 +264,7 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     assert contents(tmp_path) == {"notes/one": b"new"}
 
 
-@pytest.mark.parametrize("changed", ["cpu.features", "platform.machine", "onnxruntime.__version__"])
+@pytest.mark.parametrize("changed", ["_cpu.features", "platform.machine", "onnxruntime.__version__"])
 def test_a_graph_packed_for_another_processor_or_runtime_is_not_used(
     encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
@@ -273,7 +274,7 @@ def test_a_graph_packed_for_another_processor_or_runtime_is_not_used(
 
     encode(tmp_path / "cache")
     values = {
-        "cpu.features": (compiled.cpu, "features", lambda: ("another",)),
+        "_cpu.features": (compiled._cpu, "features", lambda: ("another",)),
         "platform.machine": (compiled.platform, "machine", lambda: "another"),
         "onnxruntime.__version__": (onnxruntime, "__version__", "0"),
     }

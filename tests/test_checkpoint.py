@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
-from embedry import IntegrityError, checkpoint, layout, weights
+from embedry import IntegrityError
+from embedry._files import sources, st_layout, weights
 from entries import contents, fill, registered
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -39,47 +40,47 @@ def test_one_value_that_is_not_finite_is_refused_by_its_tensors_name(
 ) -> None:
     file = written(tmp_path, "layer.3.weight", holding(value, kind))
     with pytest.raises(IntegrityError, match=rf"tensor 'layer\.3\.weight' of .*model\.safetensors .*{fault}"):
-        checkpoint.check(file)
+        weights.check(file)
 
 
 @pytest.mark.parametrize("value", [LARGEST * 1.01, -LARGEST * 1.01, 3e38])
 def test_a_value_beyond_half_precision_is_refused(tmp_path: Path, value: float) -> None:
     with pytest.raises(IntegrityError, match=r"tensor 'layer\.bias' .* beyond any that a trained model holds"):
-        checkpoint.check(written(tmp_path, "layer.bias", holding(value)))
+        weights.check(written(tmp_path, "layer.bias", holding(value)))
 
 
 @pytest.mark.parametrize("value", [LARGEST, -LARGEST, 0.0])
 def test_the_largest_half_precision_number_is_sound(tmp_path: Path, value: float) -> None:
-    checkpoint.check(written(tmp_path, "layer.weight", holding(value)))
+    weights.check(written(tmp_path, "layer.weight", holding(value)))
 
 
 def test_a_weight_of_zeros_is_refused_and_a_bias_of_zeros_is_not(tmp_path: Path) -> None:
     zeros = np.zeros((3, 4), dtype=np.float32)
     with pytest.raises(IntegrityError, match=r"tensor 'layer\.weight' .* is all zeros"):
-        checkpoint.check(written(tmp_path, "layer.weight", zeros))
-    checkpoint.check(written(tmp_path, "layer.bias", zeros))
+        weights.check(written(tmp_path, "layer.weight", zeros))
+    weights.check(written(tmp_path, "layer.bias", zeros))
 
 
 @pytest.mark.parametrize("name", ["roberta.embeddings.token_type_embeddings.weight", "pooler.dense.weight"])
 def test_zeros_that_good_checkpoints_hold_are_sound(tmp_path: Path, name: str) -> None:
-    checkpoint.check(written(tmp_path, name, np.zeros((1, 4), dtype=np.float32)))
+    weights.check(written(tmp_path, name, np.zeros((1, 4), dtype=np.float32)))
 
 
 @pytest.mark.parametrize(
     "tensor", [np.zeros((0, 4), dtype=np.float32), np.zeros(4, dtype=np.int64), np.zeros(4, dtype=np.bool_)]
 )
 def test_an_empty_tensor_and_integers_are_sound(tmp_path: Path, tensor: NDArray[np.generic]) -> None:
-    checkpoint.check(written(tmp_path, "embeddings.position.weight", tensor))
+    weights.check(written(tmp_path, "embeddings.position.weight", tensor))
 
 
 def test_bfloat16_is_read_by_whoever_can_and_the_other_tensors_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     brief = torch.ones(2, 2, dtype=torch.bfloat16)
     save_torch_file({"a.weight": brief}, file)
-    checkpoint.check(file)
+    weights.check(file)
     save_torch_file({"a.weight": brief, "b.weight": torch.full((2, 2), torch.nan)}, file)
     with pytest.raises(IntegrityError, match=r"tensor 'b\.weight' .* not finite"):
-        checkpoint.check(file)
+        weights.check(file)
 
 
 @pytest.mark.parametrize("cut", [0, 4, 60, -1])
@@ -87,25 +88,25 @@ def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, cut: int) -> None:
     file = written(tmp_path, "layer.weight", holding(1))
     file.write_bytes(file.read_bytes()[:cut])
     with pytest.raises(IntegrityError, match=r"model\.safetensors cannot be read as safetensors, it is damaged or cut"):
-        checkpoint.check(file)
+        weights.check(file)
 
 
 def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match=r"gone\.safetensors cannot be read"):
-        checkpoint.check(tmp_path / "gone.safetensors")
+        weights.check(tmp_path / "gone.safetensors")
 
 
 @pytest.fixture
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are read for their soundness, in order."""
     files: list[Path] = []
-    check = checkpoint.check
+    check = weights.check
 
     def counting(path: Path) -> None:
         files.append(path)
         check(path)
 
-    monkeypatch.setattr(checkpoint, "check", counting)
+    monkeypatch.setattr(weights, "check", counting)
     return files
 
 
@@ -118,14 +119,14 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_weights_without_a_digest_are_checked_once_and_again_when_they_change(
     model: Path, tmp_path: Path, checked: list[Path]
 ) -> None:
-    spec = layout.from_folder(model)
+    spec = st_layout.from_folder(model)
     for _ in range(3):
-        weights.obtain(spec, tmp_path / "cache")
+        sources.ensure_local(spec, tmp_path / "cache")
     assert checked == [model / "model.safetensors"]
     written(model, "layer.weight", holding(np.nan))
     for _ in range(2):  # that a file is damaged is not remembered
         with pytest.raises(IntegrityError, match=r"layer\.weight"):
-            weights.obtain(spec, tmp_path / "cache")
+            sources.ensure_local(spec, tmp_path / "cache")
     assert len(checked) == 3
 
 
@@ -133,7 +134,7 @@ def test_a_file_whose_digest_is_right_is_not_read_for_soundness(
     model: Path, tmp_path: Path, checked: list[Path]
 ) -> None:
     written(model, "layer.weight", holding(np.nan))
-    weights.obtain(registered(model), tmp_path / "cache")
+    sources.ensure_local(registered(model), tmp_path / "cache")
     assert checked == []
 
 
@@ -149,4 +150,4 @@ def test_a_file_whose_digest_is_right_is_not_read_for_soundness(
     ],
 )
 def test_only_the_heads_of_pretraining_are_left_unread(name: str, read: bool) -> None:
-    assert checkpoint.is_read(name) is read
+    assert weights.is_read(name) is read

@@ -16,7 +16,7 @@ from chromadb.api.types import Schema, VectorIndexConfig
 from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2
 
 from embedry import SpaceError, UnknownOptionError, UnsupportedModelError, register, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_chroma import EmbedryEmbeddingFunction
 from entries import COMMIT, registered
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from command_line import run
 from embedry import TextEncoder
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_cli import prose, timings
 from recording import over
 

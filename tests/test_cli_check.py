@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from command_line import run
-from embedry.testing import CHECKS, said
+from embedry.testing import CHECKS, description
 
 Checkpoints = Callable[..., Path]
 
@@ -14,7 +14,7 @@ def test_a_sound_model_keeps_every_promise(checkpoint: Checkpoints) -> None:
     result = run("check", str(checkpoint("bert")))
     assert result.code == 0, result.out + result.err
     flowing = " ".join(result.out.split())
-    assert all(said(check) in flowing for check in CHECKS.values())
+    assert all(description(check) in flowing for check in CHECKS.values())
     assert f"{len(CHECKS) - 1} kept, 0 broken, 1 not asked" in flowing  # it has no golden vectors
 
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from command_line import run
 from embedry import resolve
-from embedry.shared import LazyEmbedder
 from embedry.spec import SIMILARITIES, Similarity
+from embedry.views import LazyEmbedder
 from embedry_cli import compare
 
 TEXTS = ["A cat sat on the mat.", "A kitten lay on the rug.", "Interest rates rose again."]

@@ -47,7 +47,7 @@ def test_a_broken_plugin_is_named_with_its_reason(plugin: Plugin, fresh: Fresh) 
     assert result.stderr == ""
 
 
-def test_broken_backends_commands_and_clashes_are_problems(plugin: Plugin, fresh: Fresh) -> None:
+def test_broken_backends_commands_and_conflicts_are_problems(plugin: Plugin, fresh: Fresh) -> None:
     site = plugin(
         "acme-all",
         {
@@ -64,7 +64,7 @@ def test_broken_backends_commands_and_clashes_are_problems(plugin: Plugin, fresh
     assert result.returncode == 1
     problems = "\n".join(json.loads(result.stdout)["problems"])
     for expected in (
-        "the model name 'e5-small-v2' is claimed by embedry-models",
+        "the model name 'e5-small-v2' is registered by embedry-models",
         "the backend 'acme' of acme-all 1.0 cannot be imported",
         "the command 'acme' of acme-all 1.0 cannot be used: ModuleNotFoundError",
         "the command 'models' is provided by embedry-cli and acme-all 1.0",
@@ -152,7 +152,7 @@ def test_what_is_no_command_is_refused(plugin: Plugin, fresh: Fresh) -> None:
     assert (result.returncode, "a command is a function or a typer.Typer, got 3" in result.stderr) == (1, True)
 
 
-def test_a_name_claimed_twice_names_both(plugin: Plugin, fresh: Fresh) -> None:
+def test_a_name_registered_twice_names_both(plugin: Plugin, fresh: Fresh) -> None:
     site = plugin("acme-twin", {GROUP: {"models": "acme_twin:models"}}, {"acme_twin": "def models(): print('theirs')"})
     result = fresh(start("models"), path=site, check=False)
     assert (result.returncode, result.stdout) == (1, "")

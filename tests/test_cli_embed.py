@@ -23,7 +23,7 @@ from pyarrow import parquet as pq
 import embedry_cli
 from command_line import run
 from embedry import EmbedryWarning
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_cli import embed
 from embedry_cli.rows import Row, Rows
 
@@ -87,7 +87,7 @@ def test_every_format_gives_the_vectors_of_encode(
 def test_blocks_keep_the_order_and_the_header_tells_the_length(
     tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 7)
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", 7)
     texts = [f"number {n} " + "word " * (n % 5) for n in range(23)]
     assert run("embed", write(tmp_path / "in.txt", texts), "--to", tmp_path / "out.npy").code == 0
     vectors = np.load(tmp_path / "out.npy", mmap_mode="r")
@@ -230,7 +230,7 @@ def test_a_null_in_parquet_is_told_by_its_row(tmp_path: Path) -> None:
 
 
 def test_what_one_parquet_column_cannot_hold_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 1)
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", 1)
     for second in ('{"text": "y", "n": "one"}', '{"text": "y", "n": 1, "more": 2}'):
         (tmp_path / "in.jsonl").write_text('{"text": "x", "n": 1}\n' + second + "\n")
         result = run("embed", tmp_path / "in.jsonl", "--to", tmp_path / "out.parquet")
@@ -240,7 +240,7 @@ def test_what_one_parquet_column_cannot_hold_is_an_error(tmp_path: Path, monkeyp
 
 
 def test_texts_that_are_too_long(tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 2)  # so that a place in the block is not the line
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", 2)  # so that a place in the block is not the line
     long = "word " * 300
     source = write(tmp_path / "in.txt", ["short", "short too", "short as well", long, "last", "but one", long, long])
     result = run("embed", source, "--to", tmp_path / "out.npy", "--on-overflow", "error")
@@ -281,7 +281,7 @@ def test_many_places_are_counted_and_other_warnings_are_still_shown(
 def test_after_blocks_that_were_written_a_wrong_row_is_told_by_its_place_and_nothing_stays(
     line: str, message: str, tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 7)
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", 7)
     rows = [json.dumps({"text": f"number {number}"}) for number in range(60)]
     (tmp_path / "in.jsonl").write_text("\n".join([*rows[:47], line, *rows[48:]]))
     result = run("embed", tmp_path / "in.jsonl", "--to", tmp_path / "out.jsonl")
@@ -295,7 +295,7 @@ def test_after_blocks_that_were_written_a_wrong_row_is_told_by_its_place_and_not
 def test_only_rows_whose_vectors_are_not_there_yet_are_held(
     tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", 7)
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", 7)
     held: list[int] = []
     real = embed.Texts.taken
 

@@ -24,7 +24,7 @@ from pyarrow import parquet as pq
 
 import embedry_cli
 from command_line import run
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_cli import map as command
 
 # What umap says on import where Tensorflow is not installed; Python shows it to nobody by default.

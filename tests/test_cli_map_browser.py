@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from command_line import run
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None

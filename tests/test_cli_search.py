@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from command_line import run
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_cli.passages import Passage, split
 
 MANUAL = """# Bicycle manual

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from embedry import cpu, resolve
+from embedry import _cpu, resolve
 
 Quota = Callable[..., float | None]
 
@@ -21,7 +21,7 @@ def quota(tmp_path: Path) -> Quota:
         for file, content in files.items():
             (tmp_path / "root" / file).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "root" / file).write_text(content)
-        return cpu.cgroup_quota(tmp_path / "membership", tmp_path / "root")
+        return _cpu.cgroup_quota(tmp_path / "membership", tmp_path / "root")
 
     return read
 
@@ -73,7 +73,7 @@ def test_where_both_versions_are_mounted_the_tighter_holds(quota: Quota) -> None
 
 
 def test_without_control_groups_there_is_no_limit(tmp_path: Path) -> None:
-    assert cpu.cgroup_quota(tmp_path / "missing", tmp_path) is None
+    assert _cpu.cgroup_quota(tmp_path / "missing", tmp_path) is None
 
 
 @pytest.mark.parametrize(("quota", "expected"), [(None, 8), (0.5, 1), (1.9, 1), (2.0, 2), (64.0, 8)])
@@ -81,8 +81,8 @@ def test_threads_are_the_whole_processors_of_affinity_and_quota(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, expected: int
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    monkeypatch.setattr(cpu, "cgroup_quota", lambda membership, root: quota)
-    assert cpu.available() == expected
+    monkeypatch.setattr(_cpu, "cgroup_quota", lambda membership, root: quota)
+    assert _cpu.available() == expected
     assert resolve("minilm").config.threads == expected
 
 
@@ -103,10 +103,10 @@ print(embedry.resolve("minilm").config.threads, embedry.resolve("minilm").info["
 def test_features_are_those_of_the_first_processor_in_one_order(tmp_path: Path, name: str) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text(f"processor\t: 0\n{name}: sse avx2 avx\n\nprocessor\t: 1\n{name}: sse\n")
-    assert cpu.features(cpuinfo) == ("avx", "avx2", "sse")
+    assert _cpu.features(cpuinfo) == ("avx", "avx2", "sse")
 
 
 def test_where_no_features_are_listed_there_are_none(tmp_path: Path) -> None:
-    assert cpu.features(tmp_path / "missing") == ()
+    assert _cpu.features(tmp_path / "missing") == ()
     (tmp_path / "cpuinfo").write_text("processor : 0\n")
-    assert cpu.features(tmp_path / "cpuinfo") == ()
+    assert _cpu.features(tmp_path / "cpuinfo") == ()

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import Embedder
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 
 class Lengths(Embedder):

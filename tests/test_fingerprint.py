@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from embedry import Carrier, ModelSpec, resolve
+from embedry import ModelSpec, WheelSource, resolve
 from entries import entry
 
 BASE = entry(
@@ -67,7 +67,7 @@ def test_a_shorter_length_is_one_space_whoever_asks_for_it() -> None:
         {"name": "renamed"},
         {"aliases": ()},
         {"repo": "acme/tiny", "revision": "a" * 40},
-        {"carrier": Carrier(package="tiny-carrier", version="1.0", folder="tiny")},
+        {"wheel": WheelSource(package="tiny-wheel", version="1.0", folder="tiny")},
         {"folder": "/models/tiny"},
         {"license": "MIT"},
         {"languages": ("en",)},

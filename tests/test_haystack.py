@@ -22,7 +22,7 @@ from haystack.core.errors import DeserializationError
 from haystack.document_stores.in_memory import InMemoryDocumentStore
 
 from embedry import SpaceError, TextTypeError, UnknownOptionError, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_haystack import EmbedryDocumentEmbedder, EmbedryTextEmbedder
 
 TEXTS = ["Refunds are paid within 14 days.", "We ship to most of Europe.", "The shop opens at nine."]

@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from embedry import heap
+from embedry._pipeline import heap
 
 
 def test_after_so_much_work_memory_is_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    trimmed, calls = heap.Trimmed(), []
+    trimmed, calls = heap.HeapTrimmer(), []
     monkeypatch.setattr(trimmed, "_trim", calls.append)
     for _ in range(7):
         trimmed(heap._SECONDS / 4)
@@ -19,7 +19,7 @@ def test_after_so_much_work_memory_is_given_back(monkeypatch: pytest.MonkeyPatch
 
 def test_a_c_library_that_does_so_by_itself_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    trimmed = heap.Trimmed()
+    trimmed = heap.HeapTrimmer()
     trimmed(heap._SECONDS)
 
 
@@ -31,7 +31,7 @@ def test_memory_that_is_kept_in_holes_comes_back() -> None:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1])
 
-    trimmed = heap.Trimmed()
+    trimmed = heap.HeapTrimmer()
     if trimmed._trim is None:
         pytest.skip("another C library")
     blocks = [bytes(100_000) for _ in range(1000)]

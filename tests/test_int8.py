@@ -13,8 +13,8 @@ from safetensors.numpy import load_file, save_file
 
 from checkpoints import FAMILIES
 from embedry import Int8, ModelSpec, OptionError, SpecError, UnsupportedModelError, resolve
-from embedry.shared import LazyEmbedder
 from embedry.testing.texts import MIXED
+from embedry.views import LazyEmbedder
 from embedry_onnxruntime.quantised import rounded
 from test_agreement import real_texts
 

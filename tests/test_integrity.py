@@ -11,8 +11,9 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from embedry import IntegrityError, OptionError, UnsupportedModelError, integrity, layout, resolve, weights
-from embedry.shared import LazyEmbedder
+from embedry import IntegrityError, OptionError, UnsupportedModelError, resolve
+from embedry._files import digests, sources, st_layout
+from embedry.views import LazyEmbedder
 from entries import contents, fill, registered
 
 Tensors = dict[str, NDArray[np.float32]]
@@ -24,13 +25,13 @@ QUERY = "encoder.layer.1.attention.self.query.weight"
 def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that are read for their digest, in order."""
     files: list[Path] = []
-    sha256 = integrity.sha256
+    sha256 = digests.sha256
 
     def counting(path: Path) -> str:
         files.append(path)
         return sha256(path)
 
-    monkeypatch.setattr(integrity, "sha256", counting)
+    monkeypatch.setattr(digests, "sha256", counting)
     return files
 
 
@@ -61,15 +62,15 @@ def flip(file: Path, place: int) -> None:
 def test_the_digest_of_a_file_is_its_sha256(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"  # FIPS 180-2, appendix B.1
-    assert integrity.sha256(tmp_path / "file") == digest
-    assert integrity.remembered_sha256(tmp_path / "file", tmp_path / "cache") == digest
+    assert digests.sha256(tmp_path / "file") == digest
+    assert digests.remembered_sha256(tmp_path / "file", tmp_path / "cache") == digest
 
 
 def test_a_file_is_read_again_only_when_its_size_or_time_changes(tmp_path: Path, read: list[Path]) -> None:
     file, cache = tmp_path / "file", tmp_path / "cache"
 
     def digest() -> str:
-        return integrity.remembered_sha256(file, cache)
+        return digests.remembered_sha256(file, cache)
 
     file.write_bytes(b"one")
     os.utime(file, ns=(0, 1))
@@ -92,29 +93,29 @@ def test_a_file_is_remembered_by_where_it_really_is(tmp_path: Path, read: list[P
         os.utime(tmp_path / file, ns=(0, 1))
     link = tmp_path / "link"
     link.symlink_to(tmp_path / "one")
-    digests = [integrity.remembered_sha256(tmp_path / file, tmp_path / "cache") for file in ("one", "link", "two")]
-    assert digests[0] == digests[1] != digests[2]
+    found = [digests.remembered_sha256(tmp_path / file, tmp_path / "cache") for file in ("one", "link", "two")]
+    assert found[0] == found[1] != found[2]
     assert len(read) == 2
     link.unlink()
     link.symlink_to(tmp_path / "two")
-    assert integrity.remembered_sha256(link, tmp_path / "cache") == digests[2]
+    assert digests.remembered_sha256(link, tmp_path / "cache") == found[2]
 
 
 @pytest.mark.parametrize("note", ["", "garbage", "3 1"])
 def test_a_damaged_note_is_not_believed(tmp_path: Path, note: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"one")
-    right = integrity.remembered_sha256(file, tmp_path / "cache")
+    right = digests.remembered_sha256(file, tmp_path / "cache")
     (written,) = (tmp_path / "cache" / "verified").iterdir()
     written.write_text(note)
-    assert integrity.remembered_sha256(file, tmp_path / "cache") == right
+    assert digests.remembered_sha256(file, tmp_path / "cache") == right
 
 
 def test_without_a_cache_that_can_be_written_the_file_is_read_each_time(tmp_path: Path, read: list[Path]) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"one")
     impossible = file / "cache"
-    assert [integrity.remembered_sha256(file, impossible) for _ in range(2)] == [hashlib.sha256(b"one").hexdigest()] * 2
+    assert [digests.remembered_sha256(file, impossible) for _ in range(2)] == [hashlib.sha256(b"one").hexdigest()] * 2
     assert len(read) == 2
 
 
@@ -122,7 +123,7 @@ def test_verified_files_are_not_read_again_by_the_next_load(model: Path, tmp_pat
     spec = registered(model)
     read.clear()
     for _ in range(2):
-        weights.obtain(spec, tmp_path / "cache")
+        sources.ensure_local(spec, tmp_path / "cache")
     assert sorted(read) == sorted(model / file for file in spec.files)
 
 
@@ -131,11 +132,11 @@ def test_one_flipped_byte_in_a_file_of_an_entry_is_refused_even_after_it_was_ver
     model: Path, empty_cache: Path, file: str
 ) -> None:
     spec = registered(model)
-    weights.obtain(spec, empty_cache)
+    sources.ensure_local(spec, empty_cache)
     flip(model / file, -9)
     with pytest.raises(IntegrityError) as error:
         resolve(spec, cache_dir=empty_cache).embed_query("a text")
-    facts = [file, "'model'", str(model), spec.files[file], integrity.sha256(model / file), "Nothing was loaded"]
+    facts = [file, "'model'", str(model), spec.files[file], digests.sha256(model / file), "Nothing was loaded"]
     assert [fact for fact in facts if fact not in str(error.value)] == []
 
 
@@ -220,7 +221,7 @@ def test_a_tokenizer_that_was_cut_short_is_refused(model: Path, tmp_path: Path) 
 def test_an_entry_that_contradicts_its_files_is_refused_whether_or_not_the_graph_is_compiled(
     model: Path, tmp_path: Path, changes: dict[str, object], error: type[Exception], text: str
 ) -> None:
-    wrong = replace(layout.from_folder(model), **changes)  # type: ignore[arg-type]
+    wrong = replace(st_layout.from_folder(model), **changes)  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(error, match=text):
             resolve(wrong, cache_dir=tmp_path / "cache").embed_query("a text")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from embedry import UnknownModelError, register, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_langchain import (
     DEFAULT_MODEL,
     EMBEDDING_MODELS,

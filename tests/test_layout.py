@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from embedry import IntegrityError, ModelSpec, UnknownModelError, UnsupportedModelError, WeightsNotFoundError, resolve
-from embedry.layout import from_folder
+from embedry._files.st_layout import from_folder
 
 TRANSFORMER = {"type": "sentence_transformers.models.Transformer", "path": ""}
 POOLING = {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}

@@ -16,7 +16,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from embedry import ModelSpec, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from entries import registered
 
 TEXTS = {

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry.microbatches import Ask, MicroBatches, _answer
-from embedry.shared import LazyEmbedder
+from embedry._pipeline.microbatches import MicroBatches, Request, _answer
+from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
 PATIENCE = 30
@@ -46,10 +46,10 @@ class Engine:
 class Questions:
     """Micro-batches over an engine that is busy with a first question, 0, until `go_on`."""
 
-    def __init__(self, engine: Engine, *, places: int = 1, tokens: int = 512) -> None:
+    def __init__(self, engine: Engine, *, slots: int = 1, tokens: int = 512) -> None:
         self.engine = engine
-        self.workers = ThreadPoolExecutor(places, thread_name_prefix="worker")
-        self.together = MicroBatches(engine, self.workers, places=places, tokens=tokens)
+        self.workers = ThreadPoolExecutor(slots, thread_name_prefix="worker")
+        self.together = MicroBatches(engine, self.workers, slots=slots, tokens=tokens)
         self.asked: list[Future[NDArray[np.float32]]] = []
 
     def ask(self, *rows: NDArray[np.int32]) -> Future[NDArray[np.float32]]:
@@ -196,7 +196,7 @@ def test_a_short_question_is_not_padded_to_the_length_of_a_long_one(engine: Engi
 
 
 def test_a_question_alone_is_computed_by_its_own_thread_and_one_beside_it_by_a_worker(engine: Engine) -> None:
-    questions = Questions(engine, places=2)
+    questions = Questions(engine, slots=2)
     futures = [questions.ask(row(0)), questions.ask(row(1))]
     until(lambda: len(engine.threads) == 2)  # both compute at the same time
     questions.go_on()
@@ -259,16 +259,16 @@ def test_an_interrupt_of_a_thread_that_waits_loses_no_other(engine: Engine) -> N
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-@pytest.mark.parametrize("places", [1, 2])
-def test_after_any_number_of_failures_there_is_a_place_for_the_next(
-    engine: Engine, places: int, error: type[BaseException]
+@pytest.mark.parametrize("slots", [1, 2])
+def test_after_any_number_of_failures_there_is_a_slot_for_the_next(
+    engine: Engine, slots: int, error: type[BaseException]
 ) -> None:
     def fail(firsts: list[int]) -> None:
         if firsts[0] < 20:
             raise error
 
     engine.fault = fail
-    questions = Questions(engine, places=places)
+    questions = Questions(engine, slots=slots)
     at_once = [questions.ask(row(number)) for number in range(10)]
     questions.go_on()
     later = [questions.ask(row(number)) for number in range(10, 20)]
@@ -278,12 +278,12 @@ def test_after_any_number_of_failures_there_is_a_place_for_the_next(
     engine.go_on.clear()
     before = len(engine.batches)
     sound = [questions.ask(row(number)) for number in range(20, 26)]
-    assert len(engine.batches) == before + places
+    assert len(engine.batches) == before + slots
     questions.go_on()
     assert [answer(future) for future in sound] == [[vector(number)] for number in range(20, 26)]
 
 
-def test_an_interrupt_while_companions_are_chosen_gives_the_place_to_the_next(
+def test_an_interrupt_while_companions_are_chosen_gives_the_slot_to_the_next(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     questions = Questions(engine)
@@ -292,7 +292,7 @@ def test_an_interrupt_while_companions_are_chosen_gives_the_place_to_the_next(
         monkeypatch.undo()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(questions.together, "_join", interrupt)
+    monkeypatch.setattr(questions.together, "_merge", interrupt)
     futures = [questions.ask(row(number)) for number in range(3)]
     questions.go_on()
     with pytest.raises(KeyboardInterrupt):
@@ -303,9 +303,12 @@ def test_an_interrupt_while_companions_are_chosen_gives_the_place_to_the_next(
 
 def test_an_engine_that_returns_too_many_vectors_is_an_error_for_everybody(engine: Engine) -> None:
     together = MicroBatches(
-        lambda rows: np.ones((len(rows) + 1, 2), np.float32), ThreadPoolExecutor(1), places=1, tokens=9
+        lambda rows: np.ones((len(rows) + 1, 2), np.float32), ThreadPoolExecutor(1), slots=1, tokens=9
     )
-    assert together.vectors([np.int32([1])]).shape == (2, 2)  # alone it is seen by the road, which looks at every shape
-    batch = [Ask([np.int32([1])]), Ask([np.int32([2])])]
+    assert together.vectors([np.int32([1])]).shape == (
+        2,
+        2,
+    )  # alone it is seen by the pipeline, which looks at every shape
+    batch = [Request([np.int32([1])]), Request([np.int32([2])])]
     _answer(batch, lambda rows: np.ones((len(rows) + 1, 2), np.float32))
     assert [ask.result().shape for ask in batch] == [(2, 2), (2, 2)]

@@ -110,7 +110,7 @@ def test_the_libraries_are_told_so_too(
     asking_for_code: Callable[[dict[str, Any]], Path], tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check of the core is taken away: what is handed to the library refuses by itself."""
-    from embedry import model_config
+    from embedry._files import model_config
 
     monkeypatch.setattr(model_config, "refuse_code", lambda name, folder: None)
     monkeypatch.setattr("builtins.input", lambda *_: "y")

@@ -19,7 +19,7 @@ from mteb.models import EncoderProtocol
 from numpy.testing import assert_allclose
 
 from embedry import ModelSpec, OptionError, SpaceError, TextTypeError, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_mteb import EmbedryModel
 from entries import entry, registered
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedry import TextTooLongError, TruncationWarning
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
 FITS = "word " * 14

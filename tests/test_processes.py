@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import WeightsNotFoundError, backends, register, registry, resolve
-from embedry.shared import LazyEmbedder
+from embedry import WeightsNotFoundError, _backends, register, registry, resolve
+from embedry.views import LazyEmbedder
 from entries import contents, entry, fill, registered
 
 TEXTS = ["a text", "another text of a few more words", "", *[f"number {n}" for n in range(300)]]
@@ -53,7 +53,7 @@ class Counting:
 def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
     """The only backend that there is."""
     backend = Counting()
-    monkeypatch.setattr(backends, "find", lambda name: backend)
+    monkeypatch.setattr(_backends, "find", lambda name: backend)
     return backend
 
 
@@ -123,7 +123,7 @@ def test_eight_processes_that_compile_at_once_agree_and_leave_one_good_graph(
     code = f"""
 import hashlib, sys, warnings
 warnings.simplefilter("error")
-import onnx, onnxruntime, embedry.road
+import onnx, onnxruntime, embedry._pipeline.pipeline
 from embedry import resolve
 embedder = resolve({str(checkpoint("bert"))!r}, cache_dir={str(tmp_path / "cache")!r}, threads=1)
 print("ready", flush=True)
@@ -218,17 +218,17 @@ print(embedder.encode_document(texts).tobytes() == expected)
 
 def test_a_child_forked_while_another_thread_loads_can_load(forking: Forking) -> None:
     result = forking("""
-from embedry import weights
+from embedry._files import sources
 loading, forked = threading.Event(), threading.Event()
-obtain, parent = weights.obtain, os.getpid()
+ensure_local, parent = sources.ensure_local, os.getpid()
 
 def slow(*arguments):
     if os.getpid() == parent:
         loading.set()
         forked.wait()
-    return obtain(*arguments)
+    return ensure_local(*arguments)
 
-weights.obtain = slow
+sources.ensure_local = slow
 thread = threading.Thread(target=embedder.load)
 thread.start()
 loading.wait()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from embedry import (
-    ModelClashError,
+    AmbiguousModelError,
     PluginWarning,
     SpecError,
     UnknownModelError,
@@ -29,7 +29,7 @@ Plugin = Callable[..., Path]
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
 
 SOURCE = """
-from embedry import ModelSpec, hookimpl
+from embedry import (ModelSpec, hookimpl)
 
 def model(name, **more):
     return ModelSpec(name=name, dims=4, max_seq_length=8, preferred_backend="onnxruntime", architecture="bert",
@@ -80,11 +80,13 @@ def test_nothing_is_found_under_a_part_of_a_name() -> None:
     assert models.find("") is None
 
 
-def test_two_plugins_that_claim_one_name_are_both_named_when_it_is_asked_for(collect: Callable[..., Registry]) -> None:
+def test_two_plugins_that_register_one_name_are_both_named_when_it_is_asked_for(
+    collect: Callable[..., Registry],
+) -> None:
     models = collect(
         alpha=giving('model("shared"), model("only-alpha")'), beta=giving('model("own", aliases=("Shared",))')
     )
-    with pytest.raises(ModelClashError) as error:
+    with pytest.raises(AmbiguousModelError) as error:
         models.find("SHARED")
     assert "alpha 1.0 (as 'shared')" in str(error.value)
     assert "beta 1.0 (as 'own')" in str(error.value)
@@ -92,7 +94,7 @@ def test_two_plugins_that_claim_one_name_are_both_named_when_it_is_asked_for(col
     assert models.find("only-alpha") is not None
     assert models.find("own") is not None
     assert [spec.name for spec in models.models()] == ["only-alpha", "own"]
-    assert list(models.clashes()) == ["shared"]
+    assert list(models.conflicts()) == ["shared"]
     assert models.broken == []
 
 
@@ -165,8 +167,8 @@ def test_the_same_model_may_be_registered_twice(installed: Registry) -> None:
 @pytest.mark.parametrize(
     ("changes", "owner"),
     [
-        ({"name": "mine", "dims": 96}, "this program already registers 'mine'"),
-        ({"name": "new", "aliases": ("MINE",)}, "this program already registers 'mine'"),
+        ({"name": "mine", "dims": 96}, "application already registers 'mine'"),
+        ({"name": "new", "aliases": ("MINE",)}, "application already registers 'mine'"),
         (
             {"name": "minilm"},
             f"embedry-models {metadata.version('embedry-models')} already registers 'all-MiniLM-L6-v2'",
@@ -190,7 +192,7 @@ def test_the_plugins_of_an_environment_are_found_by_a_fresh_process(plugin: Plug
 import warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    from embedry import list_models, resolve
+    from embedry import (list_models, resolve)
     print([spec.name for spec in list_models()])
     list_models()
 print(*[warning.message for warning in caught], sep="\\n")

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedry import OptionError, UnknownModelError, UnknownOptionError, cpu, resolve
-from embedry.shared import LazyEmbedder
+from embedry import OptionError, UnknownModelError, UnknownOptionError, _cpu, resolve
+from embedry.views import LazyEmbedder
 from entries import COMMIT, contents, entry, hub_cache, registered
 
 TEXTS = ["a text", "another text of a few more words", ""]
@@ -35,7 +35,7 @@ def test_defaults_that_are_written_out_give_the_same_object() -> None:
         normalize=True,
         max_seq_length=256,
         on_overflow="truncate",
-        threads=cpu.available(),
+        threads=_cpu.available(),
         cache_dir=os.environ["EMBEDRY_CACHE"],
     )
 
@@ -46,7 +46,7 @@ def test_defaults_that_are_written_out_give_the_same_object() -> None:
         {"normalize": False},
         {"max_seq_length": 64},
         {"on_overflow": "error"},
-        {"threads": cpu.available() + 1},
+        {"threads": _cpu.available() + 1},
         {"folder": "elsewhere"},
         {"cache_dir": "elsewhere"},
         {"dims": 16},
@@ -184,7 +184,7 @@ def test_offline_the_error_for_an_unknown_repository_says_that_the_network_was_n
 
 
 CACHED = """
-from embedry import WeightsNotFoundError, resolve
+from embedry import (WeightsNotFoundError, resolve)
 embedder = resolve("acme/tiny")
 assert embedder is resolve("acme/tiny")
 print(embedder.name, embedder.spec.repo, embedder.spec.revision, embedder.spec.folder, embedder.loaded)

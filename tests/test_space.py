@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedry import Space, SpaceError, UnknownModelError, register, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from entries import entry
 
 BASE = entry(

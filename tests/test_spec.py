@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from embedry import Carrier, EmbedryError, ModelSpec, OptionError, SpecError
+from embedry import EmbedryError, ModelSpec, OptionError, SpecError, WheelSource
 from entries import COMMIT, entry
 
 FULL = entry(
@@ -14,7 +14,7 @@ FULL = entry(
     repo="acme/tiny",
     revision=COMMIT,
     files={"model.safetensors": "0" * 64, "tokenizer.json": None},
-    carrier=Carrier(package="tiny-carrier", version="1.0", folder="tiny/model"),
+    wheel=WheelSource(package="tiny-wheel", version="1.0", folder="tiny/model"),
     prompts={"query": "ask: ", "clustering": "group: "},
     matryoshka_dims=(16, 32),
     languages=("en", "de"),
@@ -88,10 +88,10 @@ def test_an_entry_pickles_to_an_equal_one_with_the_same_hash() -> None:
     again = pickle.loads(pickle.dumps(FULL))
     assert again == FULL
     assert hash(again) == hash(FULL)
-    assert (dict(again.files), dict(again.prompts), again.carrier) == (
+    assert (dict(again.files), dict(again.prompts), again.wheel) == (
         dict(FULL.files),
         dict(FULL.prompts),
-        FULL.carrier,
+        FULL.wheel,
     )
 
 
@@ -108,7 +108,7 @@ def test_a_changed_entry_is_checked_when_it_is_unpickled() -> None:
         {"prompts": {"query": "other: "}},
         {"files": {"model.safetensors": "1" * 64}},
         {"license": "MIT"},
-        {"carrier": None},
+        {"wheel": None},
     ],
 )
 def test_entries_that_differ_in_any_field_are_unequal(changes: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import Embedder, OptionError, TextError, TextTooLongError, TextTypeError, TruncationWarning
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
 BLOCK = 20
@@ -22,7 +22,7 @@ WORDS = ["river", "seven", "cloud", "music", "window", "early", "market", "garde
 @pytest.fixture
 def blocks_of_20(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of so few texts that a test has many of them."""
-    monkeypatch.setattr("embedry.road._BLOCK_TEXTS", BLOCK)
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", BLOCK)
 
 
 class Counted:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from embedry import TextError, TextTypeError, WeightsNotFoundError, resolve
-from embedry.shared import LazyEmbedder
-from embedry.texts import checked
+from embedry._pipeline.texts import checked
+from embedry.views import LazyEmbedder
 from entries import entry
 
 

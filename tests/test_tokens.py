@@ -11,7 +11,7 @@ from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
 from embedry import IntegrityError
-from embedry.tokens import Tokenizer
+from embedry._pipeline.tokenizer import Tokenizer
 
 CLS, UNK, SEP = 101, 100, 102
 

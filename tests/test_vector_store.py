@@ -20,7 +20,7 @@ from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from embedry import SpaceError, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_langchain import EmbedryEmbeddings, create_vector_store, lance
 from embedry_langchain.filters import FilterError
 

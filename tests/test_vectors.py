@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from embedry import BackendError
-from embedry.vectors import finish
+from embedry._pipeline.finishing import finish
 
 
 def test_vectors_are_shortened_first_and_brought_to_unit_length_then() -> None:

@@ -1,4 +1,4 @@
-"""Files are found at the nearest source, fetched by the road that is open, and trusted by their digests only."""
+"""Files are found at the nearest source, fetched from a source that works, and trusted by their digests only."""
 
 import hashlib
 import zipfile
@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from embedry import Carrier, IntegrityError, ModelSpec, WeightsNotFoundError, hub, resolve, weights
+from embedry import IntegrityError, ModelSpec, WeightsNotFoundError, WheelSource, resolve
+from embedry._files import hub, sources
 from entries import COMMIT, contents, entry, fill, hub_cache
 
 FILES = {"model.safetensors": b"weights", "tokenizer.json": b"tokens", "onnx/model.onnx": b"graph"}
@@ -17,7 +18,7 @@ SPEC = entry(
     repo="acme/tiny",
     revision=COMMIT,
     files={file: hashlib.sha256(content).hexdigest() for file, content in FILES.items()},
-    carrier=Carrier(package="tiny-carrier", version="1.0", folder="tiny_carrier/model"),
+    wheel=WheelSource(package="tiny-wheel", version="1.0", folder="tiny_wheel/model"),
 )
 
 OTHER = "0" * 64
@@ -46,13 +47,13 @@ def hub_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def install_carrier(plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
+def install_wheel(plugin: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Path]:
     """Installs the package that carries the files; returns their folder."""
 
     def install() -> Path:
-        site = plugin("tiny-carrier", {}, {})
+        site = plugin("tiny-wheel", {}, {})
         monkeypatch.syspath_prepend(site)
-        return fill(site / "tiny_carrier" / "model", FILES)
+        return fill(site / "tiny_wheel" / "model", FILES)
 
     return install
 
@@ -67,15 +68,15 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
 
     def publish(files: dict[str, bytes]) -> Path:
-        path = wheels / "tiny_carrier-1.0-py3-none-any.whl"
-        info = "tiny_carrier-1.0.dist-info"
+        path = wheels / "tiny_wheel-1.0-py3-none-any.whl"
+        info = "tiny_wheel-1.0.dist-info"
         with zipfile.ZipFile(path, "w") as wheel:
             for file, content in files.items():
-                wheel.writestr(f"tiny_carrier/model/{file}", content)
-            wheel.writestr("tiny_carrier/__init__.py", "raise RuntimeError('imported')")
+                wheel.writestr(f"tiny_wheel/model/{file}", content)
+            wheel.writestr("tiny_wheel/__init__.py", "raise RuntimeError('imported')")
             # What it asks for is on no index: it must never be installed.
             wheel.writestr(
-                f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-carrier\nVersion: 1.0\nRequires-Dist: x\n"
+                f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-wheel\nVersion: 1.0\nRequires-Dist: x\n"
             )
             wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             wheel.writestr(f"{info}/RECORD", "")
@@ -85,36 +86,38 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path
 
 
 def test_the_nearest_source_that_has_every_file_is_used(
-    tmp_path: Path, empty_cache: Path, own_cache: Path, hub_root: Path, install_carrier: Callable[[], Path]
+    tmp_path: Path, empty_cache: Path, own_cache: Path, hub_root: Path, install_wheel: Callable[[], Path]
 ) -> None:
-    assert weights.locate(SPEC, empty_cache) is None
-    package = install_carrier()
-    assert weights.locate(SPEC, empty_cache) == weights.Found(package, "an installed package")
+    assert sources.find_local(SPEC, empty_cache) is None
+    package = install_wheel()
+    assert sources.find_local(SPEC, empty_cache) == sources.Location(package, "an installed package")
     snapshot = hub_cache(hub_root, "acme/tiny", FILES)
-    assert weights.locate(SPEC, empty_cache) == weights.Found(snapshot, "the Hugging Face cache")
+    assert sources.find_local(SPEC, empty_cache) == sources.Location(snapshot, "the Hugging Face cache")
     fill(own_cache, FILES)
-    assert weights.locate(SPEC, empty_cache) == weights.Found(own_cache, "embedry's cache")
+    assert sources.find_local(SPEC, empty_cache) == sources.Location(own_cache, "embedry's cache")
     given = fill(tmp_path / "given", FILES)
-    assert weights.locate(replace(SPEC, folder=str(given)), empty_cache) == weights.Found(given, "the folder given")
+    assert sources.find_local(replace(SPEC, folder=str(given)), empty_cache) == sources.Location(
+        given, "the folder given"
+    )
     for folder in (given, own_cache, snapshot, package):
         spec = replace(SPEC, folder=str(given)) if folder is given else SPEC
-        assert weights.obtain(spec, empty_cache) == folder
+        assert sources.ensure_local(spec, empty_cache) == folder
         (folder / "tokenizer.json").unlink()
 
 
 def test_a_source_that_lacks_a_file_is_passed_over(
-    empty_cache: Path, own_cache: Path, hub_root: Path, install_carrier: Callable[[], Path]
+    empty_cache: Path, own_cache: Path, hub_root: Path, install_wheel: Callable[[], Path]
 ) -> None:
     (fill(own_cache, FILES) / "onnx" / "model.onnx").unlink()
     hub_cache(hub_root, "acme/tiny", {"model.safetensors": b"weights"})
-    assert weights.locate(SPEC, empty_cache) is None
-    package = install_carrier()
-    assert weights.obtain(SPEC, empty_cache) == package
+    assert sources.find_local(SPEC, empty_cache) is None
+    package = install_wheel()
+    assert sources.ensure_local(SPEC, empty_cache) == package
 
 
 def test_another_revision_in_the_hugging_face_cache_is_not_taken(empty_cache: Path, hub_root: Path) -> None:
     hub_cache(hub_root, "acme/tiny", FILES)
-    assert weights.locate(replace(SPEC, revision="f" * 40), empty_cache) is None
+    assert sources.find_local(replace(SPEC, revision="f" * 40), empty_cache) is None
 
 
 def test_a_given_folder_is_the_only_source_and_what_it_lacks_is_named(
@@ -123,13 +126,13 @@ def test_a_given_folder_is_the_only_source_and_what_it_lacks_is_named(
     fill(own_cache, FILES)
     given = fill(tmp_path / "given", {"tokenizer.json": b"tokens"})
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.obtain(replace(SPEC, folder=str(given)), empty_cache)
+        sources.ensure_local(replace(SPEC, folder=str(given)), empty_cache)
     assert str(error.value) == f"the folder {given} of 'tiny' lacks model.safetensors, onnx/model.onnx"
 
 
 def test_files_that_are_nowhere_are_an_error_with_every_command_that_gets_them(empty_cache: Path) -> None:
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.obtain(SPEC, empty_cache)
+        sources.ensure_local(SPEC, empty_cache)
     facts = [
         f"acme/tiny at {COMMIT} could not be fetched from the hub: ",
         "HF_HUB_OFFLINE",
@@ -142,20 +145,20 @@ def test_files_that_are_nowhere_are_an_error_with_every_command_that_gets_them(e
 
 def test_without_a_package_that_carries_them_the_index_is_not_offered(empty_cache: Path) -> None:
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.obtain(replace(SPEC, carrier=None), empty_cache)
+        sources.ensure_local(replace(SPEC, wheel=None), empty_cache)
     assert "embedry pull tiny;" in str(error.value)
     assert "--from index" not in str(error.value)
 
 
 def test_a_model_without_a_repository_says_so(empty_cache: Path) -> None:
     with pytest.raises(WeightsNotFoundError, match="'tiny' names no repository"):
-        weights.obtain(entry(), empty_cache)
+        sources.ensure_local(entry(), empty_cache)
 
 
 def test_files_that_the_hub_did_not_send_are_named(empty_cache: Path, hub_root: Path) -> None:
     hub_cache(hub_root, "acme/tiny", {"tokenizer.json": b"tokens"})
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.obtain(SPEC, empty_cache)
+        sources.ensure_local(SPEC, empty_cache)
     assert "embedry pull tiny" in str(error.value)
     assert "model.safetensors, onnx/model.onnx" in str(error.value)
 
@@ -172,7 +175,7 @@ def test_a_file_with_another_digest_is_refused_with_both_digests_and_the_cure(
     else:
         folder = fill(own_cache, FILES) if source == "embedry's cache" else hub_cache(hub_root, "acme/tiny", FILES)
     with pytest.raises(IntegrityError) as error:
-        weights.obtain(spec, empty_cache)
+        sources.ensure_local(spec, empty_cache)
     right = SPEC.files["tokenizer.json"]
     facts = ["tokenizer.json of 'tiny' is not the file", f"{folder} ({source})", right, OTHER, cure]
     assert [fact for fact in facts if fact not in str(error.value)] == []
@@ -182,10 +185,10 @@ def test_files_pulled_from_the_index_are_verified_and_found_from_then_on(
     empty_cache: Path, own_cache: Path, index: Callable[..., Path]
 ) -> None:
     index(FILES | {"README.md": b"not asked for"})
-    found = weights.pull(SPEC, empty_cache, road="index")
-    assert found == weights.Found(own_cache, "the package tiny-carrier 1.0")
+    found = sources.pull(SPEC, empty_cache, source="index")
+    assert found == sources.Location(own_cache, "the package tiny-wheel 1.0")
     assert contents(own_cache) == FILES
-    assert weights.locate(SPEC, empty_cache) == weights.Found(own_cache, "embedry's cache")
+    assert sources.find_local(SPEC, empty_cache) == sources.Location(own_cache, "embedry's cache")
     assert list((empty_cache / "staging").iterdir()) == []
 
 
@@ -194,17 +197,17 @@ def test_files_pulled_again_take_the_place_of_damaged_ones(
 ) -> None:
     fill(own_cache, FILES | {"model.safetensors": b"damaged"})
     with pytest.raises(IntegrityError, match="embedry pull tiny --force"):
-        weights.pull(SPEC, empty_cache)
+        sources.pull(SPEC, empty_cache)
     index(FILES)
-    weights.pull(SPEC, empty_cache, force=True)
+    sources.pull(SPEC, empty_cache, force=True)
     assert contents(own_cache) == FILES
-    assert weights.obtain(SPEC, empty_cache) == own_cache
+    assert sources.ensure_local(SPEC, empty_cache) == own_cache
 
 
 def test_what_is_here_is_not_pulled_again(empty_cache: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(own_cache, FILES)
     monkeypatch.setattr(hub, "download", None)
-    assert weights.pull(SPEC, empty_cache) == weights.Found(own_cache, "embedry's cache")
+    assert sources.pull(SPEC, empty_cache) == sources.Location(own_cache, "embedry's cache")
 
 
 def test_a_damaged_copy_in_our_cache_is_out_of_the_way_after_a_forced_pull_from_the_hub(
@@ -217,16 +220,16 @@ def test_a_damaged_copy_in_our_cache_is_out_of_the_way_after_a_forced_pull_from_
         return hub_cache(hub_root, repo, FILES)
 
     monkeypatch.setattr(hub, "download", download)
-    found = weights.pull(SPEC, empty_cache, force=True)
+    found = sources.pull(SPEC, empty_cache, force=True)
     assert found.source == "the Hugging Face hub"
-    assert weights.obtain(SPEC, empty_cache) == found.folder
+    assert sources.ensure_local(SPEC, empty_cache) == found.folder
 
 
 def test_what_the_hub_sends_is_verified(empty_cache: Path, hub_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = hub_cache(hub_root, "acme/tiny", FILES | {"model.safetensors": b"other"})
     monkeypatch.setattr(hub, "download", lambda repo, revision, files, *, force: sent)
     monkeypatch.setattr(hub, "cached", lambda repo, revision, files: None)
-    for fetch in (weights.pull, weights.obtain):
+    for fetch in (sources.pull, sources.ensure_local):
         with pytest.raises(IntegrityError, match=r"model\.safetensors of 'tiny' is not the file"):
             fetch(SPEC, empty_cache)
 
@@ -238,7 +241,7 @@ def test_what_the_hub_sends_is_verified(empty_cache: Path, hub_root: Path, monke
         (
             {"tokenizer.json": b"tokens"},
             WeightsNotFoundError,
-            "tiny-carrier==1.0 has no file tiny_carrier/model/model.s",
+            "tiny-wheel==1.0 has no file tiny_wheel/model/model.s",
         ),
     ],
 )
@@ -247,17 +250,17 @@ def test_a_package_with_the_wrong_files_is_refused_and_nothing_of_it_is_kept(
 ) -> None:
     index(files)
     with pytest.raises(error) as raised:
-        weights.pull(SPEC, empty_cache, road="index")
+        sources.pull(SPEC, empty_cache, source="index")
     assert fact in str(raised.value)
     assert {Path(file).parts[0] for file in contents(empty_cache)} <= {"verified"}
-    assert weights.locate(SPEC, empty_cache) is None
+    assert sources.find_local(SPEC, empty_cache) is None
 
 
 def test_a_package_that_came_damaged_is_refused(empty_cache: Path, index: Callable[..., Path]) -> None:
     wheel = index(FILES)
     wheel.write_bytes(wheel.read_bytes().replace(b"weights", b"wEights", 1))
-    with pytest.raises(WeightsNotFoundError, match=r"tiny-carrier==1\.0 came damaged: Bad CRC-32"):
-        weights.pull(SPEC, empty_cache, road="index")
+    with pytest.raises(WeightsNotFoundError, match=r"tiny-wheel==1\.0 came damaged: Bad CRC-32"):
+        sources.pull(SPEC, empty_cache, source="index")
     assert contents(empty_cache) == {}
 
 
@@ -265,43 +268,43 @@ def test_a_package_that_the_index_lacks_is_an_error_with_pips_own_words(
     empty_cache: Path, index: Callable[..., Path]
 ) -> None:
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.pull(SPEC, empty_cache, road="index")
-    assert "pip could not download tiny-carrier==1.0 (exit code 1)" in str(error.value)
-    assert "No matching distribution found for tiny-carrier==1.0" in str(error.value)
-    assert "pip download --no-deps tiny-carrier==1.0" in str(error.value)
+        sources.pull(SPEC, empty_cache, source="index")
+    assert "pip could not download tiny-wheel==1.0 (exit code 1)" in str(error.value)
+    assert "No matching distribution found for tiny-wheel==1.0" in str(error.value)
+    assert "pip download --no-deps tiny-wheel==1.0" in str(error.value)
     assert contents(empty_cache) == {}
 
 
-def test_with_both_roads_closed_the_error_has_both_reasons(empty_cache: Path, index: Callable[..., Path]) -> None:
+def test_with_both_sources_failing_the_error_has_both_reasons(empty_cache: Path, index: Callable[..., Path]) -> None:
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.pull(SPEC, empty_cache)
+        sources.pull(SPEC, empty_cache)
     from_hub, from_index = str(error.value).split("\nand from the package index: ")
     assert "could not be fetched from the hub" in from_hub
-    assert "No matching distribution found for tiny-carrier==1.0" in from_index
+    assert "No matching distribution found for tiny-wheel==1.0" in from_index
 
 
 def test_where_the_hub_cannot_be_reached_the_index_is_asked(empty_cache: Path, index: Callable[..., Path]) -> None:
     index(FILES)
-    assert weights.pull(SPEC, empty_cache).source == "the package tiny-carrier 1.0"
+    assert sources.pull(SPEC, empty_cache).source == "the package tiny-wheel 1.0"
 
 
 def test_a_pull_from_the_hub_does_not_turn_to_the_index(empty_cache: Path, index: Callable[..., Path]) -> None:
     index(FILES)
     with pytest.raises(WeightsNotFoundError, match="embedry pull tiny --from index"):
-        weights.pull(SPEC, empty_cache, road="hub")
+        sources.pull(SPEC, empty_cache, source="hub")
     assert contents(empty_cache) == {}
 
 
 def test_a_model_that_no_package_carries_cannot_be_pulled_from_the_index(empty_cache: Path) -> None:
     with pytest.raises(WeightsNotFoundError, match="no package on the index is known to carry 'tiny'"):
-        weights.pull(replace(SPEC, carrier=None), empty_cache, road="index")
+        sources.pull(replace(SPEC, wheel=None), empty_cache, source="index")
 
 
 def test_a_cache_that_cannot_be_written_is_an_error_that_names_it(tmp_path: Path, index: Callable[..., Path]) -> None:
     index(FILES)
     (tmp_path / "file").write_text("where a folder would have to be")
     with pytest.raises(OSError, match="set EMBEDRY_CACHE") as error:
-        weights.pull(SPEC, tmp_path / "file" / "cache", road="index")
+        sources.pull(SPEC, tmp_path / "file" / "cache", source="index")
     assert f"'tiny' could not be put into the cache folder {tmp_path / 'file' / 'cache'}" in str(error.value)
 
 
@@ -330,7 +333,7 @@ def test_whatever_the_hubs_client_lets_through_becomes_a_sentence(
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     with pytest.raises(WeightsNotFoundError) as error:
-        weights.obtain(SPEC, empty_cache)
+        sources.ensure_local(SPEC, empty_cache)
     first, second = str(error.value).splitlines()
     assert first.endswith("could not be fetched from the hub: Name or service not known")
     assert "embedry pull tiny" in second

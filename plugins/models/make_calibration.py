@@ -14,7 +14,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModel, AutoTokenizer
 
-from embedry import ModelSpec, resolve, weights
+from embedry import ModelSpec, resolve
+from embedry._files import sources
 from embedry.testing.texts import MIXED
 from embedry_onnxruntime.families import MODULES
 
@@ -71,7 +72,7 @@ def ranges(spec: ModelSpec, folder: Path, texts: Iterable[str]) -> dict[str, tor
 def main(name: str) -> None:
     """Writes the calibration of the model `name`."""
     embedder = resolve(name)
-    folder = weights.obtain(embedder.spec, embedder.config.cache_dir)
+    folder = sources.ensure_local(embedder.spec, embedder.config.cache_dir)
     FOLDER.mkdir(exist_ok=True)
     save_file(ranges(embedder.spec, folder, texts()), FOLDER / f"{name}.safetensors")
 

@@ -2,7 +2,7 @@
 
     python plugins/models/make_golden.py all-MiniLM-L6-v2
 
-The texts reach every branch of the road; the file says with what they were made.
+The texts reach every branch of the pipeline; the file says with what they were made.
 """
 
 import sys
@@ -15,7 +15,8 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
-from embedry import resolve, weights
+from embedry import resolve
+from embedry._files import sources
 from embedry.testing import Golden
 from embedry.testing.texts import MIXED, of_length
 
@@ -26,7 +27,7 @@ def main(name: str) -> None:
     """Writes the golden vectors of the model `name`."""
     embedder = resolve(name)
     spec, limit = embedder.spec, embedder.max_seq_length
-    folder = weights.obtain(spec, embedder.config.cache_dir)
+    folder = sources.ensure_local(spec, embedder.config.cache_dir)
     texts = [*MIXED, of_length(embedder, limit - 1), of_length(embedder, limit), of_length(embedder, limit + 40)]
     # The chain as the repository's own modules.json has it; the entry's files are the transformer's alone.
     transformer = Transformer(str(folder), max_seq_length=limit)

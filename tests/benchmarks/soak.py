@@ -23,7 +23,7 @@ from pathlib import Path
 from contenders import MODEL
 from model_files import fetch_weights
 
-from embedry import Embedder, backends, resolve
+from embedry import Embedder, _backends, resolve
 
 MOST_TEXTS = 300
 MOST_WORDS = 400
@@ -42,7 +42,7 @@ WORDS = Path(__file__).read_text(encoding="utf-8").split()
 def main() -> None:
     """Soaks the backends one after the other, or in a process of its own the only one that is named."""
     parser = argparse.ArgumentParser(description="hold every backend to flat memory under random lengths")
-    parser.add_argument("backends", nargs="*", default=backends.names(), help="by default all that are installed")
+    parser.add_argument("backends", nargs="*", default=_backends.names(), help="by default all that are installed")
     parser.add_argument("--minutes", type=float, default=30.0, help="of all of them together")
     arguments = parser.parse_args()
     if len(arguments.backends) == 1:

@@ -1,4 +1,4 @@
-"""The kit sees what it is there to see: each rule broken, in a copy of a backend or of the road, fails its check."""
+"""The kit sees what it is there to see: each rule broken, in a copy of a backend or of the pipeline, fails its check."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import vectors
-from embedry.testing import CHECKS, Conformance, Subject, Violation, run, said
+from embedry._pipeline import finishing
+from embedry.testing import CHECKS, Conformance, Subject, Violation, description, run
 
 MUTANTS = {
     "swaps_pooling": "golden_vectors",
@@ -27,7 +27,7 @@ Checkpoints = Callable[..., Path]
 def fails(check: str, subject: Subject) -> str:
     with pytest.raises(Violation) as caught:
         run(check, subject)
-    assert str(caught.value).startswith(said(CHECKS[check])), "the message begins with the promise"
+    assert str(caught.value).startswith(description(CHECKS[check])), "the message begins with the promise"
     return str(caught.value)
 
 
@@ -44,13 +44,13 @@ def test_a_backend_with_one_rule_broken_fails_its_check(
 
 def test_forgetting_to_renormalise_fails_its_check(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints) -> None:
     model = str(checkpoint("bert"))
-    real = vectors.finish
+    real = finishing.finish
 
     def normalised_before_it_is_shortened(pooled: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
         return real(pooled, **{**options, "dims": options["full_dims"]})[:, : options["dims"]]
 
     run("shorter_vectors", Subject(model))
-    monkeypatch.setattr(vectors, "finish", normalised_before_it_is_shortened)
+    monkeypatch.setattr(finishing, "finish", normalised_before_it_is_shortened)
     fails("shorter_vectors", Subject(model))
 
 

@@ -8,9 +8,10 @@
 Importing this package, listing models and reading an entry import no engine and load nothing.
 """
 
-from embedry.backends import Backend, Encoder, TextEncoder
+from embedry.backend import Backend, Encoder, TextEncoder
 from embedry.embedder import Embedder
 from embedry.errors import (
+    AmbiguousModelError,
     BackendError,
     BackendImportError,
     CacheError,
@@ -18,7 +19,6 @@ from embedry.errors import (
     EmbedryError,
     EmbedryWarning,
     IntegrityError,
-    ModelClashError,
     OptionError,
     PluginWarning,
     SpaceError,
@@ -37,7 +37,7 @@ from embedry.hooks import hookimpl
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
 from embedry.space import Space
-from embedry.spec import Carrier, Int8, ModelSpec
+from embedry.spec import Int8, ModelSpec, WheelSource
 
 __version__ = "0.1.0"
 
@@ -47,14 +47,14 @@ __all__ = [
     "BackendImportError",
     "CacheError",
     "CacheWarning",
-    "Carrier",
+    "WheelSource",
     "Embedder",
     "EmbedryError",
     "EmbedryWarning",
     "Encoder",
     "Int8",
     "IntegrityError",
-    "ModelClashError",
+    "AmbiguousModelError",
     "ModelSpec",
     "OptionError",
     "PluginWarning",

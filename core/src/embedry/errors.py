@@ -23,7 +23,7 @@ class UnknownModelError(EmbedryError, LookupError):
     """No registry entry, folder or repository answers to a model's name."""
 
 
-class ModelClashError(EmbedryError, LookupError):
+class AmbiguousModelError(EmbedryError, LookupError):
     """Two plugins claim the same model name; raised when that name is asked for."""
 
 

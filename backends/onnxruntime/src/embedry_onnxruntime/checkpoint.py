@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from embedry import IntegrityError
-from embedry.checkpoint import is_read
+from embedry._files.weights import is_read
 
 
 class Checkpoint:
@@ -42,7 +42,7 @@ class Checkpoint:
         """Weight, turned to (in, out), and bias of a linear layer."""
         return self[f"{name}.weight"].T, self[f"{name}.bias"]
 
-    def pass_over(self, name: str) -> None:
+    def mark_used(self, name: str) -> None:
         """Accounts for a tensor that must be there, though no result depends on it."""
         self[name]
 

@@ -12,17 +12,8 @@ from typing import Any
 
 import onnxruntime
 
-from embedry import (
-    BackendError,
-    CacheError,
-    CacheWarning,
-    IntegrityError,
-    ModelSpec,
-    UnsupportedModelError,
-    cache,
-    cpu,
-    integrity,
-)
+from embedry import BackendError, CacheError, CacheWarning, IntegrityError, ModelSpec, UnsupportedModelError, _cpu
+from embedry._files import cache, digests
 from embedry_onnxruntime import session
 
 GRAPH_VERSION = 4
@@ -93,11 +84,11 @@ def _elsewhere(
 
 def _key(spec: ModelSpec, source: Path, cache_dir: Path, precision: str) -> str:
     # Packed weights are in the order that this build of the runtime wants on this kind of processor.
-    parts = [GRAPH_VERSION, spec.pooling, onnxruntime.__version__, platform.machine(), *cpu.features()]
+    parts = [GRAPH_VERSION, spec.pooling, onnxruntime.__version__, platform.machine(), *_cpu.features()]
     files = [source / "model.safetensors", source / "config.json"]
     if precision == "int8":
         files.append(_calibration(spec))
-    parts += [precision, *(integrity.remembered_sha256(file, cache_dir) for file in files)]
+    parts += [precision, *(digests.remembered_sha256(file, cache_dir) for file in files)]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -110,8 +101,8 @@ def _calibration(spec: ModelSpec) -> Path:
 def _intact(final: Path, cache_dir: Path) -> bool:
     """Whether the cached graph is there and is what was written; a damaged one is simply made again."""
     try:
-        digests = json.loads((final / _DIGESTS).read_text(encoding="utf-8"))
-        return all(integrity.remembered_sha256(final / file, cache_dir) == digest for file, digest in digests.items())
+        recorded = json.loads((final / _DIGESTS).read_text(encoding="utf-8"))
+        return all(digests.remembered_sha256(final / file, cache_dir) == digest for file, digest in recorded.items())
     except (OSError, ValueError):
         return False
 
@@ -132,8 +123,8 @@ def _write(spec: ModelSpec, config: Mapping[str, Any], source: Path, target: Pat
             weights.check_all_read()
             graph.save(Path(unpacked) / GRAPH_FILE, pooled, spec.dims)
         _pack(Path(unpacked) / GRAPH_FILE, target / GRAPH_FILE, WEIGHTS_FILE)
-    digests = {file: integrity.sha256(target / file) for file in (GRAPH_FILE, WEIGHTS_FILE)}
-    (target / _DIGESTS).write_text(json.dumps(digests), encoding="utf-8")
+    written = {file: digests.sha256(target / file) for file in (GRAPH_FILE, WEIGHTS_FILE)}
+    (target / _DIGESTS).write_text(json.dumps(written), encoding="utf-8")
 
 
 def _pack(graph: Path, target: Path, weights_file: str) -> None:

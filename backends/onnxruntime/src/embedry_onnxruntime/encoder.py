@@ -74,12 +74,17 @@ class Layer:
     bias: str
 
 
-WriteLayer = Callable[[Graph, Checkpoint, Layer, str, str], str]
-"""Adds a layer: from token vectors x, and those of them that ask, `asking`, to the token vectors of those that ask."""
+LayerBuilder = Callable[[Graph, Checkpoint, Layer, str, str], str]
+"""Adds a layer: from token vectors x, and those of them that ask, `queries`, to the token vectors of those that ask."""
 
 
 def encode(
-    graph: Graph, family: Family, weights: Checkpoint, config: Mapping[str, Any], pooling: str, write_layer: WriteLayer
+    graph: Graph,
+    family: Family,
+    weights: Checkpoint,
+    config: Mapping[str, Any],
+    pooling: str,
+    build_layer: LayerBuilder,
 ) -> str:
     """The whole way from the inputs `input_ids` and `attention_mask` to pooled vectors, (batch, width)."""
     shape = family.shape(config)
@@ -88,17 +93,17 @@ def encode(
     mask = graph.op("Cast", "attention_mask", to=TensorProto.INT64)
     lengths = graph.op("ReduceSum", mask, graph.integers(1), keepdims=0)
     for number in range(shape.layers):
-        asking = x
+        queries = x
         if pooling == "cls" and number == shape.layers - 1:  # of the last layer's results only the first is needed
-            asking, bias = _first(graph, x, axis=1), bias and _first(graph, bias, axis=2)
-        x = write_layer(graph, weights, Layer(number, family.layer_names(number), shape, lengths, bias), x, asking)
+            queries, bias = _first(graph, x, axis=1), bias and _first(graph, bias, axis=2)
+        x = build_layer(graph, weights, Layer(number, family.layer_names(number), shape, lengths, bias), x, queries)
     if pooling == "cls":
         return graph.op("Squeeze", x, graph.integers(1))
     return _mean(graph, x)
 
 
-def layer(graph: Graph, weights: Checkpoint, layer: Layer, x: str, asking: str) -> str:
-    """One layer: a = norm(asking + attention(asking, x)), then norm(a + feed_forward(a)), with the exact (erf) GELU.
+def layer(graph: Graph, weights: Checkpoint, layer: Layer, x: str, queries: str) -> str:
+    """One layer: a = norm(queries + attention(queries, x)), then norm(a + feed_forward(a)), with the exact (erf) GELU.
 
     Three biases are not added but folded away, exactly. The key's adds the same to all scores of a row, which softmax
     does not see. The value's goes through attention unchanged, for the weights of a row sum to one, and joins the bias
@@ -106,18 +111,18 @@ def layer(graph: Graph, weights: Checkpoint, layer: Layer, x: str, asking: str) 
     """
     names, epsilon = layer.names, layer.shape.epsilon
     key, value = (graph.op("MatMul", x, graph.weight(weights[f"{name}.weight"].T)) for name in (names.key, names.value))
-    weights.pass_over(f"{names.key}.bias")
-    attended = attention(graph, layer, _linear(graph, asking, *weights.linear(names.query)), key, value)
+    weights.mark_used(f"{names.key}.bias")
+    attended = attention(graph, layer, _linear(graph, queries, *weights.linear(names.query)), key, value)
     out, out_bias = weights.linear(names.attention_out)
     up, up_bias = weights.linear(names.feed_forward_in)
     down, down_bias = weights.linear(names.feed_forward_out)
     flat = graph.integers(-1, len(out))
-    attended, before = (graph.op("Reshape", tokens, flat) for tokens in (attended, asking))
+    attended, before = (graph.op("Reshape", tokens, flat) for tokens in (attended, queries))
     y = _product(graph, attended, out, graph.weight(out_bias + weights[f"{names.value}.bias"] @ out))
     a = norm(graph, weights, names.attention_norm, graph.op("Add", y, before), epsilon, shift=down_bias)
     active = graph.op("Gelu", _product(graph, a, up, graph.weight(up_bias - down_bias @ up)))
     z = norm(graph, weights, names.feed_forward_norm, _product(graph, active, down, a), epsilon)
-    return graph.op("Reshape", z, graph.op("Shape", asking))
+    return graph.op("Reshape", z, graph.op("Shape", queries))
 
 
 def attention(graph: Graph, layer: Layer, query: str, key: str, value: str) -> str:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from embedry import ModelSpec, UnsupportedModelError
 from embedry_onnxruntime.session import OnnxEncoder
 
-_FED = ("input_ids", "attention_mask", "token_type_ids")
+INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class PrebuiltEncoder(OnnxEncoder):
@@ -18,13 +18,13 @@ class PrebuiltEncoder(OnnxEncoder):
         super().__init__(path, threads=threads, precision="fp32", optimize=True)
         self._pooling = spec.pooling
         self._inputs = {
-            node.name: np.int64 if node.type == "tensor(int64)" else np.int32 for node in self._alone.get_inputs()
+            node.name: np.int64 if node.type == "tensor(int64)" else np.int32 for node in self._wide.get_inputs()
         }
-        output = self._alone.get_outputs()[0]
-        unknown = sorted(set(self._inputs) - set(_FED))
+        output = self._wide.get_outputs()[0]
+        unknown = sorted(set(self._inputs) - set(INPUT_NAMES))
         if unknown or len(output.shape) != 3:
             raise UnsupportedModelError(
-                f"the ONNX file {path} of {spec.name!r} must take {', '.join(_FED)} and give token vectors first; "
+                f"the ONNX file {path} of {spec.name!r} must take {', '.join(INPUT_NAMES)} and give token vectors first; "
                 f"it takes {', '.join(self._inputs)} and gives {output.name} {output.shape}"
             )
 

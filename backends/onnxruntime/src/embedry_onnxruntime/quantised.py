@@ -72,7 +72,7 @@ class QuantisedLayers:
             )
         return Range(low, high)
 
-    def __call__(self, graph: Graph, weights: Checkpoint, layer: Layer, x: str, asking: str) -> str:
+    def __call__(self, graph: Graph, weights: Checkpoint, layer: Layer, x: str, queries: str) -> str:
         """See `encoder.layer`, of which this is the 8-bit form."""
         names, epsilon = layer.names, layer.shape.epsilon
         projections = [weights.linear(name) for name in (names.query, names.key, names.value)]
@@ -80,7 +80,7 @@ class QuantisedLayers:
         seen = self._range(layer, "attention", width)
         smooth = smoothing(seen, np.concatenate([weight for weight, _ in projections], axis=1), _ATTENTION_POWER)
         read = quantise(graph, x, seen, smooth)
-        reads = (read if asking == x else quantise(graph, asking, seen, smooth), read, read)
+        reads = (read if queries == x else quantise(graph, queries, seen, smooth), read, read)
         query, key, value = (
             product(graph, tokens, weight * smooth[:, np.newaxis], bias)
             for tokens, (weight, bias) in zip(reads, projections, strict=True)
@@ -88,7 +88,7 @@ class QuantisedLayers:
         attended = encoder.attention(graph, layer, query, key, value)
         source = quantise(graph, attended, self._range(layer, "attended", width))
         y = product(graph, source, *weights.linear(names.attention_out))
-        a = encoder.norm(graph, weights, names.attention_norm, graph.op("Add", y, asking), epsilon)
+        a = encoder.norm(graph, weights, names.attention_norm, graph.op("Add", y, queries), epsilon)
         z = self._feed_forward(graph, weights, layer, a)
         return encoder.norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), epsilon)
 

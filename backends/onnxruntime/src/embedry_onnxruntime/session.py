@@ -21,7 +21,7 @@ _PROVIDER = "CPUExecutionProvider"
 class OnnxEncoder(Encoder):
     """See `embedry.Encoder`.
 
-    A batch that comes alone, such as a question, computes on all threads. In the road's workers each batch computes on
+    A batch that comes alone, such as a question, computes on all threads. In the pipeline's workers each batch computes on
     the thread that brings it: where there are many, no thread then waits for another at the end of every product.
     """
 
@@ -30,14 +30,14 @@ class OnnxEncoder(Encoder):
     def __init__(self, path: Path, *, threads: int, precision: str, optimize: bool) -> None:
         self._path = path
         self._optimize = optimize
-        self._alone = open_session(path, threads=threads, optimize=optimize)
-        self._beside: onnxruntime.InferenceSession | None = self._alone if threads == 1 else None
+        self._wide = open_session(path, threads=threads, optimize=optimize)
+        self._narrow: onnxruntime.InferenceSession | None = self._wide if threads == 1 else None
         self._lock = Lock()
         self._worker = local()
         self.workers = threads
         self.info: Mapping[str, str] = {
             "engine": f"onnxruntime {onnxruntime.__version__}",
-            "provider": self._alone.get_providers()[0],
+            "provider": self._wide.get_providers()[0],
             "precision": precision,
             "workers": f"{threads} of 1 thread, or 1 of {threads}",
         }
@@ -45,9 +45,9 @@ class OnnxEncoder(Encoder):
     def start_worker(self) -> None:
         """Gives the calling worker one thread: its own."""
         with self._lock:
-            if self._beside is None:
-                self._beside = open_session(self._path, threads=1, optimize=self._optimize)
-        self._worker.session = self._beside
+            if self._narrow is None:
+                self._narrow = open_session(self._path, threads=1, optimize=self._optimize)
+        self._worker.session = self._narrow
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
@@ -55,7 +55,7 @@ class OnnxEncoder(Encoder):
 
     def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The graph's first result, computed by the calling thread, and by others if it is not a worker."""
-        session = getattr(self._worker, "session", self._alone)
+        session = getattr(self._worker, "session", self._wide)
         result: NDArray[np.float32] = session.run(None, inputs)[0]
         return result
 

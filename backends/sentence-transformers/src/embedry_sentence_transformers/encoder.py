@@ -1,4 +1,4 @@
-"""Running a model of the library: over the road's token ids, or over texts where the model reads them in its own way."""
+"""Running a model of the library: over the pipeline's token ids, or over texts where the model reads them in its own way."""
 
 from collections.abc import Mapping, Sequence
 from threading import Lock, Thread
@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from embedry import Encoder, TextEncoder
-from embedry.backends import PROCESS_SETTING
+from embedry.backend import PROCESS_SETTING
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
 
 
 class ModuleEncoder(Encoder):
-    """See `embedry.Encoder`: the road's ids go through the model's chain of modules."""
+    """See `embedry.Encoder`: the pipeline's ids go through the model's chain of modules."""
 
     def __init__(self, model: SentenceTransformer, *, threads: int) -> None:
         self._model = model

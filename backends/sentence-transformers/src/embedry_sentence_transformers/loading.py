@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling, Transfor
 from transformers.utils import logging
 
 from embedry import IntegrityError, ModelSpec, OptionError, UnsupportedModelError
-from embedry.checkpoint import is_read
+from embedry._files.weights import is_read
 
 _IMPORTED_IN = os.getpid()
 
@@ -27,7 +27,7 @@ _ON_TEXT = ("Transformer(do_lower_case=True)", "Pooling(include_prompt=False)")
 
 
 def model(spec: ModelSpec, folder: Path, device: str, precision: str) -> SentenceTransformer:
-    """The model, without its Normalize module: normalising is the road's, after shortening.
+    """The model, without its Normalize module: normalising is the pipeline's, after shortening.
 
     Raises:
         OptionError: torch does not find the device.
@@ -58,12 +58,14 @@ def model(spec: ModelSpec, folder: Path, device: str, precision: str) -> Sentenc
     for module in loaded.children():
         if isinstance(module, Transformer):
             _check_tensors(module.model, spec, folder)
-            module.max_seq_length = spec.max_seq_length  # the entry's length holds, as it does for the road's tokens
+            module.max_seq_length = (
+                spec.max_seq_length
+            )  # the entry's length holds, as it does for the pipeline's tokens
     return loaded.eval().requires_grad_(False)
 
 
 def takes_ids(loaded: SentenceTransformer, spec: ModelSpec) -> bool:
-    """Whether the model starts with a transformer over plain token ids, so that the road's tokens are its own."""
+    """Whether the model starts with a transformer over plain token ids, so that the pipeline's tokens are its own."""
     return type(loaded[0]) is Transformer and not set(_ON_TEXT) & set(spec.modules)
 
 

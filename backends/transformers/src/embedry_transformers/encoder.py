@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedry import BackendError, Encoder
-from embedry.backends import PROCESS_SETTING
+from embedry.backend import PROCESS_SETTING
 from embedry_transformers import packing
 
 _CPU_BATCH_TOKENS = 512
@@ -22,7 +22,7 @@ _DEVICE_BATCH_TOKENS = 32_768
 class TorchEncoder(Encoder):
     """See `embedry.Encoder`.
 
-    On the CPU each of the road's workers computes the batches that it brings, and several run at the same time. A batch
+    On the CPU each of the pipeline's workers computes the batches that it brings, and several run at the same time. A batch
     that comes alone, such as a question, computes on all threads. On a device two threads take turns, so that one prepares
     a batch while the other's is computed.
     """
@@ -37,8 +37,8 @@ class TorchEncoder(Encoder):
         self.workers = threads if self._on_cpu else 2
         self._worker = local()
         # One thread for all that comes alone: of each thread that ever called it, torch keeps threads and memory.
-        self._alone = ThreadPoolExecutor(
-            1, thread_name_prefix="embedry-alone", initializer=_use_threads, initargs=(threads,)
+        self._wide = ThreadPoolExecutor(
+            1, thread_name_prefix="embedry-wide", initializer=_use_threads, initargs=(threads,)
         )
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = {
@@ -59,7 +59,7 @@ class TorchEncoder(Encoder):
         """Pooled vectors of a batch, float32 (batch, dims). Where memory runs out the batch is halved."""
         if hasattr(self._worker, "started"):
             return self._forward(ids, mask)
-        return self._alone.submit(self._forward, ids, mask).result()
+        return self._wide.submit(self._forward, ids, mask).result()
 
     @torch.inference_mode()
     def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
 from embedry import IntegrityError, ModelSpec, OptionError, UnsupportedModelError
-from embedry.checkpoint import is_read
+from embedry._files.weights import is_read
 
 _IMPORTED_IN = os.getpid()
 

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from embedry.testing import checks as checks
 from embedry.testing.golden import Golden
-from embedry.testing.promises import CHECKS, Check, run, said
+from embedry.testing.running import CHECKS, Check, description, run
 from embedry.testing.subject import NotApplicable, Subject, Violation
 
 if TYPE_CHECKING:
     from embedry.testing.suite import Conformance
 
-__all__ = ["CHECKS", "Check", "Conformance", "Golden", "NotApplicable", "Subject", "Violation", "run", "said"]
+__all__ = ["CHECKS", "Check", "Conformance", "Golden", "NotApplicable", "Subject", "Violation", "description", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from embedry.checkpoint import is_read
-from embedry.config import Config
+from embedry._files.sources import ensure_local
+from embedry._files.weights import is_read
+from embedry.options import Config
 from embedry.testing.subject import NotApplicable
-from embedry.weights import obtain
 
 WEIGHTS = "model.safetensors"
 INVERTED = "inverted bytes"
@@ -32,7 +32,7 @@ def copies(config: Config) -> Iterator[Iterator[tuple[str, Path]]]:
     Raises:
         NotApplicable: the model has no safetensors file.
     """
-    source = obtain(config.spec, config.cache_dir)
+    source = ensure_local(config.spec, config.cache_dir)
     if WEIGHTS not in config.spec.files:
         raise NotApplicable(f"the model has no {WEIGHTS}")
     with tempfile.TemporaryDirectory(prefix="embedry-damage-") as name:

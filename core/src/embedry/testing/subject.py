@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry import ModelSpec, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-2, "int8": 2e-2}
 """Largest difference of any component of a unit vector that a precision may cause: between a text alone and in a batch,
@@ -85,15 +85,15 @@ class Subject:
         return result.stdout
 
 
-def require(holds: bool, promise: str, found: str = "") -> None:
+def require(holds: bool, expected: str, found: str = "") -> None:
     """Raises `Violation` with the promise, and what was found instead, unless it holds."""
     if not holds:
-        raise Violation(f"{promise}{': ' + found if found else ''}")
+        raise Violation(f"{expected}{': ' + found if found else ''}")
 
 
-def require_close(a: NDArray[np.float32], b: NDArray[np.float32], tolerance: float, promise: str) -> None:
+def require_close(a: NDArray[np.float32], b: NDArray[np.float32], tolerance: float, expected: str) -> None:
     """Raises `Violation` unless no component differs by more than `tolerance`."""
     difference = float(np.abs(a - b).max(initial=0.0)) if a.shape == b.shape else float("inf")
     require(
-        difference <= tolerance, promise, f"the largest difference is {difference:.2e}, allowed are {tolerance:.0e}"
+        difference <= tolerance, expected, f"the largest difference is {difference:.2e}, allowed are {tolerance:.0e}"
     )

@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from embedry.testing.promises import CHECKS, run
+from embedry.testing.running import CHECKS, run
 from embedry.testing.subject import NotApplicable, Subject, Violation
 
 

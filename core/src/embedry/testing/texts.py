@@ -1,11 +1,11 @@
-"""Texts that reach every branch of the road, and texts of an exact length in tokens."""
+"""Texts that reach every branch of the pipeline, and texts of an exact length in tokens."""
 
 from collections.abc import Sequence
 
-from embedry.shared import LazyEmbedder
+from embedry._files.sources import ensure_local
+from embedry._pipeline.tokenizer import Tokenizer
 from embedry.testing.subject import NotApplicable
-from embedry.tokens import Tokenizer
-from embedry.weights import obtain
+from embedry.views import LazyEmbedder
 
 MIXED = (
     "Refunds are paid within 14 days.",
@@ -30,7 +30,7 @@ WORDS = ("time", "water", "house", "music", "light", "paper", "river", "green", 
 def of_length(embedder: LazyEmbedder, tokens: int, last: str = "time") -> str:
     """A text of exactly so many tokens, special ones included, that ends in the word `last`."""
     config = embedder.config
-    tokenizer = Tokenizer(obtain(config.spec, config.cache_dir) / "tokenizer.json", tokens + 64)
+    tokenizer = Tokenizer(ensure_local(config.spec, config.cache_dir) / "tokenizer.json", tokens + 64)
 
     def length(text: str) -> int:
         return len(tokenizer.ids([text])[0][0])

@@ -17,7 +17,7 @@ from chromadb.api.types import Space as Distance
 from chromadb.utils.embedding_functions import register_embedding_function
 
 from embedry import Space, UnsupportedModelError, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 __all__ = ["EmbedryEmbeddingFunction"]
 

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from rich.console import Console
 from rich.table import Table
 
-from embedry import resolve, weights
-from embedry.shared import LazyEmbedder
+from embedry import resolve
+from embedry._files import sources
+from embedry.views import LazyEmbedder
 from embedry_cli import prose, terminal, timings
 from embedry_cli.options import AsJson, Backend, Device, ModelArgument, Precision, Threads
 
@@ -60,7 +61,7 @@ def bench(
     """
     embedder = resolve(model, backend=backend, device=device, precision=precision, threads=threads)
     with terminal.waiting("fetching") as show:
-        weights.obtain(embedder.spec, embedder.config.cache_dir)  # what is downloaded is no part of loading
+        sources.ensure_local(embedder.spec, embedder.config.cache_dir)  # what is downloaded is no part of loading
         found = _measure(embedder, show)
     if as_json:
         terminal.show_json(asdict(found))

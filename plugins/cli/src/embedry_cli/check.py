@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from embedry.testing import CHECKS, NotApplicable, Subject, Violation, run, said
+from embedry.testing import CHECKS, NotApplicable, Subject, Violation, description, run
 from embedry_cli import terminal
 from embedry_cli.options import Backend, Device, ModelArgument, Precision
 
@@ -27,10 +27,10 @@ def check(
     verdicts: list[str] = []
     with terminal.waiting("checking") as show:
         for name, function in CHECKS.items():
-            show(f"checking: {said(function)}")
+            show(f"checking: {description(function)}")
             verdict, why = _verdict(name, subject)
             verdicts.append(verdict)
-            table.add_row(said(function), Text.assemble((verdict, _STYLES[verdict]), f": {why}" if why else ""))
+            table.add_row(description(function), Text.assemble((verdict, _STYLES[verdict]), f": {why}" if why else ""))
     facts = ", ".join(f"{name} {value}" for name, value in subject.embedder.info.items())
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
     console = terminal.console()
@@ -45,5 +45,5 @@ def _verdict(name: str, subject: Subject) -> tuple[str, str]:
     except NotApplicable as answer:
         return "not asked", str(answer)
     except Violation as violation:
-        return "broken", str(violation).removeprefix(said(CHECKS[name])).lstrip(": ")
+        return "broken", str(violation).removeprefix(description(CHECKS[name])).lstrip(": ")
     return "kept", ""

@@ -10,7 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from embedry import EmbedryError, PluginWarning, backends, cache, discovery, hooks
+from embedry import EmbedryError, PluginWarning, discovery, hooks
+from embedry import _backends as backends
+from embedry._files import cache
 from embedry.registry import installed
 from embedry_cli import commands, terminal
 
@@ -69,9 +71,9 @@ def _models(problems: list[str]) -> dict[str, str]:
         registry = installed()
     broken = {plugin.plugin: plugin.reason for plugin in registry.broken}
     problems += [f"the plugin {plugin} cannot be used: {reason}" for plugin, reason in broken.items()]
-    for name, claims in registry.clashes().items():
-        owners = " and ".join(claim.plugin for claim in claims)
-        problems.append(f"the model name {name!r} is claimed by {owners}; uninstall one of them")
+    for name, owners in registry.conflicts().items():
+        packages = " and ".join(each.plugin for each in owners)
+        problems.append(f"the model name {name!r} is registered by {packages}; uninstall one of them")
     origins = [discovery.origin(point) for point in discovery.entry_points(hooks.GROUP)]
     return {origin: "broken" if origin in broken else _names(origin) for origin in origins}
 
@@ -79,7 +81,9 @@ def _models(problems: list[str]) -> dict[str, str]:
 def _names(plugin: str) -> str:
     registry = installed()
     specs = registry.models()
-    return ", ".join(spec.name for spec in specs if registry.claims(spec.name)[0].plugin == plugin) or "no models"
+    return (
+        ", ".join(spec.name for spec in specs if registry.registrations(spec.name)[0].plugin == plugin) or "no models"
+    )
 
 
 def _backends(problems: list[str]) -> dict[str, str]:

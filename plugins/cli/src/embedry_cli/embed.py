@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from embedry import TextError, TextTooLongError, TruncationWarning, resolve
-from embedry.config import OnOverflow
+from embedry.options import OnOverflow
 from embedry_cli import outputs, terminal
 from embedry_cli.errors import InputError
 from embedry_cli.options import DEFAULT_MODEL, Backend, Column, Model, Precision, Role, Threads

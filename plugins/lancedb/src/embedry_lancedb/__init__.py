@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lancedb.embeddings.utils import TEXT
     from numpy.typing import NDArray
 
-    from embedry.shared import LazyEmbedder
+    from embedry.views import LazyEmbedder
 
 __all__ = ["EmbedryFunction"]
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from threading import Lock
 
 from embedry import resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_langchain.embeddings import EmbedryEmbeddings
 from embedry_langchain.models import DEFAULT_MODEL
 

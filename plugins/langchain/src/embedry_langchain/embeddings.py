@@ -5,7 +5,7 @@ from typing import Any
 from langchain_core.embeddings import Embeddings
 
 from embedry import resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from embedry_langchain.models import DEFAULT_MODEL
 
 

@@ -15,7 +15,7 @@ from llama_index.core.embeddings import BaseEmbedding
 from pydantic import computed_field
 
 from embedry import OptionError, Space, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 
 __all__ = ["EmbedryEmbedding"]
 

@@ -11,7 +11,7 @@ import llm
 from llm.models import EmbeddingModel
 
 from embedry import ModelSpec, list_models, resolve
-from embedry.fingerprint import space_fingerprint
+from embedry.space import space_fingerprint
 
 
 class EmbedryModel(EmbeddingModel):

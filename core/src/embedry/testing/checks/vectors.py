@@ -6,75 +6,79 @@ import numpy as np
 
 from embedry.errors import OptionError
 from embedry.testing.golden import Golden
-from embedry.testing.promises import promise, said
+from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
 from embedry.testing.texts import MIXED, shuffled
 
 
-@promise
+@check
 def shape_and_dtype(subject: Subject) -> None:
     """Vectors are float32 of the promised length."""
     for role in ("query", "document"):
         vectors = subject.embedder.encode(MIXED, role=role)
         wanted = (len(MIXED), subject.embedder.dims)
         found = f"{vectors.dtype} {vectors.shape}, promised float32 {wanted}"
-        require(vectors.dtype == np.float32 and vectors.shape == wanted, said(shape_and_dtype), found)
+        require(vectors.dtype == np.float32 and vectors.shape == wanted, description(shape_and_dtype), found)
 
 
-@promise
+@check
 def finite(subject: Subject) -> None:
     """Every value is finite, and different texts differ."""
     vectors = subject.embedder.encode_document(MIXED)
-    require(bool(np.isfinite(vectors).all()), said(finite), "NaN or infinite values")
-    require(not np.allclose(vectors[0], vectors[3], atol=1e-4, rtol=0), said(finite), "two unlike texts are alike")
+    require(bool(np.isfinite(vectors).all()), description(finite), "NaN or infinite values")
+    require(
+        not np.allclose(vectors[0], vectors[3], atol=1e-4, rtol=0), description(finite), "two unlike texts are alike"
+    )
 
 
-@promise
+@check
 def unit_length(subject: Subject) -> None:
     """Vectors have unit length if and only if that is promised."""
     norms = np.linalg.norm(subject.variant(normalize=True).encode_document(MIXED), axis=1)
     # Without special tokens a blank text has no token, and its vector may be zero.
     wanted = np.array([0 if norm == 0 and not text.strip() else 1 for text, norm in zip(MIXED, norms, strict=True)])
-    require_close(norms, wanted, 1e-5, said(unit_length))
+    require_close(norms, wanted, 1e-5, description(unit_length))
     raw = subject.variant(normalize=False).encode_document(MIXED)
     lengths = np.linalg.norm(raw, axis=1, keepdims=True)
     unit = subject.variant(normalize=True).encode_document(MIXED)
-    require_close(raw / np.maximum(lengths, 1e-12), unit, subject.tolerance, said(unit_length))
+    require_close(raw / np.maximum(lengths, 1e-12), unit, subject.tolerance, description(unit_length))
     require(
-        bool((np.abs(lengths - 1) > 1e-3).any()), said(unit_length), "normalize=False gave unit length all the same"
+        bool((np.abs(lengths - 1) > 1e-3).any()),
+        description(unit_length),
+        "normalize=False gave unit length all the same",
     )
 
 
-@promise
+@check
 def order(subject: Subject) -> None:
     """Vectors come in the order of their texts."""
     places = shuffled(len(MIXED))
     alone = np.concatenate([subject.embedder.encode_document([MIXED[place]]) for place in places])
     mixed = subject.embedder.encode_document([MIXED[place] for place in places])
-    require_close(mixed, alone, subject.tolerance, said(order))
+    require_close(mixed, alone, subject.tolerance, description(order))
 
 
-@promise
+@check
 def alone_and_together(subject: Subject) -> None:
     """A text has one vector, alone or in any batch, padded or not."""
     together = subject.embedder.encode_document(MIXED)
     for size in (1, 3, 5):
         parts = [subject.embedder.encode_document(MIXED[at : at + size]) for at in range(0, len(MIXED), size)]
         require_close(
-            np.concatenate(parts), together, subject.tolerance, f"{said(alone_and_together)} ({size} at a time)"
+            np.concatenate(parts), together, subject.tolerance, f"{description(alone_and_together)} ({size} at a time)"
         )
 
 
-@promise
+@check
 def repeatable(subject: Subject) -> None:
     """The same call gives the same vectors, and equal texts in one call have equal vectors."""
     twice = subject.embedder.encode_document([*MIXED, *MIXED])
-    require_close(twice[: len(MIXED)], twice[len(MIXED) :], 0.0, said(repeatable))
+    require_close(twice[: len(MIXED)], twice[len(MIXED) :], 0.0, description(repeatable))
     once = subject.embedder.encode_document(MIXED)
-    require_close(once, subject.embedder.encode_document(MIXED), subject.tolerance, said(repeatable))
+    require_close(once, subject.embedder.encode_document(MIXED), subject.tolerance, description(repeatable))
 
 
-@promise
+@check
 def shorter_vectors(subject: Subject) -> None:
     """Shortened vectors are the beginning of the full ones, of unit length again; untrained lengths are refused."""
     spec = subject.spec
@@ -85,15 +89,15 @@ def shorter_vectors(subject: Subject) -> None:
     vectors = Subject(entry.spec, **options).embedder.encode_document(MIXED)
     beginning = full[:, :short]
     unit = beginning / np.maximum(np.linalg.norm(beginning, axis=1, keepdims=True), 1e-12)
-    require_close(vectors, unit, subject.tolerance, said(shorter_vectors))
+    require_close(vectors, unit, subject.tolerance, description(shorter_vectors))
     try:
         subject.variant(dims=spec.dims + 1)
     except OptionError:
         return
-    raise Violation(f"{said(shorter_vectors)}: dims={spec.dims + 1} was accepted")
+    raise Violation(f"{description(shorter_vectors)}: dims={spec.dims + 1} was accepted")
 
 
-@promise
+@check
 def golden_vectors(subject: Subject) -> None:
     """Vectors agree with the entry's golden ones, which the model's own library made; in int8 as far as the entry says."""
     if subject.spec.golden is None:
@@ -107,7 +111,9 @@ def golden_vectors(subject: Subject) -> None:
         if subject.spec.int8 is not None and subject.embedder.info.get("precision") == "int8":
             cosine = float(np.einsum("ij,ij->i", vectors, golden.vectors[rows]).mean())
             require(
-                cosine >= subject.spec.int8.cosine, f"{said(golden_vectors)} ({role})", f"a mean cosine of {cosine:.4f}"
+                cosine >= subject.spec.int8.cosine,
+                f"{description(golden_vectors)} ({role})",
+                f"a mean cosine of {cosine:.4f}",
             )
             continue
-        require_close(vectors, golden.vectors[rows], subject.tolerance, f"{said(golden_vectors)} ({role})")
+        require_close(vectors, golden.vectors[rows], subject.tolerance, f"{description(golden_vectors)} ({role})")

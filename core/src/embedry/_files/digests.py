@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from embedry import cache
+from embedry._files import cache
 
 
 def sha256(path: Path) -> str:
@@ -23,31 +23,31 @@ def remembered_sha256(path: Path, cache_dir: Path) -> str:
 
 
 def check_sound(path: Path, cache_dir: Path) -> None:
-    """Raises IntegrityError if a weights file is damaged in a way that needs no digest to be seen; see `checkpoint.check`."""
+    """Raises IntegrityError if a weights file is damaged in a way that needs no digest to be seen; see `weights.check`."""
     _remembered(path, cache_dir, _sound)
 
 
 def _sound(path: Path) -> str:
-    from embedry import checkpoint
+    from embedry._files import weights
 
-    checkpoint.check(path)
+    weights.check(path)
     return "sound"
 
 
-def _remembered(path: Path, cache_dir: Path, find_out: Callable[[Path], str]) -> str:
-    note = _note(path, cache_dir, find_out.__name__)
+def _remembered(path: Path, cache_dir: Path, compute: Callable[[Path], str]) -> str:
+    record = _record_path(path, cache_dir, compute.__name__)
     state = _state(path)
     with suppress(OSError):
-        remembered_state, _, finding = note.read_text(encoding="utf-8").rpartition(" ")
+        remembered_state, _, result = record.read_text(encoding="utf-8").rpartition(" ")
         if remembered_state == state:
-            return finding
-    finding = find_out(path)
+            return result
+    result = compute(path)
     with suppress(OSError):
-        cache.write_text(note, f"{state} {finding}")
-    return finding
+        cache.write_text(record, f"{state} {result}")
+    return result
 
 
-def _note(path: Path, cache_dir: Path, about: str) -> Path:
+def _record_path(path: Path, cache_dir: Path, about: str) -> Path:
     name = hashlib.sha256(f"{about} {path.resolve()}".encode()).hexdigest()[:32]
     return cache_dir / "verified" / name
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from embedry import cpu
+from embedry import _cpu
 from embedry.errors import OptionError
 from embedry.spec import ModelSpec
 
@@ -53,7 +53,7 @@ def checked_length(spec: ModelSpec, max_seq_length: int | None) -> int:
 def checked_threads(threads: int | None) -> int:
     """Threads to compute with; by default the processors this process may use."""
     if threads is None:
-        return cpu.available()
+        return _cpu.available()
     if not _is_count(threads) or threads < 1:
         raise OptionError(f"threads={threads!r} is not possible: a whole number from 1 on")
     return threads

@@ -8,7 +8,7 @@ _SECONDS = 1.0
 torch grows for half an hour and longer, by a hundred megabytes and more (docs/performance.md)."""
 
 
-class Trimmed:
+class HeapTrimmer:
     """Call it after each batch: now and then it has glibc return free memory to the system (malloc_trim(3)).
 
     Elsewhere the C library does so by itself, and a call does nothing.

@@ -14,13 +14,13 @@ CHECKS: dict[str, Check] = {}
 """Name -> check, in the order in which they are run."""
 
 
-def promise(check: Check) -> Check:
+def check(function: Check) -> Check:
     """Adds a check to `CHECKS` under its name."""
-    CHECKS[check.__name__] = check
-    return check
+    CHECKS[function.__name__] = function
+    return function
 
 
-def said(check: Check) -> str:
+def description(check: Check) -> str:
     """The promise that a check holds an embedder to."""
     return (check.__doc__ or "").partition("\n")[0].rstrip(".")
 
@@ -32,10 +32,10 @@ def run(name: str, subject: Subject) -> None:
         Violation: the promise is broken, by a wrong answer or by an error where there should be none.
         NotApplicable: the check says nothing about this subject.
     """
-    check = CHECKS[name]
+    function = CHECKS[name]
     try:
-        check(subject)
+        function(subject)
     except (Violation, NotApplicable):
         raise
     except Exception as error:  # an embedder may break a promise in any way
-        raise Violation(f"{said(check)}: {type(error).__name__}: {error}") from error
+        raise Violation(f"{description(function)}: {type(error).__name__}: {error}") from error

@@ -9,7 +9,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from embedry import hub, registry
+from embedry import registry
+from embedry._files import hub
 from embedry.errors import EmbedryWarning, IntegrityError, UnknownModelError, WeightsNotFoundError
 from embedry.spec import POOLINGS, ModelSpec
 

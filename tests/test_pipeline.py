@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import BackendError, OptionError, resolve
-from embedry.shared import LazyEmbedder
+from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
 Checkpoint = Callable[..., Path]

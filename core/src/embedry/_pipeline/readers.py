@@ -1,4 +1,4 @@
-"""From texts to batches that an engine can compute: the first half of the road."""
+"""From texts to batches that an engine can compute: the first half of the pipeline."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import batching
-from embedry.backends import Encoder, TextEncoder
-from embedry.config import Config
+from embedry._pipeline import batching
+from embedry._pipeline.microbatches import MicroBatches
+from embedry._pipeline.tokenizer import Tokenizer
+from embedry.backend import Encoder, TextEncoder
 from embedry.errors import OptionError
-from embedry.microbatches import MicroBatches
-from embedry.tokens import Tokenizer
+from embedry.options import Config
 
 TEXT_BATCH = 256
 """Texts handed at a time to an engine that reads texts itself."""
@@ -23,19 +23,19 @@ TEXT_BATCH = 256
 
 @dataclass(frozen=True)
 class Batch:
-    """Some texts of a block, by their places in it, and how to get their pooled vectors."""
+    """Some texts of a block, by their positions in it, and how to get their pooled vectors."""
 
-    places: NDArray[np.intp]
+    positions: NDArray[np.intp]
     compute: Callable[[], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Block:
-    """Texts that were read: how many, their batches, and the places of those that are longer than the model reads."""
+class TokenizedBlock:
+    """Texts that were read: how many, their batches, and the positions of those that are longer than the model reads."""
 
     size: int
     batches: list[Batch]
-    cut: list[int]
+    truncated: list[int]
 
 
 def started_workers(encoder: Encoder | TextEncoder) -> ThreadPoolExecutor:
@@ -45,51 +45,55 @@ def started_workers(encoder: Encoder | TextEncoder) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(count, thread_name_prefix="embedry", initializer=start)
 
 
-class TokenReader:
+class TokenBatcher:
     """Reads texts into batches of token ids, for engines that take those."""
 
     def __init__(self, config: Config, folder: Path, encoder: Encoder) -> None:
         self._encoder = encoder
         self._tokenizer = Tokenizer(folder / "tokenizer.json", config.max_seq_length)
         self._pad_id = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0
-        # Workers of their own: a question does not stand in line behind a thousand documents.
+        # Workers of their own: a query does not stand in line behind a thousand documents.
         workers = started_workers(encoder)
-        self._together = MicroBatches(self._forward, workers, places=encoder.workers, tokens=encoder.batch_tokens)
+        self._together = MicroBatches(self._forward, workers, slots=encoder.workers, tokens=encoder.batch_tokens)
 
-    def read(self, texts: Sequence[str], prompt: str) -> Block:
+    def read(self, texts: Sequence[str], prompt: str) -> TokenizedBlock:
         """Batches of like length within the engine's token budget, longest first."""
-        rows, cut = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
+        rows, truncated = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
         lengths = [len(row) for row in rows]
         groups = batching.batches(lengths, self._encoder.batch_tokens, self._encoder.workers)
-        # What makes one batch is likely a question, and others may be asked at the same time.
+        # A single batch is likely a query, and others may come at the same time.
         compute = self._together.vectors if len(groups) == 1 else self._forward
-        return Block(len(rows), [Batch(group, partial(compute, [rows[at] for at in group])) for group in groups], cut)
+        return TokenizedBlock(
+            len(rows), [Batch(group, partial(compute, [rows[at] for at in group])) for group in groups], truncated
+        )
 
     def _forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         return self._encoder.forward(*batching.padded(rows, self._pad_id))
 
 
-class TextReader:
+class TextBatcher:
     """Hands texts as they are to engines that read them in their own way."""
 
     def __init__(self, config: Config, encoder: TextEncoder) -> None:
-        if config.max_seq_length != config.spec.max_seq_length:  # nothing here could cut a text at a token
+        if config.max_seq_length != config.spec.max_seq_length:  # nothing here could truncate a text at a token
             raise OptionError(
                 f"max_seq_length={config.max_seq_length} is not possible: {config.spec.name!r} reads texts in its own way"
             )
         self._config = config
         self._encoder = encoder
 
-    def read(self, texts: Sequence[str], prompt: str) -> Block:
+    def read(self, texts: Sequence[str], prompt: str) -> TokenizedBlock:
         """Batches in the given order; lengths are asked for only where the overflow policy needs them."""
-        cut: list[int] = []
+        truncated: list[int] = []
         if self._config.on_overflow != "truncate":
             lengths = self._encoder.lengths([prompt + text for text in texts])
-            cut = [place for place, length in enumerate(lengths) if length > self._config.max_seq_length]
+            truncated = [position for position, length in enumerate(lengths) if length > self._config.max_seq_length]
         starts = range(0, len(texts), TEXT_BATCH)
-        places = [np.arange(start, min(start + TEXT_BATCH, len(texts))) for start in starts]
-        return Block(
-            len(texts), [Batch(part, self._batch(texts[part[0] : part[-1] + 1], prompt)) for part in places], cut
+        positions = [np.arange(start, min(start + TEXT_BATCH, len(texts))) for start in starts]
+        return TokenizedBlock(
+            len(texts),
+            [Batch(part, self._batch(texts[part[0] : part[-1] + 1], prompt)) for part in positions],
+            truncated,
         )
 
     def _batch(self, texts: Sequence[str], prompt: str) -> Callable[[], NDArray[np.float32]]:

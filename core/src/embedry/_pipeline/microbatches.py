@@ -1,4 +1,4 @@
-"""Questions that several threads ask at the same time are computed in batches, and none waits for a timer."""
+"""Single requests that several threads make at the same time are computed in batches, and none waits for a timer."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,18 +13,18 @@ Row = NDArray[np.int32]
 Compute = Callable[[Sequence[Row]], NDArray[np.float32]]
 
 _PADDING = 1.2
-"""How much longer padding may make a batch of questions. More costs what computing them together saves."""
+"""How much longer padding may make a batch of requests. More costs what computing them together saves."""
 
 
-class Ask:
-    """What a waiting thread asks for: its rows of token ids, and then their vectors or what went wrong."""
+class Request:
+    """What a waiting thread wants computed: its rows of token ids, and then their vectors or what went wrong."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = rows
         self.longest = max(len(row) for row in rows)
         self.tokens = sum(len(row) for row in rows)
-        self.leads = False
-        self.woken = Event()
+        self.has_slot = False
+        self.done = Event()
         self.vectors: NDArray[np.float32] | None = None
         self.error: Exception | None = None
 
@@ -36,20 +36,20 @@ class Ask:
 
 
 class MicroBatches:
-    """As many batches at a time as there are places. Who finds one free computes what it asks; the others wait for one.
+    """As many batches at a time as there are slots. A request that finds one free is computed; the others wait.
 
-    A question that nobody else asks beside is computed at once, by its own thread and whatever threads the engine adds.
-    Where several are asked, each batch has a worker to itself. When a batch is done its place goes to the first who waits,
-    which then computes what it asks together with others of like length.
+    A single request runs immediately on the calling thread and on whatever threads the engine adds. Of several, each batch
+    has a worker to itself. When a batch is done its slot goes to the first request that waits, which is then computed
+    together with others of similar length.
     """
 
-    def __init__(self, compute: Compute, workers: ThreadPoolExecutor, *, places: int, tokens: int) -> None:
+    def __init__(self, compute: Compute, workers: ThreadPoolExecutor, *, slots: int, tokens: int) -> None:
         self._compute = compute
         self._workers = workers
-        self._free = places
-        self._places = places
+        self._free = slots
+        self._slots = slots
         self._tokens = tokens
-        self._waiting: list[Ask] = []
+        self._waiting: list[Request] = []
         self._lock = Lock()
 
     def vectors(self, rows: Sequence[Row]) -> NDArray[np.float32]:
@@ -59,39 +59,39 @@ class MicroBatches:
             if free:
                 self._free -= 1
             else:
-                ask = Ask(rows)
-                self._waiting.append(ask)
+                request = Request(rows)
+                self._waiting.append(request)
         if free:  # and so nobody waits who could go along
             try:
-                return self._compute(rows) if free == self._places else self._compute_beside(rows)
+                return self._compute(rows) if free == self._slots else self._compute_in_worker(rows)
             finally:
-                self._give_place()
-        self._wait(ask)
-        if ask.leads:
-            self._lead(ask)
-        return ask.result()
+                self._release_slot()
+        self._wait(request)
+        if request.has_slot:
+            self._compute_merged(request)
+        return request.result()
 
-    def _compute_beside(self, rows: Sequence[Row]) -> NDArray[np.float32]:
+    def _compute_in_worker(self, rows: Sequence[Row]) -> NDArray[np.float32]:
         return self._workers.submit(self._compute, rows).result()
 
-    def _wait(self, ask: Ask) -> None:
-        """Until it is answered, or given a place."""
+    def _wait(self, request: Request) -> None:
+        """Waits until it is computed, or given a slot."""
         try:
-            ask.woken.wait()
+            request.done.wait()
         except BaseException:  # an interrupt
             with self._lock:
-                if ask in self._waiting:
-                    self._waiting.remove(ask)
-            if ask.leads:
-                self._give_place()
+                if request in self._waiting:
+                    self._waiting.remove(request)
+            if request.has_slot:
+                self._release_slot()
             raise
 
-    def _lead(self, ask: Ask) -> None:
-        batch = [ask]
+    def _compute_merged(self, request: Request) -> None:
+        batch = [request]
         try:
-            self._join(batch)
-            _answer(batch, self._compute_beside)
-        except BaseException:  # an interrupt is this thread's own; the others' questions are asked again
+            self._merge(batch)
+            _answer(batch, self._compute_in_worker)
+        except BaseException:  # an interrupt is this thread's own; the others' requests wait again
             with self._lock:
                 unanswered = [other for other in batch[1:] if other.vectors is None and other.error is None]
                 batch = [other for other in batch if other not in unanswered]
@@ -99,10 +99,10 @@ class MicroBatches:
             raise
         finally:
             for other in batch:
-                other.woken.set()
-            self._give_place()
+                other.done.set()
+            self._release_slot()
 
-    def _join(self, batch: list[Ask]) -> None:
+    def _merge(self, batch: list[Request]) -> None:
         """Adds who of the waiting goes along, first come first: within the token budget, and without much padding."""
         longest, rows, tokens = batch[0].longest, len(batch[0].rows), batch[0].tokens
         with self._lock:
@@ -113,18 +113,18 @@ class MicroBatches:
                     batch.append(other)
                     self._waiting.remove(other)
 
-    def _give_place(self) -> None:
+    def _release_slot(self) -> None:
         with self._lock:
             if self._waiting:
                 following = self._waiting.pop(0)
-                following.leads = True
-                following.woken.set()
+                following.has_slot = True
+                following.done.set()
             else:
                 self._free += 1
 
 
-def _answer(batch: Sequence[Ask], compute: Compute) -> None:
-    rows = [row for ask in batch for row in ask.rows]
+def _answer(batch: Sequence[Request], compute: Compute) -> None:
+    rows = [row for request in batch for row in request.rows]
     try:
         vectors = compute(rows)
         if len(batch) > 1 and len(vectors) != len(rows):
@@ -133,13 +133,13 @@ def _answer(batch: Sequence[Ask], compute: Compute) -> None:
         if len(batch) == 1:
             batch[0].error = error
             return
-        for ask in batch:  # one that cannot be computed fails alone
-            _answer([ask], compute)
+        for request in batch:  # one that cannot be computed fails alone
+            _answer([request], compute)
         return
     if len(batch) == 1:
-        batch[0].vectors = vectors  # as they came; the road looks at their shape
+        batch[0].vectors = vectors  # as they came; the pipeline looks at their shape
         return
     start = 0
-    for ask in batch:
-        ask.vectors = vectors[start : start + len(ask.rows)]
-        start += len(ask.rows)
+    for request in batch:
+        request.vectors = vectors[start : start + len(request.rows)]
+        start += len(request.rows)

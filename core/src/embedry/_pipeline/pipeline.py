@@ -1,4 +1,4 @@
-"""The road from text to vectors, walked once for every engine. Heavy modules are imported here, on first use.
+"""The pipeline from texts to vectors, the same for every engine. Heavy modules are imported here, on first use.
 
 texts -> prompt -> token ids, overflow policy -> batches by token budget, longest first
       -> [ backend: ids + mask -> pooled vectors ]
@@ -15,13 +15,13 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import vectors
-from embedry.backends import Encoder, TextEncoder
-from embedry.config import Config
-from embedry.heap import Trimmed
-from embedry.readers import Batch, Block, TextReader, TokenReader, started_workers
-from embedry.texts import blocks
-from embedry.tokens import report_overflow
+from embedry._pipeline import finishing
+from embedry._pipeline.heap import HeapTrimmer
+from embedry._pipeline.overflow import report_overflow
+from embedry._pipeline.readers import Batch, TextBatcher, TokenBatcher, TokenizedBlock, started_workers
+from embedry._pipeline.texts import blocks
+from embedry.backend import Encoder, TextEncoder
+from embedry.options import Config
 
 _BLOCK_TEXTS = 2048
 _BLOCK_BATCHES = 64
@@ -31,30 +31,30 @@ _CHARS_PER_TOKEN = 4
 """Of running text, about; only to tell the size of a block before it is read."""
 
 _BLOCK_CHARS = 2**17
-"""The least that a block may hold, for engines that want small batches or tell of none."""
+"""The least that a block may hold, for engines that want small batches or report none."""
 
 
 @dataclass(frozen=True)
-class Running:
+class BlockInFlight:
     """A block that is being computed: where its vectors are written, and by what."""
 
     rows: NDArray[np.float32]
     futures: list[Future[None]]
 
 
-class Road:
+class Pipeline:
     """A loaded engine, and the way to it and back."""
 
     def __init__(self, config: Config, folder: Path, encoder: Encoder | TextEncoder) -> None:
         self._config = config
         self.encoder = encoder
-        self._trimmed = Trimmed()
+        self._trimmed = HeapTrimmer()
         self._workers = started_workers(encoder)
         if isinstance(encoder, TextEncoder):
-            self._read: Callable[[Sequence[str], str], Block] = TextReader(config, encoder).read
+            self._read: Callable[[Sequence[str], str], TokenizedBlock] = TextBatcher(config, encoder).read
             self._block_chars = _BLOCK_CHARS
         else:
-            self._read = TokenReader(config, folder, encoder).read
+            self._read = TokenBatcher(config, folder, encoder).read
             self._block_chars = max(_BLOCK_CHARS, _BLOCK_BATCHES * encoder.batch_tokens * _CHARS_PER_TOKEN)
 
     def encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
@@ -65,7 +65,7 @@ class Road:
             BackendError: the engine broke its contract.
         """
         unique, inverse = _distinct(texts)
-        read: Iterable[Block] = (self._read(part, prompt) for part in self._parts(unique))
+        read: Iterable[TokenizedBlock] = (self._read(part, prompt) for part in self._parts(unique))
         if self._config.on_overflow != "truncate":  # all is read before anything is computed
             read = list(read)
             self._report(read, inverse)
@@ -77,7 +77,7 @@ class Road:
         return result if len(unique) == len(texts) else result[inverse]
 
     def stream(self, texts: Iterable[str], prompt: str) -> Iterator[NDArray[np.float32]]:
-        """Vectors of checked texts without end, block by block: float32 (texts of the block, dims), in their order.
+        """Streams the vectors of checked texts, block by block: float32 (texts of the block, dims), in their order.
 
         While one block is computed the next is read, and no more than these two are held. Equal texts of a block are
         computed once.
@@ -88,7 +88,7 @@ class Road:
         inverses: deque[list[int]] = deque()
         start = 0
 
-        def read() -> Iterator[Block]:
+        def read() -> Iterator[TokenizedBlock]:
             nonlocal start
             for part in self._parts(texts):
                 unique, inverse = _distinct(part)
@@ -105,10 +105,10 @@ class Road:
     def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
         return blocks(texts, count=_BLOCK_TEXTS, chars=self._block_chars)
 
-    def _computed(self, read: Iterable[Block]) -> Iterator[NDArray[np.float32]]:
+    def _computed(self, read: Iterable[TokenizedBlock]) -> Iterator[NDArray[np.float32]]:
         """The vectors of each block, while the next one is read. An error in reading comes after the blocks before it."""
         source = iter(read)
-        running: deque[Running] = deque()
+        running: deque[BlockInFlight] = deque()
         wrong: Exception | None = None
         more = True
         try:
@@ -131,17 +131,17 @@ class Road:
         if wrong is not None:
             raise wrong
 
-    def _start(self, block: Block, running: deque[Running]) -> None:
+    def _start(self, block: TokenizedBlock, running: deque[BlockInFlight]) -> None:
         alone = len(block.batches) == 1 and not running
-        started = Running(np.empty((block.size, self._config.dims), dtype=np.float32), [])
+        started = BlockInFlight(np.empty((block.size, self._config.dims), dtype=np.float32), [])
         running.append(started)  # at once, so that an interrupt loses no future
         for batch in block.batches:
-            if alone:  # a single question goes straight through, in its own thread
+            if alone:  # a single request runs immediately, in its own thread
                 self._finish(batch, started.rows)
             else:
                 started.futures.append(self._workers.submit(self._finish, batch, started.rows))
 
-    def _finished(self, block: Running) -> NDArray[np.float32]:
+    def _finished(self, block: BlockInFlight) -> NDArray[np.float32]:
         try:
             for future in block.futures:
                 future.result()
@@ -153,27 +153,27 @@ class Road:
     def _finish(self, batch: Batch, rows: NDArray[np.float32]) -> None:
         config = self._config
         start = perf_counter()
-        rows[batch.places] = vectors.finish(
+        rows[batch.positions] = finishing.finish(
             batch.compute(),
-            rows=len(batch.places),
+            rows=len(batch.positions),
             full_dims=config.spec.dims,
             dims=config.dims,
             normalize=config.normalize,
         )
         self._trimmed(perf_counter() - start)
 
-    def _report(self, read: Sequence[Block], inverse: Sequence[int], start: int = 0) -> None:
-        cut: set[int] = set()
+    def _report(self, read: Sequence[TokenizedBlock], inverse: Sequence[int], start: int = 0) -> None:
+        truncated: set[int] = set()
         first = 0
         for block in read:
-            cut.update(first + place for place in block.cut)
+            truncated.update(first + position for position in block.truncated)
             first += block.size
-        positions = [start + position for position, place in enumerate(inverse) if place in cut]
+        positions = [start + position for position, unique in enumerate(inverse) if unique in truncated]
         report_overflow(positions, start + len(inverse), self._config.max_seq_length, self._config.on_overflow)
 
 
 def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
-    """The texts without repetitions, and for each text its place among these."""
-    places: dict[str, int] = {}
-    inverse = [places.setdefault(text, len(places)) for text in texts]
-    return list(places), inverse
+    """The texts without repetitions, and for each text its position among these."""
+    positions: dict[str, int] = {}
+    inverse = [positions.setdefault(text, len(positions)) for text in texts]
+    return list(positions), inverse

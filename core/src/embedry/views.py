@@ -7,18 +7,19 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from embedry import backends, integrity, model_config, weights
-from embedry.config import Config
+from embedry import _backends
+from embedry._files import digests, model_config, sources
+from embedry._pipeline.texts import checked, each_checked
 from embedry.embedder import Embedder
-from embedry.fingerprint import space_fingerprint
+from embedry.options import Config
+from embedry.space import space_fingerprint
 from embedry.spec import ModelSpec
-from embedry.texts import checked, each_checked
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedry.road import Road
+    from embedry._pipeline.pipeline import Pipeline
 
 
 class LazyEmbedder(Embedder):
@@ -32,7 +33,7 @@ class LazyEmbedder(Embedder):
         self.name = config.spec.name
         self.dims = config.dims
         self.max_seq_length = config.max_seq_length
-        self._road: Road | None = None
+        self._pipeline: Pipeline | None = None
         self._lock = Lock()
 
     @property
@@ -61,27 +62,27 @@ class LazyEmbedder(Embedder):
         if first:  # nothing is loaded for no text, or for one that is wrong
             yield from self.load().stream(chain(first, texts), prompt)
 
-    def load(self) -> "Road":
+    def load(self) -> "Pipeline":
         """Loads the model now instead of on first use. Many threads may come at once: one loads, the others wait.
 
         Raises:
             WeightsNotFoundError, IntegrityError, UnsupportedModelError: the model cannot be loaded.
         """
-        road = self._road
-        if road is None:
+        pipeline = self._pipeline
+        if pipeline is None:
             with self._lock:
-                road = self._road
-                if road is None:
-                    road = self._road = self._load()
-        return road
+                pipeline = self._pipeline
+                if pipeline is None:
+                    pipeline = self._pipeline = self._load()
+        return pipeline
 
-    def _load(self) -> "Road":
-        from embedry.road import Road
+    def _load(self) -> "Pipeline":
+        from embedry._pipeline.pipeline import Pipeline
 
         config = self.config
-        folder = weights.obtain(config.spec, config.cache_dir)
+        folder = sources.ensure_local(config.spec, config.cache_dir)
         model_config.refuse_code(config.spec.name, folder)
-        encoder = backends.find(config.backend).load(
+        encoder = _backends.find(config.backend).load(
             config.spec,
             folder,
             device=config.device,
@@ -89,12 +90,12 @@ class LazyEmbedder(Embedder):
             threads=config.threads,
             cache_dir=config.cache_dir,
         )
-        return Road(config, folder, encoder)
+        return Pipeline(config, folder, encoder)
 
     @property
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
-        return self._road is not None
+        return self._pipeline is not None
 
     @property
     def fingerprint(self) -> str:
@@ -103,18 +104,18 @@ class LazyEmbedder(Embedder):
         Known from the entry alone where the entry has digests; else the files are found and read.
         """
         spec, config = self.spec, self.config
-        digests = {file: digest for file, digest in spec.files.items() if digest is not None}
-        if len(digests) < len(spec.files):
-            folder = weights.obtain(spec, config.cache_dir)
-            digests = {file: integrity.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
+        known = {file: digest for file, digest in spec.files.items() if digest is not None}
+        if len(known) < len(spec.files):
+            folder = sources.ensure_local(spec, config.cache_dir)
+            known = {file: digests.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
         calibration = Path(spec.int8.calibration) if spec.int8 and config.precision == "int8" else None
         return space_fingerprint(
             spec,
-            digests,
+            known,
             dims=config.dims,
             max_seq_length=config.max_seq_length,
             normalize=config.normalize,
-            int8_calibration=integrity.remembered_sha256(calibration, config.cache_dir) if calibration else None,
+            int8_calibration=digests.remembered_sha256(calibration, config.cache_dir) if calibration else None,
         )
 
     @property
@@ -122,12 +123,12 @@ class LazyEmbedder(Embedder):
         """What computes the vectors, for people: backend, device and, once loaded, what the backend tells of itself."""
         config = self.config
         basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
-        return basics | dict(self._road.encoder.info) if self._road is not None else basics
+        return basics | dict(self._pipeline.encoder.info) if self._pipeline is not None else basics
 
-    def forget_after_fork(self) -> "Road | None":
+    def forget_after_fork(self) -> "Pipeline | None":
         """In a forked child: starts anew, without the parent's locks and threads. Returns what must be kept alive."""
-        road, self._road, self._lock = self._road, None, Lock()
-        return road
+        pipeline, self._pipeline, self._lock = self._pipeline, None, Lock()
+        return pipeline
 
     def __reduce__(self) -> "tuple[Callable[[Config], LazyEmbedder], tuple[Config]]":
         return shared, (self.config,)
@@ -150,7 +151,7 @@ def shared(config: Config) -> LazyEmbedder:
         return embedder
 
 
-_parents: "list[Road | None]" = []
+_parents: "list[Pipeline | None]" = []
 
 
 def _after_fork_in_child() -> None:

@@ -1,7 +1,5 @@
-"""Text to token ids, with the model's own tokenizer, and what happens to texts that are too long."""
+"""Text to token ids, with the model's own tokenizer."""
 
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +8,7 @@ from numpy.typing import NDArray
 from tokenizers import Encoding
 from tokenizers import Tokenizer as RustTokenizer
 
-from embedry.config import OnOverflow
-from embedry.errors import IntegrityError, TextTooLongError, TruncationWarning
+from embedry.errors import IntegrityError
 
 _BLOCK = 1024
 """Texts tokenised at a time: an `Encoding` weighs a hundred times what its ids do, so few are held at once."""
@@ -87,26 +84,3 @@ def _head(text: str, size: int) -> str:
     # Only what every tokenizer takes for a space; some just drop the control characters that `str.split` splits at.
     end = max(head.rfind(space) for space in " \t\n\r")
     return head if end < 0 else head[:end].rstrip()
-
-
-def report_overflow(positions: Sequence[int], total: int, max_length: int, policy: OnOverflow) -> None:
-    """Does what the policy says about texts that are longer than the model reads.
-
-    Raises:
-        TextTooLongError: there are any and the policy is "error".
-    """
-    if not positions or policy == "truncate":
-        return
-    shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
-    text = f"{len(positions)} of {total} texts have more than the {max_length} tokens that the model reads, at positions {shown}"
-    if policy == "error":
-        raise TextTooLongError(f'{text}; split them, or pass on_overflow="truncate"', positions)
-    warnings.warn(TruncationWarning(f"{text}; the rest of each was not read", positions), stacklevel=_callers_level())
-
-
-def _callers_level() -> int:
-    """The `stacklevel` of the nearest caller outside these packages, whichever spelling of `encode` it used."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back is not None and frame.f_globals["__name__"].startswith("embedry"):
-        frame, level = frame.f_back, level + 1
-    return level

@@ -1,0 +1,1 @@
+"""Where a model's files are, what they say, and whether they are right. Private: nothing here is a promise."""

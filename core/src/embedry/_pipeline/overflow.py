@@ -1,0 +1,31 @@
+"""What happens to texts that are longer than the model reads."""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from embedry.errors import TextTooLongError, TruncationWarning
+from embedry.options import OnOverflow
+
+
+def report_overflow(positions: Sequence[int], total: int, max_length: int, policy: OnOverflow) -> None:
+    """Does what the policy says about texts that are longer than the model reads.
+
+    Raises:
+        TextTooLongError: there are any and the policy is "error".
+    """
+    if not positions or policy == "truncate":
+        return
+    shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
+    text = f"{len(positions)} of {total} texts have more than the {max_length} tokens that the model reads, at positions {shown}"
+    if policy == "error":
+        raise TextTooLongError(f'{text}; split them, or pass on_overflow="truncate"', positions)
+    warnings.warn(TruncationWarning(f"{text}; the rest of each was not read", positions), stacklevel=_callers_level())
+
+
+def _callers_level() -> int:
+    """The `stacklevel` of the nearest caller outside these packages, whichever spelling of `encode` it used."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("embedry"):
+        frame, level = frame.f_back, level + 1
+    return level
