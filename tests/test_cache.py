@@ -1,12 +1,16 @@
 """What is put into the cache is whole or not there; where it cannot be written, the work is done elsewhere and said."""
 
 import errno
+import itertools
+import json
 import os
 import signal
+import stat
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ from entries import contents
 TEXTS = ["a text", "another text of a few more words", ""]
 
 Encode = Callable[..., NDArray[np.float32]]
+
+posix = pytest.mark.skipif(os.name != "posix", reason="modes and process ids as POSIX has them")
 
 
 @pytest.fixture
@@ -77,8 +83,8 @@ def test_a_cache_folder_that_cannot_be_made_is_warned_of_and_the_vectors_are_rig
     with pytest.warns(CacheWarning) as warned:
         assert np.array_equal(encode(impossible), right)
     assert len(warned) == 1
-    assert f"could not be kept in the cache folder {impossible}" in str(warned[0].message)
-    assert "set EMBEDRY_CACHE to a folder" in str(warned[0].message)
+    assert f"the cache folder {impossible} cannot be used as it is" in str(warned[0].message)
+    assert "set EMBEDRY_CACHE to use another folder" in str(warned[0].message)
 
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.EDQUOT])
@@ -129,7 +135,7 @@ def test_with_room_nowhere_the_error_names_both_places_and_the_cure(
 ) -> None:
     code = f"""
 import resource, tempfile
-from embedry import (CacheError, resolve)
+from embedry import CacheError, resolve
 resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 try:
     resolve({str(checkpoint("bert"))!r}, cache_dir="cache").embed_query("a text")
@@ -148,7 +154,7 @@ except CacheError as error:
     assert issubclass(CacheError, OSError)
 
 
-@pytest.mark.parametrize("moment", ["graph.Graph.save", "compiled.digests.sha256", "compiled.cache.publish"])
+@pytest.mark.parametrize("moment", ["graph.Graph.save", "artifacts.digests.sha256", "artifacts.cache.publish"])
 def test_what_a_killed_compile_leaves_is_never_used(
     checkpoint: Callable[..., Path],
     fresh: Callable[..., subprocess.CompletedProcess[str]],
@@ -160,7 +166,8 @@ def test_what_a_killed_compile_leaves_is_never_used(
     code = f"""
 import os, signal
 from embedry import resolve
-from embedry_onnxruntime import compiled, graph
+from embedry._files import artifacts
+from embedry_onnxruntime import graph
 real = {moment}
 def kill(*arguments):
     if "cache/staging" in "".join(map(str, arguments)) or isinstance(arguments[0], graph.Graph):
@@ -174,6 +181,7 @@ resolve({str(checkpoint("bert"))!r}, cache_dir="cache").embed_query("a text")
     assert graph(tmp_path / "cache") == {}
     assert np.array_equal(encode(tmp_path / "cache"), right)
     assert graph(tmp_path / "cache") == graph(tmp_path / "another cache")
+    assert list((tmp_path / "cache" / "staging").iterdir()) == []
 
 
 @pytest.mark.parametrize("file", ["weights.bin", "model.onnx", "digests.json"])
@@ -193,6 +201,92 @@ def test_a_damaged_graph_is_made_again(
     assert np.array_equal(encode(tmp_path / "cache"), right)
     assert graph(tmp_path / "cache") == sound
     assert list((tmp_path / "cache" / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "digests",
+    [
+        *("{}", "[]", "null", "1", '"text"', "{", "", "[" * 100_000, '{"a":' * 100_000, "1" * 10_000),
+        *('{"model.onnx": "0"}', '{"model.onnx": 1, "weights.bin": [1]}', '{"model.onnx": {}, "weights.bin": null}'),
+        '{"../x": "0", "weights.bin": "0"}',
+    ],
+)
+def test_digests_that_do_not_fit_the_files_are_damage(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path, digests: str
+) -> None:
+    encode(tmp_path / "cache")
+    sound = graph(tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "graphs").glob("*/digests.json")
+    path.write_text(digests)
+    assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert graph(tmp_path / "cache") == sound
+
+
+@pytest.mark.parametrize("change", [lambda files: files.popitem(), lambda files: files.update(more="0")])
+def test_every_file_of_a_graph_has_a_digest_and_every_digest_a_file(
+    encode: Encode, tmp_path: Path, change: Callable[[dict[str, str]], object]
+) -> None:
+    encode(tmp_path / "cache")
+    sound = graph(tmp_path / "cache")
+    (path,) = (tmp_path / "cache" / "graphs").glob("*/digests.json")
+    files = json.loads(path.read_text())
+    change(files)
+    path.write_text(json.dumps(files))
+    encode(tmp_path / "cache")
+    assert graph(tmp_path / "cache") == sound
+
+
+@pytest.mark.parametrize("more", [Path.touch, Path.mkdir])
+def test_a_graph_with_a_file_more_is_made_again(encode: Encode, tmp_path: Path, more: Callable[[Path], None]) -> None:
+    encode(tmp_path / "cache")
+    sound = graph(tmp_path / "cache")
+    (folder,) = (tmp_path / "cache" / "graphs").iterdir()
+    more(folder / "more")
+    encode(tmp_path / "cache")
+    assert graph(tmp_path / "cache") == sound
+    assert not (folder / "more").exists()
+
+
+@pytest.fixture
+def with_umask() -> Iterator[Callable[[int], None]]:
+    """Sets the umask until the test ends."""
+    before = os.umask(0o022)
+    yield lambda umask: os.umask(umask) and None
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@posix
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o027, 0o077])
+def test_what_is_published_is_as_open_as_the_umask_says(
+    with_umask: Callable[[int], None], tmp_path: Path, umask: int
+) -> None:
+    with_umask(umask)
+    with cache.staging(tmp_path / "cache") as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "file").write_text("text")
+        assert mode(folder.parent) == 0o700  # while it is being filled nobody else looks in
+        cache.publish(folder, tmp_path / "cache" / "models" / "tiny")
+    published = tmp_path / "cache" / "models" / "tiny"
+    assert [mode(published), mode(published / "sub")] == [0o777 & ~umask] * 2
+    assert mode(published / "sub" / "file") == 0o666 & ~umask
+
+
+@posix
+@pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o027, 0o077])
+def test_what_is_believed_is_as_readable_as_the_umask_says_and_only_its_owner_can_write_it(
+    encode: Encode, with_umask: Callable[[int], None], tmp_path: Path, umask: int
+) -> None:
+    with_umask(umask)
+    for _ in range(2):  # the second time it is believed
+        encode(tmp_path / "cache")
+    paths = [tmp_path / "cache", *(tmp_path / "cache").rglob("*")]
+    assert {mode(path) for path in paths if path.is_dir()} == {0o755 & ~umask}
+    assert {mode(path) for path in paths if path.is_file()} == {0o644 & ~umask}
+    assert {path.parent.name for path in paths} > {"graphs", "verified"}
 
 
 def test_staging_is_taken_away_unless_it_is_published(tmp_path: Path) -> None:
@@ -243,28 +337,129 @@ def test_a_place_that_cannot_be_taken_is_an_error(tmp_path: Path) -> None:
     assert contents(tmp_path) == {"final": b"a file"}
 
 
-def test_abandoned_staging_is_swept_after_a_day_and_not_before(tmp_path: Path) -> None:
-    day = 24 * 3600
-    for name, age in (("abandoned", day + 60), ("in use", day - 60)):
-        folder = tmp_path / "staging" / name
-        folder.mkdir(parents=True)
-        (folder / "file").write_text(name)
+DAY = 24 * 3600
+
+NOBODYS = 999_999_999
+"""A process id above the highest that systems give."""
+
+
+@pytest.fixture
+def leftover(tmp_path: Path) -> Callable[..., Path]:
+    """Makes what a process left in staging; without a name, as one on this machine leaves it."""
+
+    numbers = itertools.count()
+
+    def make(name: str | None = None, *, process: int = 0, age: float = 0) -> Path:
+        folder = tmp_path / "staging" / (name or f"{cache._place()}-{process}-{next(numbers):08x}")
+        (folder / "new").mkdir(parents=True)
+        (folder / "new" / "file").write_text("half")
         os.utime(folder, (time.time() - age,) * 2)
-    with cache.staging(tmp_path):
+        return folder
+
+    return make
+
+
+def sweep(cache_dir: Path) -> None:
+    with cache.staging(cache_dir):
         pass
-    assert contents(tmp_path) == {"staging/in use/file": b"in use"}
+
+
+@posix
+def test_what_a_dead_process_left_is_removed_at_once_and_what_a_living_one_uses_is_not(
+    leftover: Callable[..., Path], tmp_path: Path
+) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        used = leftover(process=process.pid, age=DAY - 60)
+        sweep(tmp_path)
+        assert (used / "new" / "file").exists()
+        process.communicate()
+    sweep(tmp_path)
+    assert not used.exists()
+
+
+@posix
+def test_what_an_earlier_process_with_the_id_of_this_one_left_is_removed(
+    leftover: Callable[..., Path], tmp_path: Path
+) -> None:
+    """As in a container, where each start has the same id."""
+    left = leftover(process=os.getpid())
+    with cache.staging(tmp_path) as used:
+        sweep(tmp_path)
+        assert used.exists()
+    assert not left.exists()
+
+
+@posix
+def test_an_id_that_was_given_to_another_process_protects_nothing_for_longer_than_a_day(
+    leftover: Callable[..., Path], tmp_path: Path
+) -> None:
+    left = leftover(process=os.getppid(), age=DAY + 60)
+    sweep(tmp_path)
+    assert not left.exists()
+
+
+def test_what_was_left_on_another_machine_is_removed_after_a_day_and_not_before(
+    leftover: Callable[..., Path], tmp_path: Path
+) -> None:
+    young, old = leftover("00000000-999999999-00000001", age=DAY - 60), leftover("00000000-1-00000002", age=DAY + 60)
+    sweep(tmp_path)
+    assert (young / "new" / "file").exists()
+    assert not old.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["tmpabcd1234", "photos", "00000000-1", "00000000-x-00000002", "00000000-1-00000002.old"]
+)
+def test_what_embedry_did_not_make_is_never_removed(leftover: Callable[..., Path], tmp_path: Path, name: str) -> None:
+    foreign = leftover(name, age=30 * DAY)
+    sweep(tmp_path)
+    assert (foreign / "new" / "file").exists()
+
+
+def test_nothing_is_removed_or_written_through_a_link(leftover: Callable[..., Path], tmp_path: Path) -> None:
+    old = leftover(process=NOBODYS, age=30 * DAY)
+    target = tmp_path / "elsewhere"
+    old.rename(target)
+    old.symlink_to(target, target_is_directory=True)
+    os.utime(old, (0, 0), follow_symlinks=False)
+    sweep(tmp_path)
+    assert (target / "new" / "file").exists()
+
+    other_cache = tmp_path / "other"
+    other_cache.mkdir()
+    old.unlink()
+    target.rename(old)
+    os.utime(old, (0, 0))
+    (other_cache / "staging").symlink_to(tmp_path / "staging", target_is_directory=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(NotADirectoryError, match="a link, through which nothing is written or removed"):
+        sweep(other_cache)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_with_a_link_in_place_of_staging_the_graph_is_made_elsewhere_with_a_warning(
+    encode: Encode, right: NDArray[np.float32], tmp_path: Path
+) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "cache" / "staging").symlink_to(tmp_path / "elsewhere")
+    with pytest.warns(CacheWarning, match="a link, through which nothing is written or removed") as warned:
+        assert np.array_equal(encode(tmp_path / "cache"), right)
+    assert len(warned) == 1
+    assert contents(tmp_path / "cache") == contents(tmp_path / "elsewhere") == {}
 
 
 def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
-    cache.write_text(tmp_path / "notes" / "one", "old")
+    note = cache.subfolder(tmp_path, "notes") / "one"
+    cache.write_text(note, "old", tmp_path)
     with pytest.raises(UnicodeEncodeError):
-        cache.write_text(tmp_path / "notes" / "one", "new \ud800")
+        cache.write_text(note, "new \ud800", tmp_path)
     assert contents(tmp_path) == {"notes/one": b"old"}
-    cache.write_text(tmp_path / "notes" / "one", "new")
+    cache.write_text(note, "new", tmp_path)
     assert contents(tmp_path) == {"notes/one": b"new"}
 
 
-@pytest.mark.parametrize("changed", ["_cpu.features", "platform.machine", "onnxruntime.__version__"])
+@pytest.mark.parametrize("changed", ["cpu_features", "platform.machine", "onnxruntime.__version__"])
 def test_a_graph_packed_for_another_processor_or_runtime_is_not_used(
     encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
@@ -274,7 +469,7 @@ def test_a_graph_packed_for_another_processor_or_runtime_is_not_used(
 
     encode(tmp_path / "cache")
     values = {
-        "_cpu.features": (compiled._cpu, "features", lambda: ("another",)),
+        "cpu_features": (compiled, "cpu_features", lambda: ("another",)),
         "platform.machine": (compiled.platform, "machine", lambda: "another"),
         "onnxruntime.__version__": (onnxruntime, "__version__", "0"),
     }

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from command_line import run
+from other_users import STRANGER, folder_for_all, only_root
 
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
 Plugin = Callable[..., Path]
@@ -32,9 +33,13 @@ def test_a_sound_installation_is_well(minilm_folder: Path, cache_dir: Path) -> N
     assert report["backends"]["onnxruntime"].startswith("on cpu, with ")
     assert f"onnxruntime {metadata.version('onnxruntime')}" in report["backends"]["onnxruntime"]
     assert "all-MiniLM-L6-v2" in report["models"][f"embedry-models {metadata.version('embedry-models')}"]
-    assert report["cache"]["folder"] == str(cache_dir)
-    assert report["cache"]["writable"] is True
-    assert report["cache"]["size_mb"] >= 90
+    found = report["folders"]["cache"]
+    assert found["path"] == str(cache_dir)
+    assert [found[fact] for fact in ("setting", "exists", "readable", "writable", "trusted")] == [
+        "EMBEDRY_CACHE",
+        *[True] * 4,
+    ]
+    assert found["size_mb"] >= 90
     assert run("doctor").out.endswith("all is well\n")
 
 
@@ -90,6 +95,107 @@ def test_a_cache_that_cannot_be_written_is_a_problem(tmp_path: Path, monkeypatch
     result = run("doctor")
     assert result.code == 1
     assert "problem: the cache cannot be written" in result.out
+
+
+def folders() -> tuple[dict[str, dict[str, object]], list[str]]:
+    report = json.loads(run("doctor", "--json").out)
+    return report["folders"], report["problems"]
+
+
+def test_every_folder_that_is_used_is_named_with_what_can_be_done_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hugging-face"))
+    (tmp_path / "cache" / "hub").mkdir(parents=True)
+    found, problems = folders()
+    assert problems == []
+    usable = {"exists": True, "readable": True, "writable": True, "trusted": True}
+    absent = {"exists": False, "readable": False, "writable": False, "trusted": True}
+    sizes = {"size_mb": 0, "leftovers_mb": 0}
+    assert found == {
+        "cache": {"path": str(tmp_path / "cache"), "setting": "EMBEDRY_CACHE"} | usable | sizes,
+        "hub": {"path": str(tmp_path / "cache" / "hub")} | usable,
+        "Hugging Face cache": {"path": str(tmp_path / "hugging-face")} | absent,
+    }
+    shown = run("doctor").out
+    assert f"{tmp_path / 'cache'} (EMBEDRY_CACHE): readable, writable, trusted, 0 MB\n" in squeezed(shown)
+    assert f"{tmp_path / 'cache' / 'hub'}: readable, writable, trusted\n" in squeezed(shown)
+    assert f"{tmp_path / 'hugging-face'}: does not exist\n" in squeezed(shown)
+
+
+def squeezed(text: str) -> str:
+    return "\n".join(" ".join(line.split()) for line in text.splitlines()) + "\n"
+
+
+def test_without_a_setting_the_cache_is_the_platforms(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMBEDRY_CACHE")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    found, _ = folders()
+    assert found["cache"]["setting"] == "the platform's default; EMBEDRY_CACHE changes it"
+    assert Path(str(found["cache"]["path"])).is_relative_to(tmp_path)
+
+
+def test_what_unfinished_work_left_is_measured_and_links_are_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "cache"))
+    left = tmp_path / "cache" / "staging" / "00000000-1-00000001" / "new"
+    left.mkdir(parents=True)
+    with open(left / "weights.bin", "wb") as file:
+        file.truncate(87_000_000)
+    (tmp_path / "cache" / "link").symlink_to(left / "weights.bin")
+    found, _ = folders()
+    assert (found["cache"]["size_mb"], found["cache"]["leftovers_mb"]) == (87, 87)
+    assert "trusted, 87 MB, 87 MB of it unfinished in staging" in run("doctor").out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes as POSIX has them")
+@pytest.mark.parametrize("name", ["", "graphs", "verified", "staging"])
+def test_a_cache_that_others_can_write_is_a_problem(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "cache" / name
+    folder.mkdir(parents=True)
+    folder.chmod(0o777)
+    found, problems = folders()
+    assert found["cache"]["trusted"] is False
+    assert len(problems) == 1
+    assert f"what embedry keeps in the cache is not used: other users can write to {folder} (mode 0777)" in problems[0]
+    assert "writable, not trusted, 0 MB" in run("doctor").out
+
+
+@only_root
+@pytest.mark.parametrize("closed", ["cache", "cache/graphs", "cache/hub", "home", "home/hugging-face"])
+def test_a_folder_that_may_not_be_read_is_named_and_the_others_too(fresh: Fresh, closed: str) -> None:
+    with folder_for_all() as shared:
+        for name in ("cache/graphs", "cache/hub", "home/hugging-face"):
+            (shared / name).mkdir(parents=True)
+        (shared / closed).chmod(0o700)
+        code = f"""
+import contextlib, io, os
+from embedry_cli.app import main
+def doctor():
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
+        main(["doctor", "--json"])
+    return out.getvalue()
+doctor()  # imports all that the other user may not be able to read
+os.setgroups([])
+os.setgid({STRANGER})
+os.setuid({STRANGER})
+print(doctor())
+"""
+        env = {"EMBEDRY_CACHE": str(shared / "cache"), "HF_HUB_CACHE": str(shared / "home" / "hugging-face")}
+        report = json.loads(fresh(code, env=env).stdout)
+    assert list(report["folders"]) == ["cache", "hub", "Hugging Face cache"]
+    places = {"cache": "cache", "hub": "cache/hub", "Hugging Face cache": "home/hugging-face"}
+    for name, place in places.items():
+        open_to_all = closed != place and not place.startswith(f"{closed}/")
+        assert report["folders"][name]["path"] == str(shared / place)
+        assert report["folders"][name]["readable"] == open_to_all
+    assert any(str(shared / closed) in problem and "treated as absent" in problem for problem in report["problems"])
+    assert any("the cache cannot be written" in problem for problem in report["problems"])
+    assert len(set(report["problems"])) == len(report["problems"])
 
 
 def test_a_function_becomes_a_command(plugin: Plugin, fresh: Fresh) -> None:
@@ -149,7 +255,7 @@ def test_a_broken_command_harms_no_other(plugin: Plugin, fresh: Fresh) -> None:
 def test_what_is_no_command_is_refused(plugin: Plugin, fresh: Fresh) -> None:
     site = plugin("acme-odd", {GROUP: {"odd": "acme_odd:odd"}}, {"acme_odd": "odd = 3"})
     result = fresh(start("odd"), path=site, check=False)
-    assert (result.returncode, "a command is a function or a typer.Typer, got 3" in result.stderr) == (1, True)
+    assert (result.returncode, "a command must be a function or a typer.Typer, got 3" in result.stderr) == (1, True)
 
 
 def test_a_name_registered_twice_names_both(plugin: Plugin, fresh: Fresh) -> None:

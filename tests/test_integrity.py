@@ -200,13 +200,13 @@ def test_damaged_weights_without_a_digest_are_refused_by_the_tensors_name(
 def test_a_config_of_another_model_is_refused(model: Path, empty_cache: Path) -> None:
     config = model / "config.json"
     config.write_text(config.read_text().replace('"hidden_size": 48', '"hidden_size": 96'))
-    with pytest.raises(IntegrityError, match="vectors of 96, the entry says dims=48"):
+    with pytest.raises(IntegrityError, match="gives vectors of 96 after pooling, and 48 are expected"):
         resolve(model, cache_dir=empty_cache).embed_query("a text")
 
 
 def test_a_tokenizer_that_was_cut_short_is_refused(model: Path, tmp_path: Path) -> None:
     os.truncate(model / "tokenizer.json", 1_000)
-    with pytest.raises(IntegrityError, match=r"tokenizer\.json cannot be read as a tokenizer"):
+    with pytest.raises(IntegrityError, match=r"tokenizer\.json is not valid JSON, it is damaged or cut short"):
         resolve(model, cache_dir=tmp_path / "cache").embed_query("a text")
 
 
@@ -214,8 +214,8 @@ def test_a_tokenizer_that_was_cut_short_is_refused(model: Path, tmp_path: Path) 
     ("changes", "error", "text"),
     [
         ({"architecture": "mpnet"}, IntegrityError, "is of a 'bert', the entry says 'mpnet'"),
-        ({"max_seq_length": 513}, IntegrityError, "positions for 512 tokens, the entry says max_seq_length=513"),
-        ({"dims": 47}, IntegrityError, "vectors of 48, the entry says dims=47"),
+        ({"max_seq_length": 513}, IntegrityError, "positions for 512 tokens, and max_seq_length=513 asks for more"),
+        ({"dims": 47}, IntegrityError, "gives vectors of 48 after pooling, and 47 are expected"),
     ],
 )
 def test_an_entry_that_contradicts_its_files_is_refused_whether_or_not_the_graph_is_compiled(
@@ -231,9 +231,13 @@ def test_an_entry_that_contradicts_its_files_is_refused_whether_or_not_the_graph
 @pytest.mark.parametrize(
     ("setting", "other", "fault"),
     [
-        ('"hidden_act": "gelu"', '"hidden_act": "relu"', "the activation 'relu'"),
-        ('"is_decoder": false', '"is_decoder": true', "attention that only looks back"),
-        ('"hidden_act"', '"position_embedding_type": "relative_key", "hidden_act"', "'relative_key' positions"),
+        ('"hidden_act": "gelu"', '"hidden_act": "relu"', "asks for the activation 'relu'; try backend="),
+        ('"is_decoder": false', '"is_decoder": true', "asks for attention that only looks back; try backend="),
+        (
+            '"hidden_act"',
+            '"position_embedding_type": "relative_key", "hidden_act"',
+            "to 'relative_key', which no engine",
+        ),
     ],
 )
 def test_a_config_that_asks_for_what_the_graph_does_not_do_is_refused(
@@ -244,7 +248,7 @@ def test_a_config_that_asks_for_what_the_graph_does_not_do_is_refused(
     config.write_text(config.read_text().replace(setting, other))
     with pytest.raises(UnsupportedModelError) as error:
         resolve(model, cache_dir=empty_cache).embed_query("a text")
-    assert f"its config.json asks for {fault}; try backend=" in str(error.value)
+    assert fault in str(error.value)
 
 
 def test_a_refused_model_is_used_as_soon_as_the_right_file_is_there(model: Path, tmp_path: Path) -> None:

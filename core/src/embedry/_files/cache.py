@@ -1,16 +1,35 @@
 """The cache folder, and how things are put into it whole: prepared aside, then moved into place in one step."""
 
 import errno
+import hashlib
 import os
+import platform
+import re
 import shutil
-import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from embedry._files import trust
+from embedry.errors import CacheWarning
+
+STAGING = "staging"
+"""The folder in the cache where things are prepared."""
+
 _ABANDONED_AFTER = 24 * 3600
-"""Seconds after which a staging folder is taken for the remains of a killed process."""
+"""Seconds after which a staging folder counts as abandoned although it is not known whether its process is alive: it may
+run on another machine, or its id may have been given to another process."""
+
+_NAME = re.compile(r"([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}")
+"""Names of staging folders: where process ids mean the same, the process id, something random."""
+
+_in_use: set[str] = set()
+"""The staging folders of this process, to tell them from those of an earlier process that had the same id."""
+
+_warned: set[Path] = set()
+"""Cache folders that this process has warned of."""
 
 
 def default_folder() -> Path:
@@ -23,21 +42,54 @@ def default_folder() -> Path:
     return Path(platformdirs.user_cache_dir("embedry", appauthor=False))
 
 
+def warn(cache_dir: Path, error: OSError) -> None:
+    """Warns, once for a cache folder, that it cannot be read, written or trusted, and work goes on without it."""
+    if cache_dir not in _warned:
+        _warned.add(cache_dir)
+        warnings.warn(
+            CacheWarning(
+                f"the cache folder {cache_dir} cannot be used as it is, so files are verified and graphs compiled again at each "
+                f"start: {error}; set EMBEDRY_CACHE to use another folder, with room, that only you can write"
+            ),
+            stacklevel=2,
+        )
+
+
+def subfolder(cache_dir: Path, name: str) -> Path:
+    """The folder of this name in the cache, made if need be. What is made here only its owner can write, see `trust`.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder = cache_dir / name
+    cache_dir.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    return folder
+
+
 @contextmanager
 def staging(cache_dir: Path) -> Iterator[Path]:
     """A new empty folder inside the cache, on the same file system; gone at the end unless it was published.
 
+    It has the mode that the umask gives. Until it is published, only this user can look into it.
+
     Raises:
-        OSError: the cache folder cannot be written.
+        OSError: the cache folder cannot be written, or its folder for staging is a link.
     """
-    root = cache_dir / "staging"
-    root.mkdir(parents=True, exist_ok=True)
+    root = subfolder(cache_dir, STAGING)
+    if root.is_symlink():
+        raise NotADirectoryError(errno.ENOTDIR, "a link, through which nothing is written or removed", str(root))
     _sweep(root)
-    folder = Path(tempfile.mkdtemp(dir=root))
+    name = f"{_place()}-{os.getpid()}-{os.urandom(4).hex()}"
+    _in_use.add(name)
     try:
+        (root / name).mkdir(mode=0o700)
+        folder = root / name / "new"
+        folder.mkdir()
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(root / name, ignore_errors=True)
+        _in_use.discard(name)
 
 
 def publish(folder: Path, final: Path) -> None:
@@ -60,26 +112,53 @@ def discard(folder: Path, cache_dir: Path) -> None:
     Raises:
         OSError: it cannot be moved.
     """
-    if folder.exists():
+    if os.path.lexists(folder):  # not where this user may not look
         with staging(cache_dir) as aside, suppress(FileNotFoundError):  # another process may be faster
             folder.rename(aside / folder.name)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Writes a small file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent)
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+def write_text(path: Path, text: str, cache_dir: Path) -> None:
+    """Writes a small file in the cache so that a reader sees the old content or the new, never a part.
+
+    Only its owner can write it, see `trust`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with staging(cache_dir) as aside:
+        new = aside / path.name
+        new.write_text(text, encoding="utf-8")
+        trust.close(new)
+        new.replace(path)
 
 
 def _sweep(root: Path) -> None:
-    for folder in root.iterdir():
-        with suppress(OSError):
-            if time.time() - folder.stat().st_mtime > _ABANDONED_AFTER:
-                shutil.rmtree(folder, ignore_errors=True)
+    """Removes the staging folders of processes that were killed: by our names only, and never through a link."""
+    with suppress(OSError), os.scandir(root) as entries:
+        for entry in entries:
+            name = _NAME.fullmatch(entry.name)
+            with suppress(OSError):  # another process may be faster
+                if name and entry.is_dir(follow_symlinks=False) and _is_abandoned(entry, name[1], int(name[2])):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_abandoned(entry: os.DirEntry[str], place: str, process: int) -> bool:
+    if place == _place() and os.name == "posix":  # elsewhere, asking about a process by a signal would end it
+        if process == os.getpid():
+            return entry.name not in _in_use
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it is another user's
+            pass
+    return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER
+
+
+def _place() -> str:
+    """Stands for where a process id names the same process: a machine since it was started, or a container."""
+    facts = [platform.node()]
+    with suppress(OSError):  # only Linux has these
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256(" ".join(facts).encode()).hexdigest()[:8]

@@ -1,6 +1,6 @@
-"""Is this file the one the entry promises, and is it sound? Found out once, and remembered by size and modification time.
+"""What a file is, found out once: its sha256, whether it is sound. Remembered until the file changes.
 
-So starts stay fast. A cache folder that cannot be written only means that the bytes are read again next time.
+So starts stay fast. A cache folder that cannot be read, written or trusted only means that the bytes are read again next time.
 """
 
 import hashlib
@@ -8,7 +8,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from embedry._files import cache
+from embedry._files import cache, trust
+
+FOLDER = "verified"
+"""The folder in the cache that holds what was found out about files."""
 
 
 def sha256(path: Path) -> str:
@@ -18,13 +21,40 @@ def sha256(path: Path) -> str:
 
 
 def remembered_sha256(path: Path, cache_dir: Path) -> str:
-    """The sha256 of a file, in hex; its bytes are read once for a given path, size and modification time."""
-    return _remembered(path, cache_dir, sha256)
+    """The sha256 of a file, in hex; its bytes are read once, see `remembered`."""
+    return remembered(path, cache_dir, "sha256", sha256)
 
 
 def check_sound(path: Path, cache_dir: Path) -> None:
     """Raises IntegrityError if a weights file is damaged in a way that needs no digest to be seen; see `weights.check`."""
-    _remembered(path, cache_dir, _sound)
+    remembered(path, cache_dir, "sound", _sound)
+
+
+def remembered(path: Path, cache_dir: Path, about: str, compute: Callable[[Path], str]) -> str:
+    """What `compute` finds out about a file, computed once for a given path, size, modification and change time.
+
+    Args:
+        path: the file.
+        cache_dir: the cache folder.
+        about: names what is found out.
+        compute: gives the answer, one line of text without spaces.
+    """
+    record = _record_path(path, cache_dir, about)
+    state = _state(path)
+    try:
+        trust.require(record, cache_dir)
+        remembered_state, _, result = record.read_text(encoding="utf-8").rpartition(" ")
+        if remembered_state == state:
+            return result
+    except PermissionError as error:
+        cache.warn(cache_dir, error)
+    except (OSError, UnicodeDecodeError):  # nothing is remembered yet, or it is damaged
+        pass
+    result = compute(path)
+    with suppress(OSError):
+        cache.subfolder(cache_dir, FOLDER)
+        cache.write_text(record, f"{state} {result}", cache_dir)
+    return result
 
 
 def _sound(path: Path) -> str:
@@ -34,24 +64,12 @@ def _sound(path: Path) -> str:
     return "sound"
 
 
-def _remembered(path: Path, cache_dir: Path, compute: Callable[[Path], str]) -> str:
-    record = _record_path(path, cache_dir, compute.__name__)
-    state = _state(path)
-    with suppress(OSError):
-        remembered_state, _, result = record.read_text(encoding="utf-8").rpartition(" ")
-        if remembered_state == state:
-            return result
-    result = compute(path)
-    with suppress(OSError):
-        cache.write_text(record, f"{state} {result}")
-    return result
-
-
 def _record_path(path: Path, cache_dir: Path, about: str) -> Path:
     name = hashlib.sha256(f"{about} {path.resolve()}".encode()).hexdigest()[:32]
-    return cache_dir / "verified" / name
+    return cache_dir / FOLDER / name
 
 
 def _state(path: Path) -> str:
+    # A user who can write a file can set its modification time, but not when it was last changed.
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

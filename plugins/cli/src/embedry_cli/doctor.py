@@ -1,4 +1,4 @@
-"""`embedry doctor`: what is installed, whether it works, and what is wrong."""
+"""`embedry doctor`: what is installed, whether it works, and which problems there are."""
 
 import platform
 import re
@@ -12,9 +12,8 @@ import typer
 
 from embedry import EmbedryError, PluginWarning, discovery, hooks
 from embedry import _backends as backends
-from embedry._files import cache
 from embedry.registry import installed
-from embedry_cli import commands, terminal
+from embedry_cli import commands, folders, terminal
 
 _MISSING = "missing"
 
@@ -31,11 +30,12 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         "models": _models(problems),
         "backends": _backends(problems),
         "commands": _commands(problems),
-        "cache": _cache(problems),
+        "folders": folders.describe(problems),
     }
     if as_json:
         terminal.show_json(report | {"problems": problems})
     else:
+        report["folders"] = {name: folders.in_words(facts) for name, facts in report["folders"].items()}
         for section, facts in report.items():
             if facts:
                 terminal.show_section(section, facts)
@@ -44,7 +44,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 
 def _packages(problems: list[str]) -> dict[str, str]:
-    """Our distributions and plugins, and what they need."""
+    """Our distributions and plugins, and their dependencies."""
     groups = (hooks.GROUP, backends.GROUP, commands.GROUP)
     plugins = {point.dist.name for group in groups for point in discovery.entry_points(group) if point.dist}
     versions: dict[str, str] = {}
@@ -60,14 +60,14 @@ def _packages(problems: list[str]) -> dict[str, str]:
 def _needed(name: str) -> Iterator[str]:
     for requirement in metadata.requires(name) or ():
         found = re.match(r"[\w.-]+", requirement)
-        if found and ";" not in requirement:  # what is only needed for an extra or elsewhere comes with a marker
+        if found and ";" not in requirement:  # a dependency of an extra or another platform has a marker
             yield found.group()
 
 
 def _models(problems: list[str]) -> dict[str, str]:
     """What each plugin registers."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", PluginWarning)  # they are told here
+        warnings.simplefilter("ignore", PluginWarning)  # reported below
         registry = installed()
     broken = {plugin.plugin: plugin.reason for plugin in registry.broken}
     problems += [f"the plugin {plugin} cannot be used: {reason}" for plugin, reason in broken.items()]
@@ -87,7 +87,7 @@ def _names(plugin: str) -> str:
 
 
 def _backends(problems: list[str]) -> dict[str, str]:
-    """Each engine: where it runs, and the versions of what its package is made on."""
+    """Each engine: where it runs, and the versions of its package's dependencies."""
     if not backends.names():
         problems.append("no backend is installed; try: pip install embedry-onnxruntime")
     found: dict[str, str] = {}
@@ -113,7 +113,7 @@ def _version(name: str) -> str:
 
 
 def _commands(problems: list[str]) -> dict[str, str]:
-    """What plugins add, or claim; each is imported to see whether it can be."""
+    """The commands that plugins register; each is imported to see whether it can be."""
     found: dict[str, str] = {}
     for command in commands.installed():
         if any(point.dist for point in command.points):
@@ -123,15 +123,3 @@ def _commands(problems: list[str]) -> dict[str, str]:
             except EmbedryError as error:
                 problems.append(str(error))
     return found
-
-
-def _cache(problems: list[str]) -> dict[str, Any]:
-    folder = cache.default_folder()
-    try:
-        with cache.staging(folder):
-            writable = True
-    except OSError as error:
-        writable = False
-        problems.append(f"the cache cannot be written: {error}; set EMBEDRY_CACHE to a folder that you can write")
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else 0
-    return {"folder": str(folder), "writable": writable, "size_mb": round(size / 1e6)}
