@@ -1,9 +1,9 @@
-"""Calibrates an entry of this pack for int8: what enters the products of each layer, in fp32, over many texts.
+"""Calibrates an entry of this pack for int8: the inputs of each layer's products, in fp32, over many texts.
 
     python plugins/models/make_calibration.py all-MiniLM-L6-v2
 
-The result hardly depends on the texts: documentation of the standard library, and texts of every odd kind. How near the
-vectors then are to fp32's is for `embedry check MODEL --precision int8` to say, and for the entry to state.
+The result hardly depends on the texts: documentation of the standard library, and many kinds of unusual texts. The entry
+states how close the vectors are to those of fp32, and `embedry check MODEL --precision int8` verifies it.
 """
 
 import sys
@@ -31,7 +31,7 @@ MODULES_OF_DOCUMENTATION = (
 
 
 def texts() -> list[str]:
-    """Odd texts, and the documentation of modules: its whole, and its first paragraph."""
+    """Unusual texts, and the documentation of modules: the whole and its first paragraph."""
     documentation = [__import__(name, fromlist=["_"]).__doc__ or "" for name in MODULES_OF_DOCUMENTATION]
     return [*MIXED, *documentation, *(text.strip().partition("\n\n")[0] for text in documentation)]
 
@@ -52,7 +52,7 @@ def ranges(spec: ModelSpec, folder: Path, texts: Iterable[str]) -> dict[str, tor
 
         module.register_forward_pre_hook(note)
 
-    for number in range(family.shape(model.config.to_dict()).layers):
+    for number in range(model.config.num_hidden_layers):
         names = family.layer_names(number)
         for place, module in {
             "attention": names.query,
@@ -64,7 +64,7 @@ def ranges(spec: ModelSpec, folder: Path, texts: Iterable[str]) -> dict[str, tor
     with torch.inference_mode():
         for text in texts:
             for prompted in dict.fromkeys(spec.prompt(role) + text for role in ("query", "document")):
-                # One text a batch: padding would be seen as well.
+                # One text a batch: padding would be measured as well.
                 model(**tokenizer(prompted, truncation=True, max_length=spec.max_seq_length, return_tensors="pt"))
     return {name: values.contiguous() for name, values in found.items()}
 

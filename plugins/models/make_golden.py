@@ -2,7 +2,7 @@
 
     python plugins/models/make_golden.py all-MiniLM-L6-v2
 
-The texts reach every branch of the pipeline; the file says with what they were made.
+The texts reach every branch of the pipeline; the file records the versions that made the vectors.
 """
 
 import sys
@@ -15,6 +15,7 @@ import transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 
+import embedry
 from embedry import resolve
 from embedry._files import sources
 from embedry.testing import Golden
@@ -31,11 +32,13 @@ def main(name: str) -> None:
     texts = [*MIXED, of_length(embedder, limit - 1), of_length(embedder, limit), of_length(embedder, limit + 40)]
     # The chain as the repository's own modules.json has it; the entry's files are the transformer's alone.
     transformer = Transformer(str(folder), max_seq_length=limit)
-    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=spec.pooling)
+    (first, *_) = spec.chain
+    assert isinstance(first, embedry.Pooling)  # noqa: S101  golden vectors are made for a plain pooling
+    pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=first.mode)
     model = SentenceTransformer(modules=[transformer, pooling], device="cpu")
     cases = [(text, role) for role in ("document", "query") for text in texts]
     vectors = model.encode(
-        [spec.prompt(role) + text for text, role in cases], normalize_embeddings=spec.normalize, batch_size=1
+        [spec.prompt(role) + text for text, role in cases], normalize_embeddings=spec.normalizes, batch_size=1
     )
     golden = Golden(
         texts=tuple(text for text, _ in cases),

@@ -5,20 +5,24 @@
     embedder = resolve("bge-small-en-v1.5")
     vectors = embedder.encode_document(["a text", "another"])  # float32 (2, 384)
 
-Importing this package, listing models and reading an entry import no engine and load nothing.
+Importing this package, listing models and reading an entry import no engine and load nothing. What is public is here, in
+`embedry.backend` for authors of engines, and in `embedry.testing`; modules that begin with an underscore are private.
 """
 
-from embedry.backend import Backend, Encoder, TextEncoder
-from embedry.embedder import Embedder
+from embedry.embedder import BaseEmbedder, Embedder
 from embedry.errors import (
     AmbiguousModelError,
+    BackendContractError,
     BackendError,
     BackendImportError,
     CacheError,
     CacheWarning,
+    DownloadError,
     EmbedryError,
     EmbedryWarning,
+    FilesError,
     IntegrityError,
+    ModelError,
     OptionError,
     PluginWarning,
     SpaceError,
@@ -34,43 +38,60 @@ from embedry.errors import (
     WeightsNotFoundError,
 )
 from embedry.hooks import hookimpl
+from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling
+from embedry.options import OnOverflow, Options
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
 from embedry.space import Space
-from embedry.spec import Int8, ModelSpec, WheelSource
+from embedry.spec import BertNormalizer, Int8, ModelSpec, Resource, Transformer, WheelSource
+from embedry.views import LazyEmbedder
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Backend",
+    "AmbiguousModelError",
+    "BackendContractError",
     "BackendError",
     "BackendImportError",
+    "BaseEmbedder",
+    "BertNormalizer",
     "CacheError",
     "CacheWarning",
-    "WheelSource",
+    "Dense",
+    "DownloadError",
     "Embedder",
     "EmbedryError",
     "EmbedryWarning",
-    "Encoder",
+    "FilesError",
     "Int8",
     "IntegrityError",
-    "AmbiguousModelError",
+    "LayerNorm",
+    "LazyEmbedder",
+    "LibraryModule",
+    "Matryoshka",
+    "ModelError",
     "ModelSpec",
+    "Normalize",
+    "OnOverflow",
     "OptionError",
+    "Options",
     "PluginWarning",
+    "Pooling",
+    "Resource",
     "Space",
     "SpaceError",
     "SpecError",
-    "TextEncoder",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
+    "Transformer",
     "TruncationWarning",
     "UnknownBackendError",
     "UnknownModelError",
     "UnknownOptionError",
     "UnsupportedModelError",
     "WeightsNotFoundError",
+    "WheelSource",
     "hookimpl",
     "list_models",
     "register",

@@ -1,12 +1,19 @@
 """The installed backends: found by name through their entry points, and checked before they are used."""
 
+import os
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from embedry import discovery
+from embedry import discovery, modules
 from embedry.backend import Backend
-from embedry.errors import BackendImportError, OptionError, SpecError, UnknownBackendError, UnsupportedModelError
+from embedry.errors import (
+    BackendError,
+    BackendImportError,
+    OptionError,
+    SpecError,
+    UnknownBackendError,
+    UnsupportedModelError,
+)
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -14,6 +21,10 @@ if TYPE_CHECKING:
 
 GROUP = "embedry.backends"
 """The entry-point group of backends; an entry point's name is the backend's name."""
+
+
+_PACKAGES = ("onnxruntime", "transformers", "sentence-transformers")
+"""Backends with a package of ours, by the name embedry-NAME. No other name is ever advised: anybody could register it."""
 
 
 def names(points: "Iterable[EntryPoint] | None" = None) -> tuple[str, ...]:
@@ -35,7 +46,7 @@ def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
         installed = names(points)
         raise UnknownBackendError(
             f"the backend {name!r} is not installed{discovery.nearest(name, list(installed))}; "
-            f"installed: {', '.join(installed) or 'none'}; try: pip install embedry-{name}"
+            f"installed: {', '.join(installed) or 'none'}{_to_install(name)}"
         )
     if len(matches) > 1:
         owners = " and ".join(discovery.origin(point) for point in matches)
@@ -49,8 +60,8 @@ def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
         ) from error
     if not isinstance(backend, Backend):
         raise BackendImportError(
-            f"the entry point {matches[0].value!r} of {discovery.origin(matches[0])} is no backend: "
-            f"it must have devices, precisions, refusal() and load(), got {backend!r}"
+            f"the entry point {matches[0].value!r} of {discovery.origin(matches[0])} is no backend of this version: it must be "
+            f"an instance of embedry.backend.Backend, got {backend!r}; a package for embedry 0.1 needs its next version"
         )
     return backend
 
@@ -63,9 +74,12 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
         OptionError: the backend does not run on that device or not in that precision, or the model was not calibrated.
         SpecError: the entry names a calibration that is not there.
     """
-    reason = backend.refusal(spec)
+    missing = [modules.label(module) for module in spec.body if not isinstance(module, tuple(backend.modules))]
+    reason = f"it does not run {', '.join(dict.fromkeys(missing))}" if missing else backend.refusal(spec)
     if reason is not None:
-        raise UnsupportedModelError(f"the backend {name!r} cannot load {spec.name!r}: {reason}")
+        raise UnsupportedModelError(
+            f"the backend {name!r} cannot load {spec.name!r}: {reason}; {_alternatives(spec, name)}"
+        )
     if precision is not None and precision not in backend.precisions:
         raise OptionError(
             f"the backend {name!r} does not compute in precision={precision!r}; it has {', '.join(backend.precisions)}"
@@ -82,13 +96,38 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
     return device
 
 
+def _to_install(name: str) -> str:
+    close = [known for known in _PACKAGES if known == name]
+    origin = "; the name comes from EMBEDRY_BACKEND" if os.environ.get("EMBEDRY_BACKEND") == name else ""
+    return (f"; try: pip install embedry-{close[0]}" if close else "") + origin
+
+
+def _alternatives(spec: ModelSpec, name: str) -> str:
+    """What to try instead: the backends that are installed and take the model, or the one that takes most models."""
+    able = []
+    for other in names():
+        if other != name:
+            try:
+                backend = find(other)
+            except BackendError:  # which is its own trouble
+                continue
+            if (
+                all(isinstance(module, tuple(backend.modules)) for module in spec.body)
+                and backend.refusal(spec) is None
+            ):
+                able.append(other)
+    if able:
+        return f"try backend={' or '.join(map(repr, able))}"
+    return "no installed backend takes it; try: pip install embedry-sentence-transformers"
+
+
 def _check_calibrated(spec: ModelSpec) -> None:
     if spec.int8 is None:
         raise OptionError(
             f"precision='int8' is not possible: {spec.name!r} was not calibrated for it, and without calibration its vectors "
             "would be wrong by an unknown amount; a model pack can calibrate it: docs/model-packs.md"
         )
-    if not Path(spec.int8.calibration).is_file():
+    if not spec.int8.calibration.locate().is_file():
         raise SpecError(
-            f"model entry {spec.name!r}: there is no file {spec.int8.calibration}, which int8.calibration names"
+            f"model entry {spec.name!r}: there is no file {spec.int8.calibration.locate()}, which int8.calibration names"
         )

@@ -1,20 +1,36 @@
-"""The contract that an engine fulfils, for those who write one.
+"""The contract that an engine fulfils, and helpers for those who write one.
 
-The boundary is thin on purpose: token ids and a mask go down, pooled vectors come up. Prompts, lengths, batches,
+The boundary is thin on purpose: token ids and a mask go down, vectors come up. Prompts, lengths, batches, shortening,
 normalising and checking belong to the pipeline above it, so that every engine treats them alike.
 """
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
+from embedry._cpu import features as cpu_features
+from embedry._files.artifacts import artifact
+from embedry._files.isolation import only_listed
+from embedry._files.resources import resource_file
+from embedry._files.weights import Tensor, is_read, tensors
+from embedry.modules import Module
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
+"""Families whose first token has the position of the padding's id + 1 (RoBERTa, arXiv:1907.11692, in its original code)."""
+
+__all__ = [
+    "PROCESS_SETTING", "Backend", "Encoder", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder", "artifact", "cpu_features",
+    "is_failure", "is_read", "only_listed", "resource_file", "tensors",
+]  # fmt: skip
 
 PROCESS_SETTING = Lock()
 """Held by a backend while it changes for a moment what is set for the whole process, such as torch's number of threads:
@@ -26,8 +42,57 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a 
     )
 
 
-class Encoder(Protocol):
-    """A loaded model, called from several threads at once. Subclass it to inherit what is written here."""
+def is_failure(error: BaseException) -> bool:
+    """Whether a library failed: any Exception, or a panic of Rust code, which its bindings raise as something else.
+
+    An interrupt and an exit are none.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """What a transformer's config.json says, its family's defaults filled in; None where neither says anything.
+
+    Sizes are positive integers. An engine takes what it needs from here and refuses what it does not compute.
+    """
+
+    model_type: str
+    """The family, such as "bert"; empty where the file names none."""
+    hidden_size: int | None
+    """Width of a token vector."""
+    num_hidden_layers: int | None
+    num_attention_heads: int | None
+    intermediate_size: int | None
+    """Width between the two products of a feed-forward block."""
+    hidden_act: str | None
+    """The activation between them."""
+    layer_norm_eps: float | None
+    """Added to the variance by every layer norm."""
+    vocab_size: int | None
+    """Rows of the table of token vectors."""
+    max_position_embeddings: int | None
+    """Rows of the table of positions."""
+    type_vocab_size: int | None
+    pad_token_id: int
+    relative_attention_num_buckets: int | None
+    is_decoder: bool
+    """Whether a token attends only to those before it."""
+    is_encoder_decoder: bool
+
+    @property
+    def longest(self) -> int | None:
+        """Tokens that the model has positions for; None where nothing limits them."""
+        rows = self.max_position_embeddings
+        if rows is None or rows < 1:
+            return None
+        if self.model_type == "mpnet":  # its padding's id is fixed in the original code
+            return rows - 2
+        return rows - self.pad_token_id - 1 if self.model_type in _POSITIONS_AFTER_PADDING else rows
+
+
+class Encoder(ABC):
+    """A loaded model over token ids, called from several threads at once."""
 
     workers: int = 1
     """How many batches are worth running at the same time."""
@@ -36,54 +101,74 @@ class Encoder(Protocol):
     info: Mapping[str, str]
     """What runs where, for people: engine, provider, threads. "precision" is read by programs too; "fp32" if left out."""
 
-    def start_worker(self) -> None:
+    def start_worker(self) -> None:  # noqa: B027  most engines have nothing to do here
         """Called once in each thread that the pipeline starts, before its first batch."""
-        return
 
+    @abstractmethod
     def forward(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
-        """Token ids and mask, both (batch, sequence), right-padded -> pooled vectors, float32 (batch, dims).
+        """Token ids and mask, both (batch, sequence), right-padded -> what the body of the chain gives, float32 (batch, width).
 
-        Neither shortened nor normalised; a text's vector must not depend on the others in its batch.
+        Every row has at least one token. A text's vector must not depend on the others in its batch.
         """
-        ...
 
 
-@runtime_checkable
-class TextEncoder(Protocol):
+class TextEncoder(ABC):
     """A loaded model that reads texts in its own way: a remote service, say, or one with an input handling of its own."""
 
     info: Mapping[str, str]
     """As an `Encoder`'s."""
 
+    @abstractmethod
     def lengths(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each text would take, were none cut. Asked for only where an overflow policy needs it."""
-        ...
 
+    @abstractmethod
     def forward_texts(self, texts: Sequence[str], prompt: str) -> "NDArray[np.float32]":
-        """Texts, and the prompt to put before each -> vectors, float32 (texts, dims), neither shortened nor normalised."""
-        ...
+        """Texts, and the prompt to put before each -> what the body of the chain gives, float32 (texts, width)."""
 
 
-@runtime_checkable
-class Backend(Protocol):
+@dataclass(frozen=True, kw_only=True)
+class LoadRequest:
+    """A model to load, and how. Fields may be added in later versions."""
+
+    spec: ModelSpec
+    """The entry. `spec.body` is what the engine runs; the end of the chain that needs no weights is the pipeline's."""
+    folder: Path
+    """Holds the verified files of `spec.files`. It may hold others, which are not to be read."""
+    config: ModelConfig | None
+    """The transformer's config.json, parsed and compared with the entry; None for a model without a transformer."""
+    device: str
+    """One of the backend's `devices`, perhaps with a number, as in "cuda:1"."""
+    precision: str | None
+    """One of the backend's `precisions`, or None to choose."""
+    threads: int
+    """Threads to compute with."""
+    cache_dir: Path
+    """What is compiled goes below it; see `artifact`."""
+
+
+class Backend(ABC):
     """An engine. Importing it must be cheap: what is heavy is imported in `load`."""
 
     devices: tuple[str, ...]
     """Device kinds it can run on, the preferred one first: "cpu", "cuda", "mps"; "auto" leaves the choice to it."""
     precisions: tuple[str, ...]
     """Number formats that can be asked for: "fp32", "bf16", "fp16"; "int8" for models with a calibration."""
+    modules: tuple[type[Module], ...]
+    """The types of `embedry.modules` that it runs. A model whose body has another is refused before `refusal` is asked."""
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone."""
-        ...
+        """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone.
 
-    def load(
-        self, spec: ModelSpec, folder: Path, *, device: str, precision: str | None, threads: int, cache_dir: Path
-    ) -> Encoder | TextEncoder:
-        """Loads the model whose verified files are in `folder`; `precision` None leaves that to the backend.
+        All that a module of a listed type says is yours to run or to refuse: `spec.body` has them, in order.
+        """
+        return None
+
+    @abstractmethod
+    def load(self, request: LoadRequest) -> Encoder | TextEncoder:
+        """Loads a model.
 
         Raises:
-            UnsupportedModelError: the model's own configuration asks for what this backend does not do.
-            IntegrityError: the weights are incomplete; that they are sound was checked before.
+            UnsupportedModelError: the configuration asks for what this backend does not do.
+            IntegrityError: the weights are incomplete or of wrong shapes; that they are sound was checked before.
         """
-        ...

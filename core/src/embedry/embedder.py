@@ -1,9 +1,10 @@
 """The embedder: what every application holds.
 
-`Embedder` is the protocol. One method does the work, `encode`; the rest are spellings of it that an ecosystem already
-knows, and whoever subclasses the protocol inherits them.
+`Embedder` is the protocol, as small as it can be: whatever has these four members is an embedder. `BaseEmbedder` adds the
+methods that an ecosystem already knows, each derived from `encode`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
@@ -19,6 +20,37 @@ _STREAM_BLOCK = 1024
 class Embedder(Protocol):
     """Turns texts into vectors. Safe to call from many threads."""
 
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+
+    @property
+    def dims(self) -> int:
+        """Length of every vector."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each text, special tokens included."""
+
+    def encode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
+        """Vectors of the texts, float32 (number of texts, dims), in their order; (0, dims) for none.
+
+        Args:
+            texts: an iterable of `str`, but not one `str`. An empty string is a text.
+            role: "query" for what is searched with, "document" for what is searched, or a task that the model's entry
+                names. It decides the prompt, and for many models a wrong one costs much of the quality.
+
+        Raises:
+            TextTypeError: a text is not a `str`.
+            TextError: a text is not valid Unicode, or too long under on_overflow="error".
+            OptionError: the model has no such role.
+            FilesError: on first use, if the model's files are missing or wrong.
+        """
+
+
+class BaseEmbedder(ABC):
+    """An embedder with all its methods but one: subclass it, set `name`, `dims` and `max_seq_length`, write `encode`."""
+
     name: str
     """The model's name in the registry."""
     dims: int
@@ -26,24 +58,12 @@ class Embedder(Protocol):
     max_seq_length: int
     """Tokens read of each text, special tokens included."""
 
+    @abstractmethod
     def encode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
-        """Vectors of the texts, float32 (number of texts, dims), in their order; (0, dims) for none.
-
-        Args:
-            texts: any iterable of `str`, but not one `str`. An empty string is a text.
-            role: "query" for what is asked, "document" for what is searched, or a task that the model's entry names.
-                It decides the prompt, and for many models a wrong one costs much of the quality.
-
-        Raises:
-            TextTypeError: a text is not a `str`.
-            TextError: a text is not valid Unicode, or too long under on_overflow="error".
-            OptionError: the model has no such role.
-            WeightsNotFoundError, IntegrityError: on first use, if the files are missing or wrong.
-        """
-        ...
+        """Vectors of the texts, float32 (number of texts, dims), in their order. See `Embedder.encode`."""
 
     def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
-        """`encode` for texts without end: vectors block by block, float32 (texts of the block, dims), in order.
+        """Streams the vectors of any number of texts: blocks of float32 (texts of the block, dims), in order.
 
         Reads ahead no more than it needs, and holds no more than it reads ahead. A text that is wrong raises what
         `encode` raises, after the vectors of the blocks before it.
@@ -68,9 +88,15 @@ class Embedder(Protocol):
         """The vectors of documents as plain floats, as LangChain calls it."""
         return cast("list[list[float]]", self.encode(texts, role="document").tolist())
 
+    async def aencode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
+        """`encode` without blocking the event loop."""
+        import asyncio  # a third of the import time of this package, for those who never await
+
+        return await asyncio.to_thread(self.encode, texts, role=role)
+
     async def aembed_query(self, text: str) -> list[float]:
         """`embed_query` without blocking the event loop."""
-        import asyncio  # a third of the import time of this package, for those who never await
+        import asyncio
 
         return await asyncio.to_thread(self.embed_query, text)
 

@@ -1,15 +1,31 @@
-"""The whole configuration of an embedder: what `resolve` was asked for, checked and with every blank filled in."""
+"""The options of `resolve`: their types, their checks, and the whole configuration of an embedder that they make."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, TypedDict, get_args
 
-from embedry import _cpu
+from embedry import _cpu, modules
 from embedry.errors import OptionError
+from embedry.modules import Chain, Normalize
 from embedry.spec import ModelSpec
 
 OnOverflow = Literal["truncate", "warn", "error"]
+
+
+class Options(TypedDict, total=False):
+    """The keyword arguments of `resolve`, for functions that hand them on: `**options: Unpack[Options]`."""
+
+    backend: str | None
+    device: str | None
+    precision: str | None
+    dims: int | None
+    normalize: bool | None
+    max_seq_length: int | None
+    on_overflow: OnOverflow
+    threads: int | None
+    folder: str | Path | None
+    cache_dir: str | Path | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,23 +36,37 @@ class Config:
     backend: str
     device: str
     precision: str | None
+    chain: Chain
+    """The model's chain as `dims` and `normalize` changed it."""
     dims: int
-    normalize: bool
     max_seq_length: int
     on_overflow: OnOverflow
     threads: int
     cache_dir: Path
+
+    @property
+    def normalize(self) -> bool:
+        """Whether vectors have unit length."""
+        return isinstance(self.chain[-1], Normalize)
 
 
 def checked_dims(spec: ModelSpec, dims: int | None) -> int:
     """The length of the vectors; OptionError unless it is the full one or one that the model was trained for."""
     if dims is None:
         return spec.dims
-    trained = (*spec.matryoshka_dims, spec.dims)
+    trained = (*spec.matryoshka.dims, spec.dims)
     if not _is_count(dims) or dims not in trained:
         only = "was trained for no other length" if len(trained) == 1 else f"was trained for {_listed(trained)}"
         raise OptionError(f"dims={dims!r} is not possible: {spec.name!r} has {spec.dims} and {only}")
     return dims
+
+
+def changed_chain(spec: ModelSpec, *, dims: int, normalize: bool | None) -> Chain:
+    """The model's chain with these options; OptionError unless `normalize` is True, False or None."""
+    if normalize is not None and not isinstance(normalize, bool):
+        raise OptionError(f"normalize must be True, False, or None for the model's own way, got {normalize!r}")
+    shorter = dims if dims < spec.dims else None
+    return modules.effective(spec.chain, normalize=normalize, dims=shorter, matryoshka=spec.matryoshka)
 
 
 def checked_length(spec: ModelSpec, max_seq_length: int | None) -> int:
@@ -45,7 +75,8 @@ def checked_length(spec: ModelSpec, max_seq_length: int | None) -> int:
         return spec.max_seq_length
     if not _is_count(max_seq_length) or not 3 <= max_seq_length <= spec.max_seq_length:
         raise OptionError(
-            f"max_seq_length={max_seq_length!r} is not possible: {spec.name!r} reads 3 to {spec.max_seq_length} tokens"
+            f"max_seq_length must be an integer from 3 to {spec.max_seq_length}, the most that {spec.name!r} reads, "
+            f"got {max_seq_length!r}"
         )
     return max_seq_length
 
@@ -55,24 +86,15 @@ def checked_threads(threads: int | None) -> int:
     if threads is None:
         return _cpu.available()
     if not _is_count(threads) or threads < 1:
-        raise OptionError(f"threads={threads!r} is not possible: a whole number from 1 on")
+        raise OptionError(f"threads must be a positive integer, got {threads!r}")
     return threads
 
 
 def checked_overflow(policy: OnOverflow) -> OnOverflow:
     """The overflow policy; OptionError unless it is one of the three."""
     if policy not in get_args(OnOverflow):
-        raise OptionError(f"on_overflow={policy!r} is not possible: use one of {_listed(get_args(OnOverflow))}")
+        raise OptionError(f"on_overflow must be one of {_listed(get_args(OnOverflow))}, got {policy!r}")
     return policy
-
-
-def checked_normalize(spec: ModelSpec, normalize: bool | None) -> bool:
-    """Whether to normalise; by default as the model was trained."""
-    if normalize is None:
-        return spec.normalize
-    if not isinstance(normalize, bool):
-        raise OptionError(f"normalize={normalize!r} is not possible: True, False, or None for the model's own way")
-    return normalize
 
 
 def _is_count(value: object) -> bool:

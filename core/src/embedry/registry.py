@@ -1,7 +1,7 @@
 """The registry: which models exist, collected from plugins and from the running program.
 
 A broken plugin is set aside with its reason and the others work on. A name that two plugins register belongs to neither:
-asking for it is an error that names both.
+resolving it is an error that names both.
 """
 
 import os

@@ -1,21 +1,37 @@
 """`resolve`: from a name to the one shared embedder of this process."""
 
 import os
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Never
+from typing import ParamSpec
 
 from embedry import _backends, discovery, options, registry
-from embedry._files import cache, st_layout
-from embedry.errors import UnknownOptionError
-from embedry.options import Config, OnOverflow
+from embedry._files import cache
+from embedry.errors import OptionError, UnknownModelError, UnknownOptionError
+from embedry.options import Config, OnOverflow, Options
 from embedry.spec import ModelSpec
 from embedry.views import LazyEmbedder, shared
 
-_OPTIONS = (
-    "backend", "device", "precision", "dims", "normalize", "max_seq_length", "on_overflow", "threads", "folder", "cache_dir",
-)  # fmt: skip
+P = ParamSpec("P")
 
 
+def _known_options_only(function: Callable[P, LazyEmbedder]) -> Callable[P, LazyEmbedder]:
+    """Makes a misspelt option an error that names the nearest one."""
+
+    @wraps(function)
+    def checked(*args: P.args, **options: P.kwargs) -> LazyEmbedder:
+        known = list(Options.__annotations__)
+        for option in options:
+            if option not in known and option != "name":
+                near = discovery.nearest(option, known)
+                raise UnknownOptionError(f"resolve has no option {option!r}{near}; options: {', '.join(known)}")
+        return function(*args, **options)
+
+    return checked
+
+
+@_known_options_only
 def resolve(
     name: str | Path | ModelSpec,
     *,
@@ -29,7 +45,6 @@ def resolve(
     threads: int | None = None,
     folder: str | Path | None = None,
     cache_dir: str | Path | None = None,
-    **unknown: Never,
 ) -> LazyEmbedder:
     """The one embedder of this model and these options, shared by the whole process. Loads nothing.
 
@@ -48,49 +63,56 @@ def resolve(
         threads: threads to compute with; by default the processors that this process may use.
         folder: a folder that holds the files of the entry, in place of every cache; they are verified all the same.
         cache_dir: the cache folder; by default `EMBEDRY_CACHE` or the platform's.
-        **unknown: nothing; a name that is not above is an error with the nearest one.
 
     Raises:
-        UnknownModelError, AmbiguousModelError: no model has the name, or two plugins claim it.
+        UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
         UnknownBackendError, BackendImportError: the backend is missing or broken.
         UnsupportedModelError: the backend cannot reproduce this model.
         OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
         WeightsNotFoundError: an unregistered repository or folder lacks the files that describe a model.
     """
-    for option in unknown:
-        near = discovery.nearest(option, list(_OPTIONS))
-        raise UnknownOptionError(f"resolve has no option {option!r}{near}; options: {', '.join(_OPTIONS)}")
-    spec = _find(name)
+    cache_folder = Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder()
+    spec = _find(name, cache_folder)
     if folder is not None:
         from dataclasses import replace
 
         spec = replace(spec, folder=str(Path(folder).expanduser().absolute()))
     chosen = backend or os.environ.get("EMBEDRY_BACKEND") or spec.preferred_backend
+    length = options.checked_dims(spec, dims)
     return shared(
         Config(
             spec=spec,
             backend=chosen,
             device=_backends.check(_backends.find(chosen), chosen, spec, device, precision),
             precision=precision,
-            dims=options.checked_dims(spec, dims),
-            normalize=options.checked_normalize(spec, normalize),
+            chain=options.changed_chain(spec, dims=length, normalize=normalize),
+            dims=length,
             max_seq_length=options.checked_length(spec, max_seq_length),
             on_overflow=options.checked_overflow(on_overflow),
             threads=options.checked_threads(threads),
-            cache_dir=Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder(),
+            cache_dir=cache_folder,
         )
     )
 
 
-def _find(name: str | Path | ModelSpec) -> ModelSpec:
+def _find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
     if isinstance(name, ModelSpec):
         return name
+    if not isinstance(name, str | Path):
+        raise OptionError(f"resolve takes a name, a folder or a ModelSpec, got {type(name).__name__}: {name!r}")
     if isinstance(name, Path) or name.startswith((".", "/", "~")) or os.path.isabs(name):
+        from embedry._files import st_layout  # and what it parses JSON with: not for a registered model
+
         return st_layout.from_folder(Path(name).expanduser().absolute())
     models = registry.installed()
     spec = models.find(name)
     if spec is not None:
         return spec
     if name.count("/") == 1 and all(name.split("/")):
-        return st_layout.from_hub(name)
-    raise models.unknown(name)
+        from embedry._files import st_layout
+
+        return st_layout.from_hub(name, cache_dir)
+    error = models.unknown(name)
+    if Path(name).is_dir():
+        raise UnknownModelError(f"{error}; for the folder of that name write './{name}'")
+    raise error

@@ -1,16 +1,11 @@
-"""The vector space of an embedder, as whatever stores vectors keeps it: to open again, and to refuse another's.
+"""The vector space of an embedder, as whatever stores vectors keeps it: to open again, and to refuse another's."""
 
-Its fingerprint is a short name for it.
-"""
-
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from embedry.errors import SpaceError
-from embedry.spec import ModelSpec
+from embedry.options import Options
 
 if TYPE_CHECKING:
     from embedry.views import LazyEmbedder
@@ -65,7 +60,7 @@ class Space:
         """Plain values, for JSON and the like."""
         return asdict(self)
 
-    def resolve(self, **options: Any) -> "LazyEmbedder":
+    def resolve(self, **options: Unpack[Options]) -> "LazyEmbedder":
         """An embedder that writes into this space.
 
         Args:
@@ -77,9 +72,8 @@ class Space:
         """
         from embedry.resolver import resolve
 
-        own = self.as_dict()
-        del own["fingerprint"]
-        embedder = resolve(own.pop("model"), **(own | options))
+        own: Options = {"dims": self.dims, "max_seq_length": self.max_seq_length, "normalize": self.normalize}
+        embedder = resolve(self.model, **(own | {"precision": self.precision} | options))
         self.check(embedder)
         return embedder
 
@@ -100,7 +94,7 @@ class Space:
         raise SpaceError(
             f"these vectors were made by {self.model!r} ({self.dims} dims, space {self.fingerprint}), and cannot be compared "
             f"with those of {other.model!r} ({other.dims} dims, space {other.fingerprint}): "
-            f"{', '.join(differ) or 'other files, pooling or prompts'}; use {self._call()}, or embed the texts anew"
+            f"{', '.join(differ) or 'other files, chain or prompts'}; use {self._call()}, or embed the texts again"
         )
 
     def _call(self) -> str:
@@ -109,39 +103,3 @@ class Space:
             f"resolve({self.model!r}, dims={self.dims}, max_seq_length={self.max_seq_length}, "
             f"normalize={self.normalize}{precision})"
         )
-
-
-def space_fingerprint(
-    spec: ModelSpec,
-    digests: Mapping[str, str],
-    *,
-    dims: int,
-    max_seq_length: int,
-    normalize: bool,
-    int8_calibration: str | None = None,
-) -> str:
-    """24 hex digits that change when anything that moves vectors changes, and only then.
-
-    Args:
-        spec: the entry; its names, licence and description are no part of the space.
-        digests: path -> sha256 of the model's files.
-        dims: length of the vectors.
-        max_seq_length: tokens read of each text.
-        normalize: whether vectors have unit length.
-        int8_calibration: sha256 of the calibration, where precision is "int8": a space of its own. fp32, bf16 and fp16
-            make vectors that may meet in one store, so that documents can be embedded on a GPU and questions on a CPU.
-
-    Two embedders with one fingerprint may share a store; with different ones they may not.
-    """
-    parts = {
-        "files": dict(digests),
-        "pooling": spec.pooling,
-        "modules": spec.modules,
-        "prompts": {role: prompt for role, prompt in spec.prompts.items() if prompt},
-        "dims": dims,
-        "max_seq_length": max_seq_length,
-        "normalize": normalize,
-        "precision": "float" if int8_calibration is None else ["int8", int8_calibration],
-    }
-    text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:24]

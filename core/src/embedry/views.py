@@ -3,16 +3,16 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain, islice
-from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from embedry import _backends
-from embedry._files import digests, model_config, sources
+from embedry._files import digests, sources
 from embedry._pipeline.texts import checked, each_checked
-from embedry.embedder import Embedder
+from embedry.backend import LoadRequest
+from embedry.embedder import BaseEmbedder
+from embedry.fingerprint import space_fingerprint
 from embedry.options import Config
-from embedry.space import space_fingerprint
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from embedry._pipeline.pipeline import Pipeline
 
 
-class LazyEmbedder(Embedder):
+class LazyEmbedder(BaseEmbedder):
     """The shared embedder of one configuration. Knows its entry at once; loads weights once, on first use.
 
     A load that fails leaves nothing behind and is tried again by the next call.
@@ -49,7 +49,7 @@ class LazyEmbedder(Embedder):
             import numpy as np
 
             return np.empty((0, self.dims), dtype=np.float32)
-        return self.load().encode(found, prompt)
+        return self.pipeline.encode(found, prompt)
 
     def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
         """See `Embedder.encode_stream`. The role and the kind of `texts` are checked at once, each text when it comes."""
@@ -60,14 +60,20 @@ class LazyEmbedder(Embedder):
     def _stream(self, texts: Iterator[str], prompt: str) -> "Iterator[NDArray[np.float32]]":
         first = list(islice(texts, 1))
         if first:  # nothing is loaded for no text, or for one that is wrong
-            yield from self.load().stream(chain(first, texts), prompt)
+            yield from self.pipeline.stream(chain(first, texts), prompt)
 
-    def load(self) -> "Pipeline":
-        """Loads the model now instead of on first use. Many threads may come at once: one loads, the others wait.
+    def load(self) -> Self:
+        """Loads the model now instead of on first use; returns the embedder. Of many threads one loads, the others wait.
 
         Raises:
-            WeightsNotFoundError, IntegrityError, UnsupportedModelError: the model cannot be loaded.
+            FilesError, UnsupportedModelError, BackendError: the model cannot be loaded.
         """
+        self.pipeline  # noqa: B018  loads
+        return self
+
+    @property
+    def pipeline(self) -> "Pipeline":
+        """The loaded engine and the way to it; private, and loaded by asking for it."""
         pipeline = self._pipeline
         if pipeline is None:
             with self._lock:
@@ -77,20 +83,23 @@ class LazyEmbedder(Embedder):
         return pipeline
 
     def _load(self) -> "Pipeline":
+        from embedry._files import consistency
         from embedry._pipeline.pipeline import Pipeline
 
         config = self.config
         folder = sources.ensure_local(config.spec, config.cache_dir)
-        model_config.refuse_code(config.spec.name, folder)
-        encoder = _backends.find(config.backend).load(
-            config.spec,
-            folder,
+        model = consistency.check(config.spec, folder, max_seq_length=config.max_seq_length, cache_dir=config.cache_dir)
+        request = LoadRequest(
+            spec=config.spec,
+            folder=folder,
+            config=model,
             device=config.device,
             precision=config.precision,
             threads=config.threads,
             cache_dir=config.cache_dir,
         )
-        return Pipeline(config, folder, encoder)
+        encoder = _backends.find(config.backend).load(request)
+        return Pipeline(config, folder, encoder, pad_id=model.pad_token_id if model is not None else 0)
 
     @property
     def loaded(self) -> bool:
@@ -108,25 +117,23 @@ class LazyEmbedder(Embedder):
         if len(known) < len(spec.files):
             folder = sources.ensure_local(spec, config.cache_dir)
             known = {file: digests.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
-        calibration = Path(spec.int8.calibration) if spec.int8 and config.precision == "int8" else None
         return space_fingerprint(
             spec,
             known,
-            dims=config.dims,
+            chain=config.chain,
             max_seq_length=config.max_seq_length,
-            normalize=config.normalize,
-            int8_calibration=digests.remembered_sha256(calibration, config.cache_dir) if calibration else None,
+            int8_calibration=spec.int8.calibration.sha256 if spec.int8 and config.precision == "int8" else None,
         )
 
     @property
     def info(self) -> Mapping[str, str]:
-        """What computes the vectors, for people: backend, device and, once loaded, what the backend tells of itself."""
+        """What computes the vectors, for people: backend, device and, once loaded, what the backend reports."""
         config = self.config
         basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
         return basics | dict(self._pipeline.encoder.info) if self._pipeline is not None else basics
 
     def forget_after_fork(self) -> "Pipeline | None":
-        """In a forked child: starts anew, without the parent's locks and threads. Returns what must be kept alive."""
+        """In a forked child: starts again, without the parent's locks and threads. Returns what must be kept alive."""
         pipeline, self._pipeline, self._lock = self._pipeline, None, Lock()
         return pipeline
 
@@ -155,7 +162,7 @@ _parents: "list[Pipeline | None]" = []
 
 
 def _after_fork_in_child() -> None:
-    """A forked child has its parent's memory but none of its threads: every embedder loads anew on its next use."""
+    """A forked child has its parent's memory but none of its threads: every embedder loads again on its next use."""
     global _lock
     _lock = Lock()
     # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.

@@ -6,52 +6,50 @@ onnx and onnxruntime are imported by `load`.
 """
 
 import os
-from pathlib import Path
 
-from embedry import Encoder, ModelSpec, UnsupportedModelError
+from embedry import ModelSpec, UnsupportedModelError
+from embedry.backend import Backend, Encoder, LoadRequest
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 FAMILIES = ("bert", "mpnet", "distilbert", "roberta", "xlm-roberta")
 """Values of `model_type` for which the graph is written; each is a module of `families`, or shares one."""
 
-POOLINGS = ("mean", "cls")
 
-_OTHER = 'the sentence-transformers backend can: pip install embedry-sentence-transformers, then backend="sentence-transformers"'
-
-
-class OnnxRuntimeBackend:
-    """See `embedry.Backend`."""
+class OnnxRuntimeBackend(Backend):
+    """See `embedry.backend.Backend`."""
 
     devices = ("cpu",)
     precisions = ("fp32", "int8")
+    modules = (Pooling, Dense, LayerNorm, Normalize)
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
-        if spec.modules:
-            return f"it does not do the modules {', '.join(spec.modules)}; {_OTHER}"
-        if spec.pooling not in POOLINGS:
-            return f"it does not do {spec.pooling!r} pooling; {_OTHER}"
-        if spec.architecture not in FAMILIES and spec.onnx is None:
-            return f"it writes graphs for {', '.join(FAMILIES)}, not {spec.architecture!r}, and the entry names no ONNX file; {_OTHER}"
+        poolings = [module for module in spec.body if isinstance(module, Pooling)]
+        if not all(pooling.include_prompt for pooling in poolings):
+            return "its pooling leaves out the prompt, which token ids do not tell"
+        if spec.onnx is not None:
+            plain = len(spec.body) == 1 and all(pooling.mode in ("mean", "cls") for pooling in poolings)
+            return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
+        if spec.architecture not in FAMILIES:
+            return f"it writes graphs for {', '.join(FAMILIES)}, not {spec.architecture!r}, and the entry names no ONNX file"
         return None
 
-    def load(
-        self, spec: ModelSpec, folder: Path, *, device: str, precision: str | None, threads: int, cache_dir: Path
-    ) -> Encoder:
+    def load(self, request: LoadRequest) -> Encoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
         # Some builds of the runtime report their use to their makers, unless told not to before they are imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from embedry_onnxruntime import compiled, prebuilt, session
 
-        precision = precision or "fp32"
+        spec, precision = request.spec, request.precision or "fp32"
         if spec.onnx is None:
             # Our graph is in its final form; leaving it as it is also saves a third of the start.
-            path = compiled.folder(spec, folder, cache_dir, precision) / compiled.GRAPH_FILE
-            return session.OnnxEncoder(path, threads=threads, precision=precision, optimize=False)
+            path = compiled.folder(request, precision) / compiled.GRAPH_FILE
+            return session.OnnxEncoder(path, threads=request.threads, precision=precision, optimize=False)
         if precision == "int8":
             raise UnsupportedModelError(
                 f"{spec.name!r} runs from an ONNX file of its own, which int8 cannot be made of"
             )
-        return prebuilt.load(folder / spec.onnx, spec, threads)
+        return prebuilt.load(request.folder / spec.onnx, spec, request.threads)
 
 
 backend = OnnxRuntimeBackend()

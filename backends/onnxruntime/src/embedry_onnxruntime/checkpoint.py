@@ -1,54 +1,60 @@
-"""The weights of a checkpoint by name, read strictly: what is missing or left over is an error."""
+"""The weights of a checkpoint by name, read strictly: what is missing, left over or of another shape is an error."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from embedry import IntegrityError
-from embedry._files.weights import is_read
+from embedry.backend import Tensor, is_read, tensors
 
 
 class Checkpoint:
-    """Tensors of a safetensors file as float32, without the prefix that a model with a head puts before them."""
+    """Tensors of one or several safetensors files as float32, without the prefix that a model with a head puts before them."""
 
-    def __init__(self, path: Path, prefix: str) -> None:
-        self._path = path
-        try:
-            self._file = safe_open(path, framework="numpy")
-            names = list(self._file.keys())
-        except (SafetensorError, OSError) as error:
-            raise IntegrityError(
-                f"{path} cannot be read as safetensors, it is damaged or cut short: {error}"
-            ) from error
-        self._prefix = prefix if any(name.startswith(prefix) for name in names) else ""
-        self._unread = {name.removeprefix(self._prefix) for name in names}
+    def __init__(self, paths: Sequence[Path], prefix: str = "") -> None:
+        self._where = ", ".join(map(str, paths))
+        found: dict[str, Tensor] = {}
+        for path in paths:
+            shard = tensors(path)
+            twice = sorted(found.keys() & shard)
+            if twice:
+                raise IntegrityError(f"the tensor {twice[0]!r} is in two files: {found[twice[0]].path} and {path}")
+            found |= shard
+        self._prefix = prefix if any(name.startswith(prefix) for name in found) else ""
+        self._tensors = {name.removeprefix(self._prefix): tensor for name, tensor in found.items()}
+        self._unread = set(self._tensors)
 
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        """The tensor of this name.
+    def read(self, name: str, *shape: int) -> NDArray[np.float32]:
+        """The tensor of this name and shape; -1 stands for any length.
 
         Raises:
-            IntegrityError: it is missing, or of a type that numpy lacks.
+            IntegrityError: it is missing, or of another shape.
         """
-        try:
-            tensor = np.asarray(self._file.get_tensor(self._prefix + name), dtype=np.float32)
-        except (SafetensorError, TypeError, AttributeError) as error:
-            raise IntegrityError(f"{self._path} has no tensor {name!r} that can be read: {error}") from error
+        tensor = self._tensors.get(name)
+        if tensor is None:
+            raise IntegrityError(f"{self._where} has no tensor {name!r}")
+        if len(tensor.shape) != len(shape) or any(
+            wanted not in (-1, length) for wanted, length in zip(shape, tensor.shape, strict=True)
+        ):
+            raise IntegrityError(
+                f"the tensor {name!r} of {self._where} is {tensor.shape}, and config.json says {shape}"
+            )
         self._unread.discard(name)
-        return tensor
+        return tensor.values()
 
-    def linear(self, name: str) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weight, turned to (in, out), and bias of a linear layer."""
-        return self[f"{name}.weight"].T, self[f"{name}.bias"]
+    def linear(self, name: str, inputs: int, outputs: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weight, turned to (inputs, outputs), and bias, (outputs,), of a linear layer."""
+        return self.read(f"{name}.weight", outputs, inputs).T, self.read(f"{name}.bias", outputs)
 
-    def mark_used(self, name: str) -> None:
+    def mark_used(self, name: str, *shape: int) -> None:
         """Accounts for a tensor that must be there, though no result depends on it."""
-        self[name]
+        self.read(name, *shape)
 
     def check_all_read(self) -> None:
-        """IntegrityError if the file has tensors that the model's configuration does not account for."""
+        """IntegrityError if there are trained values that the model's configuration does not account for."""
         left = sorted(name for name in self._unread if is_read(name))
         if left:
             shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
-            raise IntegrityError(f"{self._path} has tensors that config.json does not account for: {shown}")
+            raise IntegrityError(f"{self._where} has tensors that config.json does not account for: {shown}")

@@ -1,4 +1,4 @@
-"""Writing an ONNX graph: nodes in the order in which they compute, weights beside it in a file of their own.
+"""Writing an ONNX graph: nodes in the order in which they compute, weights in a file of their own.
 
 The weights file is mapped into memory by ONNX Runtime, so a session starts without copying it, and processes that run
 the same model share it.
@@ -70,7 +70,7 @@ class Graph:
         return str(tensor.name)
 
     def close(self) -> None:
-        """Closes the weights file; whoever makes a graph closes it, also when the writing fails."""
+        """Closes the weights file; the caller that makes a graph closes it, also when writing fails."""
         self._weights.close()
 
     def save(self, path: Path, output: str, width: int) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry import ModelSpec, UnsupportedModelError
+from embedry.modules import Pooling
 from embedry_onnxruntime.session import OnnxEncoder
 
 INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
@@ -16,7 +17,7 @@ class PrebuiltEncoder(OnnxEncoder):
 
     def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
         super().__init__(path, threads=threads, precision="fp32", optimize=True)
-        self._pooling = spec.pooling
+        self._first = spec.body == (Pooling(mode="cls"),)
         self._inputs = {
             node.name: np.int64 if node.type == "tensor(int64)" else np.int32 for node in self._wide.get_inputs()
         }
@@ -33,7 +34,7 @@ class PrebuiltEncoder(OnnxEncoder):
         values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feed = {name: values[name].astype(dtype) for name, dtype in self._inputs.items()}
         tokens = self.run(feed)
-        if self._pooling == "cls":
+        if self._first:
             return tokens[:, 0]
         weights = mask.astype(np.float32)
         means: NDArray[np.float32] = np.einsum("bsd,bs->bd", tokens, weights) / weights.sum(axis=1, keepdims=True)

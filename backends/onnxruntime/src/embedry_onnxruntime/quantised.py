@@ -1,6 +1,6 @@
 """Layers whose products multiply 8-bit integers: activations uint8 in steps that calibration fixed, weights int8.
 
-Fixed steps, and not ones found anew for each batch, so that a text's vector does not depend on its neighbours. Channels
+Fixed steps, and not ones found for each batch, so that a text's vector does not depend on its neighbours. Channels
 of very different size are evened out first (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438), and the few largest
 channels between the feed-forward products stay float: they cannot be evened out behind a GELU.
 """
@@ -74,9 +74,9 @@ class QuantisedLayers:
 
     def __call__(self, graph: Graph, weights: Checkpoint, layer: Layer, x: str, queries: str) -> str:
         """See `encoder.layer`, of which this is the 8-bit form."""
-        names, epsilon = layer.names, layer.shape.epsilon
-        projections = [weights.linear(name) for name in (names.query, names.key, names.value)]
-        width = len(projections[0][0])
+        names, shape = layer.names, layer.shape
+        width = shape.width
+        projections = [weights.linear(name, width, width) for name in (names.query, names.key, names.value)]
         seen = self._range(layer, "attention", width)
         smooth = smoothing(seen, np.concatenate([weight for weight, _ in projections], axis=1), _ATTENTION_POWER)
         read = quantise(graph, x, seen, smooth)
@@ -87,14 +87,15 @@ class QuantisedLayers:
         )
         attended = encoder.attention(graph, layer, query, key, value)
         source = quantise(graph, attended, self._range(layer, "attended", width))
-        y = product(graph, source, *weights.linear(names.attention_out))
-        a = encoder.norm(graph, weights, names.attention_norm, graph.op("Add", y, queries), epsilon)
+        y = product(graph, source, *weights.linear(names.attention_out, width, width))
+        a = encoder.norm(graph, weights, names.attention_norm, graph.op("Add", y, queries), shape)
         z = self._feed_forward(graph, weights, layer, a)
-        return encoder.norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), epsilon)
+        return encoder.norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), shape)
 
     def _feed_forward(self, graph: Graph, weights: Checkpoint, layer: Layer, a: str) -> str:
-        up, up_bias = weights.linear(layer.names.feed_forward_in)
-        down, down_bias = weights.linear(layer.names.feed_forward_out)
+        width, inner = layer.shape.width, layer.shape.inner
+        up, up_bias = weights.linear(layer.names.feed_forward_in, width, inner)
+        down, down_bias = weights.linear(layer.names.feed_forward_out, inner, width)
         seen, hidden = self._range(layer, "feed_forward", len(up)), self._range(layer, "hidden", len(down))
         order = np.argsort(hidden.size, kind="stable")  # the largest channels last, where one slice takes them
         small, large = order[:-_OUTLIERS], order[-_OUTLIERS:]

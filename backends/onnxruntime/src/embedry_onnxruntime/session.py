@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from embedry import BackendError, Encoder
+from embedry import BackendError
+from embedry.backend import Encoder
 
 BATCH_TOKENS = 512
 """Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
@@ -19,9 +20,9 @@ _PROVIDER = "CPUExecutionProvider"
 
 
 class OnnxEncoder(Encoder):
-    """See `embedry.Encoder`.
+    """See `embedry.backend.Encoder`.
 
-    A batch that comes alone, such as a question, computes on all threads. In the pipeline's workers each batch computes on
+    A batch that comes alone, such as a query, computes on all threads. In the pipeline's workers each batch computes on
     the thread that brings it: where there are many, no thread then waits for another at the end of every product.
     """
 

@@ -9,18 +9,21 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from embedry import Encoder, TextEncoder
-from embedry.backend import PROCESS_SETTING
+from embedry.backend import PROCESS_SETTING, Encoder, TextEncoder
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
 
 
 class ModuleEncoder(Encoder):
-    """See `embedry.Encoder`: the pipeline's ids go through the model's chain of modules."""
+    """See `embedry.backend.Encoder`: the pipeline's ids go through the model's chain of modules.
 
-    def __init__(self, model: SentenceTransformer, *, threads: int) -> None:
+    With `unpadded` only texts of one length go through together, for modules that do not look at the mask.
+    """
+
+    def __init__(self, model: SentenceTransformer, *, threads: int, unpadded: bool) -> None:
         self._model = model
+        self._unpadded = unpadded
         self._on_cpu = model.device.type == "cpu"
         self.workers = threads if self._on_cpu else 1
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
@@ -38,20 +41,28 @@ class ModuleEncoder(Encoder):
             restore.start()
             restore.join()
 
-    @torch.inference_mode()
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
-        place = self._model.device
+        if not self._unpadded:
+            return self._forward(ids, mask)
+        lengths = mask.sum(axis=1)
+        groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
+        parts = [self._forward(ids[rows, : lengths[rows[0]]], mask[rows, : lengths[rows[0]]]) for rows in groups]
+        return np.concatenate(parts)[np.argsort(np.concatenate(groups))]
+
+    @torch.inference_mode()
+    def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        device = self._model.device
         features = {
-            "input_ids": torch.from_numpy(ids).to(place, torch.long),
-            "attention_mask": torch.from_numpy(mask).to(place, torch.long),
+            "input_ids": torch.from_numpy(ids).to(device, torch.long),
+            "attention_mask": torch.from_numpy(mask).to(device, torch.long),
         }
         pooled: NDArray[np.float32] = self._model(features)["sentence_embedding"].float().cpu().numpy()
         return pooled
 
 
 class OwnInputEncoder(TextEncoder):
-    """See `embedry.TextEncoder`: the model reads texts in its own way, prompt included."""
+    """See `embedry.backend.TextEncoder`: the model reads texts in its own way, prompt included."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model

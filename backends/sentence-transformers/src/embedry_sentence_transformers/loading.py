@@ -2,32 +2,46 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from logging import LogRecord, getLogger
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
-from safetensors import safe_open
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Normalize
-from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+from sentence_transformers.sentence_transformer import modules as library
+from sentence_transformers.util import import_from_string
 from transformers.utils import logging
 
-from embedry import IntegrityError, ModelSpec, OptionError, UnsupportedModelError
-from embedry._files.weights import is_read
+from embedry import EmbedryError, IntegrityError, ModelSpec, OptionError, UnsupportedModelError
+from embedry.backend import is_failure, is_read, tensors
+from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
+
+Module = TypeVar("Module", bound=torch.nn.Module)
 
 _IMPORTED_IN = os.getpid()
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
-_ON_TEXT = ("Transformer(do_lower_case=True)", "Pooling(include_prompt=False)")
-"""Entries of `ModelSpec.modules` that need the text, not only its token ids."""
+_ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
+    "identity": torch.nn.Identity,
+    "tanh": torch.nn.Tanh,
+    "relu": torch.nn.ReLU,
+    "gelu": torch.nn.GELU,
+    "sigmoid": torch.nn.Sigmoid,
+    "silu": torch.nn.SiLU,
+}
 
 
 def model(spec: ModelSpec, folder: Path, device: str, precision: str) -> SentenceTransformer:
-    """The model, without its Normalize module: normalising is the pipeline's, after shortening.
+    """The transformer and the body of the chain as modules of the library.
+
+    Args:
+        spec: the entry.
+        folder: holds its files and nothing else.
+        device: "auto", or as torch names it.
+        precision: a key of `DTYPES`.
 
     Raises:
         OptionError: torch does not find the device.
@@ -37,36 +51,34 @@ def model(spec: ModelSpec, folder: Path, device: str, precision: str) -> Sentenc
     if os.getpid() != _IMPORTED_IN:
         # In a forked child torch's own threads are gone, and it would wait for them for ever: it is to use none there.
         torch.set_num_threads(1)
-    place = _found(device)
-    _check_activations(spec, folder)
+    chosen = _found(device)
     try:
         with _silence():
-            loaded = _loaded(spec, folder, place, precision)
-    except torch.OutOfMemoryError:
+            modules = _modules(spec, folder, precision)
+            loaded = SentenceTransformer(modules=modules, device=chosen)
+    except (torch.OutOfMemoryError, EmbedryError):
         raise
-    except RuntimeError as error:  # what torch raises for tensors of a module that are not those it has
-        raise IntegrityError(f"the weights of {spec.name!r} in {folder} do not fit its config.json: {error}") from error
-    except ValueError as error:
+    except BaseException as error:  # for a config of odd values the libraries raise whatever comes
+        if not is_failure(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise UnsupportedModelError(
             f"sentence-transformers cannot load {spec.name!r} with its own code, and code that comes with a model is "
             f"never run: {reason}"
         ) from error
-    for name, module in list(loaded.named_children()):
-        if isinstance(module, Normalize):
-            delattr(loaded, name)
-    for module in loaded.children():
-        if isinstance(module, Transformer):
-            _check_tensors(module.model, spec, folder)
-            module.max_seq_length = (
-                spec.max_seq_length
-            )  # the entry's length holds, as it does for the pipeline's tokens
     return loaded.eval().requires_grad_(False)
 
 
-def takes_ids(loaded: SentenceTransformer, spec: ModelSpec) -> bool:
-    """Whether the model starts with a transformer over plain token ids, so that the pipeline's tokens are its own."""
-    return type(loaded[0]) is Transformer and not set(_ON_TEXT) & set(spec.modules)
+def takes_ids(spec: ModelSpec) -> bool:
+    """Whether the model starts with a transformer over token ids and never looks back at the text."""
+    excluding = [module for module in spec.body if isinstance(module, Pooling) and not module.include_prompt]
+    return spec.transformer is not None and not excluding
+
+
+def ignores_mask(spec: ModelSpec) -> bool:
+    """Whether a module of the library's own works on token vectors: a convolution, say, takes padding for text."""
+    poolings = [position for position, module in enumerate(spec.body) if isinstance(module, Pooling)]
+    return any(isinstance(module, LibraryModule) for module in spec.body[: max(poolings, default=len(spec.body))])
 
 
 def _found(device: str) -> str | None:
@@ -75,64 +87,93 @@ def _found(device: str) -> str | None:
     try:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
-        raise OptionError(f"device={device!r} is not here: {error}") from error
+        raise OptionError(f"device={device!r} is not available: {error}") from error
     return device
 
 
-def _loaded(spec: ModelSpec, folder: Path, place: str | None, precision: str) -> SentenceTransformer:
-    # Tensors of a wrong shape are passed over here, and refused by their names once all is loaded.
+def _modules(spec: ModelSpec, folder: Path, precision: str) -> list[torch.nn.Module]:
+    found: list[torch.nn.Module] = []
+    width = spec.dims
+    if spec.transformer is not None:
+        transformer = _transformer(spec, folder, precision)
+        width = transformer.get_embedding_dimension()
+        found.append(transformer)
+    for module in spec.body:
+        if isinstance(module, Pooling):
+            modes = [{"last": "lasttoken"}.get(mode, mode) for mode in module.modes]
+            found.append(library.Pooling(width, pooling_mode=modes, include_prompt=module.include_prompt))
+        elif isinstance(module, Dense):
+            dense = library.Dense(
+                module.inputs, module.outputs, bias=module.bias, activation_function=_ACTIVATIONS[module.activation]()
+            )
+            found.append(_filled(dense, spec, folder, module.path))
+        elif isinstance(module, LayerNorm):
+            norm = library.LayerNorm(_width(found, width))
+            found.append(_filled(norm, spec, folder, module.path) if module.path else norm)
+        elif isinstance(module, Normalize):
+            found.append(library.Normalize())
+        elif isinstance(module, LibraryModule):
+            kind: Any = import_from_string(module.class_name)  # a name of the library itself: the core has looked
+            found.append(kind.load(str(folder), subfolder=module.path, local_files_only=True, trust_remote_code=False))
+    return found
+
+
+def _transformer(spec: ModelSpec, folder: Path, precision: str) -> library.Transformer:
+    assert spec.transformer is not None  # noqa: S101  asked for by the caller
     # What is left out here is read from the model's files, or asked on standard input: whether to run its code, for one.
     safe: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
     options = safe | {
         "dtype": DTYPES[precision],
         "use_safetensors": True,
-        "ignore_mismatched_sizes": True,
+        "ignore_mismatched_sizes": True,  # they are refused below, by their names
         "attn_implementation": None,  # the library's own choice; config.json could name a kernel to fetch and import
     }
-    if "modules.json" in spec.files:
-        return SentenceTransformer(
-            str(folder),
-            device=place,
-            trust_remote_code=False,
-            local_files_only=True,
-            model_kwargs=options,
-            processor_kwargs=safe,
-            config_kwargs=safe,
-        )
-    # An entry lists only what its fields do not say: the chain is made from them.
-    transformer = Transformer(str(folder), model_kwargs=options, processor_kwargs=safe, config_kwargs=safe)
-    pooling = [{"last": "lasttoken"}.get(part, part) for part in spec.pooling.split("+")]
-    width = transformer.get_embedding_dimension()
-    return SentenceTransformer(modules=[transformer, Pooling(width, pooling_mode=pooling)], device=place)
+    if not (folder / spec.transformer.file("tokenizer_config.json")).exists():
+        # The library wants a tokenizer, though only token ids will come: one that is as tokenizer.json says.
+        settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
+        (folder / spec.transformer.file("tokenizer_config.json")).write_text(json.dumps(settings), encoding="utf-8")
+    made: library.Transformer = library.Transformer(
+        str(folder / spec.transformer.path),
+        max_seq_length=spec.max_seq_length,
+        do_lower_case=spec.transformer.lower_case,
+        model_kwargs=options,
+        processor_kwargs=dict(safe),
+        config_kwargs=dict(safe),
+    )
+    stored: dict[str, tuple[int, ...]] = {}
+    prefix = f"{getattr(made.model, 'base_model_prefix', '')}."
+    for file in spec.weights:
+        stored |= {name.removeprefix(prefix): tensor.shape for name, tensor in tensors(folder / file).items()}
+    _compare(made.model, stored, f"{', '.join(spec.weights)} of {spec.name!r}")
+    return made
 
 
-def _check_activations(spec: ModelSpec, folder: Path) -> None:
-    """UnsupportedModelError for an activation that is not torch's: the library would put tanh in its place."""
-    for file in spec.files:
-        if file.endswith("/config.json"):
-            activation = json.loads((folder / file).read_text(encoding="utf-8")).get("activation_function") or "torch."
-            if not activation.startswith("torch."):
-                raise UnsupportedModelError(
-                    f"{file} of {spec.name!r} names the activation {activation!r}, which is code of the model's own, and "
-                    "that is never run"
-                )
+def _width(modules: list[Any], width: int) -> int:
+    """The width of what the last of these modules gives."""
+    widths = [each.get_embedding_dimension() for each in modules if hasattr(each, "get_embedding_dimension")]
+    return widths[-1] if widths else width
 
 
-def _check_tensors(module: torch.nn.Module, spec: ModelSpec, folder: Path) -> None:
-    prefix = f"{getattr(module, 'base_model_prefix', '')}."
-    with safe_open(folder / "model.safetensors", framework="numpy") as file:
-        names = file.keys()
-        stored = {name.removeprefix(prefix): tuple(file.get_slice(name).get_shape()) for name in names}
+def _filled(module: Module, spec: ModelSpec, folder: Path, path: str) -> Module:
+    """A module with the weights in its folder, which must hold exactly those it has."""
+    stored = tensors(folder / path / "model.safetensors")
+    shapes = {name: tensor.shape for name, tensor in stored.items()}
+    _compare(module, shapes, f"{path}/model.safetensors of {spec.name!r}")
+    module.load_state_dict({name: torch.tensor(tensor.values()) for name, tensor in stored.items()})
+    return module
+
+
+def _compare(module: torch.nn.Module, stored: dict[str, tuple[int, ...]], path: str) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     faults = {
         "lacks": wanted.keys() - stored.keys(),
-        "has, unaccounted for by config.json,": stored.keys() - wanted.keys(),
+        "has, unaccounted for by its configuration,": stored.keys() - wanted.keys(),
         "has in the wrong shape": {name for name in wanted.keys() & stored.keys() if wanted[name] != stored[name]},
     }
     for fault, names in faults.items():
         shown = sorted(filter(is_read, names))
         if shown:
-            raise IntegrityError(f"model.safetensors of {spec.name!r} in {folder} {fault} {', '.join(shown[:5])}")
+            raise IntegrityError(f"{path} {fault} {', '.join(shown[:5])}")
 
 
 @contextmanager

@@ -3,39 +3,38 @@
 Importing this module is cheap; torch and transformers are imported by `load`.
 """
 
-from pathlib import Path
-
-from embedry import Encoder, ModelSpec
-
-POOLINGS = ("mean", "cls", "last")
-
-_OTHER = 'the sentence-transformers backend can: pip install embedry-sentence-transformers, then backend="sentence-transformers"'
+from embedry import ModelSpec
+from embedry.backend import Backend, Encoder, LoadRequest, only_listed
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 
-class TransformersBackend:
-    """See `embedry.Backend`. The device "auto" is CUDA where torch finds it, else MPS, else the CPU."""
+class TransformersBackend(Backend):
+    """See `embedry.backend.Backend`. The device "auto" is CUDA where torch finds it, else MPS, else the CPU."""
 
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
+    modules = (Pooling, Dense, LayerNorm, Normalize)
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
-        if spec.modules:
-            return f"it does not do the modules {', '.join(spec.modules)}; {_OTHER}"
-        if spec.pooling not in POOLINGS:
-            return f"it does not do {spec.pooling!r} pooling; {_OTHER}"
+        if spec.transformer is None:
+            return "it has no transformer"
+        if not all(module.include_prompt for module in spec.body if isinstance(module, Pooling)):
+            return "its pooling leaves out the prompt, which token ids do not tell"
         return None
 
-    def load(
-        self, spec: ModelSpec, folder: Path, *, device: str, precision: str | None, threads: int, cache_dir: Path
-    ) -> Encoder:
+    def load(self, request: LoadRequest) -> Encoder:
         """The model on the device, in the precision asked for or the one that suits the device."""
         from embedry_transformers import loading
+        from embedry_transformers.chain import Body
         from embedry_transformers.encoder import TorchEncoder
 
-        place = loading.device(device)
-        dtype = loading.dtype(precision, place)
-        return TorchEncoder(loading.model(spec, folder, place, dtype), spec.pooling, threads=threads)
+        torch_device = loading.device(request.device)
+        dtype = loading.dtype(request.precision, torch_device)
+        with only_listed(request.spec, request.folder) as files:
+            model = loading.model(request.spec, files, torch_device, dtype)
+            body = Body(request.spec.body, files, torch_device)
+        return TorchEncoder(model, body, threads=request.threads)
 
 
 backend = TransformersBackend()

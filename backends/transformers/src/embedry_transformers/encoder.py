@@ -10,9 +10,10 @@ import transformers
 from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
-from embedry import BackendError, Encoder
-from embedry.backend import PROCESS_SETTING
+from embedry import BackendError
+from embedry.backend import PROCESS_SETTING, Encoder
 from embedry_transformers import packing
+from embedry_transformers.chain import Body
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 32_768
@@ -20,18 +21,18 @@ _DEVICE_BATCH_TOKENS = 32_768
 
 
 class TorchEncoder(Encoder):
-    """See `embedry.Encoder`.
+    """See `embedry.backend.Encoder`.
 
     On the CPU each of the pipeline's workers computes the batches that it brings, and several run at the same time. A batch
-    that comes alone, such as a question, computes on all threads. On a device two threads take turns, so that one prepares
+    that comes alone, such as a query, computes on all threads. On a device two threads take turns, so that one prepares
     a batch while the other's is computed.
     """
 
-    def __init__(self, model: PreTrainedModel, pooling: str, *, threads: int) -> None:
+    def __init__(self, model: PreTrainedModel, body: Body, *, threads: int) -> None:
         self._model = model
-        self._pooling = pooling
+        self._body = body
         self._on_cpu = model.device.type == "cpu"
-        self._packed = packing.possible(model)
+        self._packed = body.mode in packing.POOLINGS and packing.possible(model)
         if self._packed:
             packing.prepare(model)
         self.workers = threads if self._on_cpu else 2
@@ -82,10 +83,10 @@ class TorchEncoder(Encoder):
 
     def _pooled(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> torch.Tensor:
         if self._packed:
-            return packing.pooled(self._model, ids, mask, self._pooling)
-        place = self._model.device
-        inputs = torch.from_numpy(ids).to(place, torch.long), torch.from_numpy(mask).to(place, torch.long)
-        return pool(self._model(input_ids=inputs[0], attention_mask=inputs[1])[0], inputs[1], self._pooling)
+            return self._body.after_pooling(packing.pooled(self._model, ids, mask, self._body.mode))
+        device = self._model.device
+        inputs = torch.from_numpy(ids).to(device, torch.long), torch.from_numpy(mask).to(device, torch.long)
+        return self._body(self._model(input_ids=inputs[0], attention_mask=inputs[1])[0], inputs[1])
 
 
 def _use_threads(count: int) -> None:
@@ -98,20 +99,6 @@ def _use_threads(count: int) -> None:
         restore = Thread(target=torch.set_num_threads, args=(before,))
         restore.start()
         restore.join()
-
-
-def pool(tokens: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """Token vectors (batch, sequence, width) -> one a text: the first, the last real one, or the mean of the real ones.
-
-    The mean is taken in float32 whatever the model computes in: a sum over hundreds of tokens would lose bits.
-    """
-    if pooling == "cls":
-        return tokens[:, 0]
-    if pooling == "last":  # the place of the last 1, wherever the padding is
-        last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=1)
-        return tokens[torch.arange(len(tokens), device=tokens.device), last]
-    weights = mask.unsqueeze(-1).float()
-    return (tokens.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)  # a text may have no token
 
 
 def _trimmed(ids: NDArray[np.int32], mask: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:

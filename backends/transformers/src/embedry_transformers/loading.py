@@ -12,7 +12,7 @@ from transformers import AutoModel, PreTrainedModel
 from transformers.utils import logging
 
 from embedry import IntegrityError, ModelSpec, OptionError, UnsupportedModelError
-from embedry._files.weights import is_read
+from embedry.backend import is_failure, is_read
 
 _IMPORTED_IN = os.getpid()
 
@@ -29,25 +29,27 @@ def device(name: str) -> torch.device:
     if name == "auto":
         return torch.device(next(kind for kind, there in found.items() if there))
     try:
-        place = torch.device(name)
+        torch_device = torch.device(name)
     except RuntimeError:  # "cuda:first", which torch cannot read
-        place = torch.device("meta")
-    if not found.get(place.type) or (place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count()):
+        torch_device = torch.device("meta")
+    if not found.get(torch_device.type) or (
+        torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count()
+    ):
         there = ", ".join(kind for kind, is_there in found.items() if is_there)
-        raise OptionError(f"device={name!r} is not here: torch {torch.__version__} finds {there}")
-    return place
+        raise OptionError(f"device={name!r} is not available: torch {torch.__version__} only supports {there}")
+    return torch_device
 
 
-def dtype(precision: str | None, place: torch.device) -> torch.dtype:
+def dtype(precision: str | None, torch_device: torch.device) -> torch.dtype:
     """The number format asked for, or what suits the device: fp32 on the CPU; on CUDA bf16 where the card has it."""
     if precision is not None:
         return DTYPES[precision]
-    if place.type == "cuda":
+    if torch_device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return torch.float16 if place.type == "mps" else torch.float32
+    return torch.float16 if torch_device.type == "mps" else torch.float32
 
 
-def model(spec: ModelSpec, folder: Path, place: torch.device, number: torch.dtype) -> PreTrainedModel:
+def model(spec: ModelSpec, folder: Path, torch_device: torch.device, number: torch.dtype) -> PreTrainedModel:
     """The model on its device, ready to infer.
 
     Raises:
@@ -61,7 +63,7 @@ def model(spec: ModelSpec, folder: Path, place: torch.device, number: torch.dtyp
     try:
         with _silence():
             loaded, report = AutoModel.from_pretrained(
-                folder,
+                folder / (spec.transformer.path if spec.transformer else ""),
                 dtype=number,
                 use_safetensors=True,
                 trust_remote_code=False,
@@ -70,7 +72,9 @@ def model(spec: ModelSpec, folder: Path, place: torch.device, number: torch.dtyp
                 ignore_mismatched_sizes=True,  # they are reported like the others, and refused below
                 output_loading_info=True,
             )
-    except ValueError as error:
+    except BaseException as error:  # for a config of odd values the library raises whatever comes
+        if not is_failure(error):
+            raise
         reason = str(error).partition("\n")[0]
         raise UnsupportedModelError(
             f"transformers {transformers.__version__} cannot load {spec.name!r} with its own code, and code that comes "
@@ -79,14 +83,16 @@ def model(spec: ModelSpec, folder: Path, place: torch.device, number: torch.dtyp
     faults = {
         "lacks": sorted(filter(is_read, report["missing_keys"])),
         "has, unaccounted for by config.json,": sorted(filter(is_read, report["unexpected_keys"])),
-        "has in the wrong shape": sorted(str(key) for key in report["mismatched_keys"]),
+        "has in the wrong shape": sorted(
+            str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]
+        ),
     }
     for fault, names in faults.items():
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-            raise IntegrityError(f"model.safetensors of {spec.name!r} in {folder} {fault} {shown}")
+            raise IntegrityError(f"{', '.join(spec.weights)} of {spec.name!r} {fault} {shown}")
     loaded.eval().requires_grad_(False)
-    loaded.to(place)  # type: ignore[arg-type]  # its stub knows only strings
+    loaded.to(torch_device)  # type: ignore[arg-type]  # its stub knows only strings
     return loaded
 
 

@@ -1,4 +1,4 @@
-"""Batches without padding: all texts of a batch stand in one row, and attention is told where each begins.
+"""Batches without padding: all texts of a batch stand in one row, and attention is given where each begins.
 
 transformers lets an attention function be registered by name; ours takes the boundaries from the call. On CUDA it is
 torch's variable-length attention; elsewhere, where it serves as the reference, each text attends in turn.
@@ -13,6 +13,9 @@ from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
 
 ATTENTION = "embedry_packed"
+
+POOLINGS = ("mean", "cls", "last")
+"""The poolings of packed token vectors that are written here."""
 
 _AFTER_PADDING = {"bert": False, "distilbert": False, "roberta": True, "xlm-roberta": True}
 """`model_type` -> whether positions are numbered from the padding's id + 1, as RoBERTa does, or from 0."""
@@ -37,24 +40,24 @@ def prepare(model: PreTrainedModel) -> None:
 
 def pooled(model: PreTrainedModel, ids: NDArray[np.int32], mask: NDArray[np.int32], pooling: str) -> torch.Tensor:
     """Pooled vectors, (batch, width), of right-padded ids and their mask, both (batch, sequence)."""
-    place = model.device
+    device = model.device
     real = mask.astype(bool)
     lengths = mask.sum(axis=1)
     ends = np.cumsum(lengths)
     starts = ends - lengths
     positions = _positions(model, ids, real)[real]
-    bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)).to(place, non_blocking=True)
+    bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)).to(device, non_blocking=True)
     tokens: torch.Tensor = model(
-        input_ids=torch.from_numpy(ids[real].astype(np.int64))[None].to(place, non_blocking=True),
-        position_ids=torch.from_numpy(positions)[None].to(place, non_blocking=True),
+        input_ids=torch.from_numpy(ids[real].astype(np.int64))[None].to(device, non_blocking=True),
+        position_ids=torch.from_numpy(positions)[None].to(device, non_blocking=True),
         bounds=bounds,
         longest=int(lengths.max()),
     )[0][0]
     if pooling == "cls":
-        return tokens[torch.from_numpy(starts).to(place)]
+        return tokens[torch.from_numpy(starts).to(device)]
     if pooling == "last":
-        return tokens[torch.from_numpy(ends - 1).to(place)]
-    counts = torch.from_numpy(lengths).to(place)
+        return tokens[torch.from_numpy(ends - 1).to(device)]
+    counts = torch.from_numpy(lengths).to(device)
     return torch.segment_reduce(tokens.float(), "mean", lengths=counts)
 
 

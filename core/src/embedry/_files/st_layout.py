@@ -1,190 +1,280 @@
 """Reads the sentence-transformers layout: a folder or repository that no entry knows, described by its own files.
 
-modules.json lists the chain, `1_Pooling/config.json` the pooling, sentence_bert_config.json or tokenizer_config.json the
-length, config_sentence_transformers.json the prompts. What is not written there is never guessed.
+modules.json lists the modules in order, each with its folder; a length file or tokenizer_config.json states the length,
+config_sentence_transformers.json the prompts. Paths are followed, classes compared by their whole names. What the files ask
+for and embedry does not do is refused by name, and what they leave out is never guessed.
 """
 
-import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 from embedry import registry
-from embedry._files import hub
-from embedry.errors import EmbedryWarning, IntegrityError, UnknownModelError, WeightsNotFoundError
-from embedry.spec import POOLINGS, ModelSpec
+from embedry._files import hub, model_config, parsing, st_modules, tokenizer_files
+from embedry._files.paths import inside
+from embedry._files.st_files import (
+    DESCRIPTION,
+    INDEX,
+    LARGEST_INDEX,
+    LENGTHS,
+    SETTINGS,
+    WEIGHTS,
+    Files,
+    IndexFile,
+    LengthFile,
+    ModuleEntry,
+    SettingsFile,
+)
+from embedry.errors import (
+    DownloadError,
+    EmbedryWarning,
+    IntegrityError,
+    UnknownModelError,
+    UnsupportedModelError,
+    WeightsNotFoundError,
+)
+from embedry.modules import Dense, LayerNorm, LibraryModule, Module, Pooling
+from embedry.spec import ModelSpec, Similarity, Transformer
 
-_WEIGHTS = ("model.safetensors", "tokenizer.json", "config.json")
-_PROMPTS = "config_sentence_transformers.json"
-_DESCRIPTION = (
-    "modules.json", "config.json", "sentence_bert_config.json", _PROMPTS,
-    "tokenizer_config.json", "*/config.json", "*/model.safetensors",
-)  # fmt: skip
-
-_LEGACY_POOLING = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-    "pooling_mode_lasttoken": "last",
-}
-"""The switches that sentence-transformers wrote before version 6 -> names of poolings, in the order of concatenation."""
-
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
-"""Names under which sentence-transformers looks for a document's prompt, in order."""
+_MOST_MODULES = 64
+"""Models have three to six; each is looked for on disk, and becomes a part of a graph."""
 
 
-def from_folder(
-    folder: Path, *, name: str | None = None, repo: str | None = None, revision: str | None = None
-) -> ModelSpec:
+def from_folder(folder: Path) -> ModelSpec:
     """The entry that the files of a folder describe. Its digests are unknown, so nothing can be verified.
 
     Args:
-        folder: has modules.json.
-        name: what to call the model; by default the repository or the folder's own name.
-        repo: where the files came from, if from the hub.
-        revision: the commit they came from.
+        folder: has modules.json; its own name is the model's.
 
     Raises:
         UnknownModelError: there is no such folder.
         WeightsNotFoundError: a file of the layout is missing.
-        IntegrityError: a file of the layout cannot be read.
-        SpecError: the files contradict each other.
+        IntegrityError: a file is not JSON of the right form, names a file outside the folder, or contradicts another.
+        UnsupportedModelError: a file asks for something that no engine does.
     """
     if not folder.is_dir():
         raise UnknownModelError(
             f"no folder {folder}; a model on the hub is written organisation/name, without a leading dot"
         )
-    config = _read(folder, "config.json")
-    chain = _Chain(folder)
-    return ModelSpec(
-        name=name or repo or folder.name,
-        repo=repo,
-        revision=revision,
-        folder=None if repo else str(folder),
-        files=dict.fromkeys((*_WEIGHTS, *chain.files)),
-        dims=chain.dims,
-        max_seq_length=_max_seq_length(folder, config),
-        preferred_backend="onnxruntime",
-        architecture=config.get("model_type", ""),
-        pooling=chain.pooling,
-        normalize=chain.normalize,
-        modules=chain.others,
-        prompts=_prompts(folder),
-        similarity=_read(folder, _PROMPTS, {}).get("similarity_fn_name") or "cosine",
-        description=f"read from {repo or folder}",
-    )
+    return _entry(Files(folder))
 
 
-def from_hub(repo: str) -> ModelSpec:
+def from_hub(repo: str, cache_dir: Path) -> ModelSpec:
     """The entry that a repository's files describe, pinned to the commit they were read at: the cached one, else main's.
 
     Raises:
-        UnknownModelError: the repository is neither in the cache nor to be fetched.
+        UnknownModelError: the hub has no such repository.
+        DownloadError: the hub cannot be asked, and the repository is not in the cache.
+        Others: as `from_folder`.
     """
-    folder = hub.cached(repo, None, ["modules.json", "config.json"])
+    folder = hub.cached(repo, None, ["modules.json"], cache_dir)
     if folder is None:
+        return _entry(Files(_described(repo, cache_dir)), repo)
+    if not (folder / SETTINGS).is_file():  # the repository has none, or another program fetched only a part of it
         try:
-            folder = hub.download(repo, None, _DESCRIPTION)
-        except WeightsNotFoundError as error:
-            text = f"{registry.installed().unknown(repo)}; as a repository: {error}"
-            if Path(repo).is_dir():
-                text += f"; for the folder of that name write './{repo}'"
-            raise UnknownModelError(text) from error
-    if not (folder / _PROMPTS).is_file():  # the repository has none, or another program fetched only a part of it
-        try:
-            hub.download(repo, folder.name, _DESCRIPTION)
-        except WeightsNotFoundError as error:
+            folder = hub.download(repo, folder.name, DESCRIPTION, cache_dir)
+        except (DownloadError, UnknownModelError) as error:  # it may have been deleted since
             warnings.warn(
                 EmbedryWarning(
-                    f"{_PROMPTS} of {repo} is not in the Hugging Face cache and the hub cannot be asked, so {repo} is taken "
+                    f"{SETTINGS} of {repo} is not in the Hugging Face cache and the hub cannot be asked, so {repo} is taken "
                     f"to have no prompts ({error})"
                 ),
                 stacklevel=4,
             )
-    return from_folder(folder, repo=repo, revision=folder.name)
+    try:
+        return _entry(Files(folder, advice=False), repo)
+    except WeightsNotFoundError as missing:
+        try:
+            folder = hub.download(repo, folder.name, DESCRIPTION, cache_dir)
+        except (DownloadError, UnknownModelError) as error:
+            raise DownloadError(
+                f"the cache has only a part of {repo} ({missing}), and the hub cannot be asked for the rest: {error}"
+            ) from None
+    return _entry(Files(folder), repo)
 
 
-class _Chain:
-    """The modules of modules.json: a transformer, a pooling, perhaps normalising, and whatever else there is."""
+def _described(repo: str, cache_dir: Path) -> Path:
+    """The folder with the files that describe a repository, downloaded."""
+    hint = f"; for the folder of that name write './{repo}'" if Path(repo).is_dir() else ""
+    try:
+        return hub.download(repo, None, DESCRIPTION, cache_dir)
+    except UnknownModelError as error:
+        text = f"{registry.installed().unknown(repo)}; as a repository: {error}{hint}"
+        raise UnknownModelError(text) from None
+    except DownloadError as error:
+        raise DownloadError(f"{error}{hint}") from None
 
-    def __init__(self, folder: Path) -> None:
-        self.pooling = ""
-        self.normalize = False
+
+def _entry(files: Files, repo: str | None = None) -> ModelSpec:
+    folder = files.folder
+    # Also those that nothing else reads may ask for code.
+    for file in sorted((*folder.glob("*config.json"), *folder.glob("*/*config.json"))):
+        parsing.refuse_code(folder, file.relative_to(folder).as_posix())
+    layout = _Layout(files)
+    listed = layout.files()
+    # The weights of a repository come when they are used.
+    files.check_present([file for file in listed if repo is None or file not in layout.weights])
+    return ModelSpec(
+        name=repo or folder.resolve().name or "model",
+        repo=repo,
+        revision=folder.name if repo else None,
+        folder=None if repo else str(folder),
+        files=dict.fromkeys(listed),
+        dims=layout.dims,
+        max_seq_length=layout.max_seq_length,
+        preferred_backend="onnxruntime",
+        architecture=layout.architecture,
+        transformer=layout.transformer,
+        chain=tuple(layout.chain),
+        prompts=layout.prompts,
+        similarity=layout.similarity,
+        description=f"read from {repo or folder}",
+    )
+
+
+class _Layout:
+    """What the files of a folder say, read in the order of modules.json."""
+
+    def __init__(self, files: Files) -> None:
+        self.folder = files.folder
+        self._files = files
+        self.transformer: Transformer | None = None
+        self.architecture = ""
+        self.max_seq_length = 0
+        self.chain: list[Module] = []
         self.dims = 0
-        others: list[str] = []
-        chain = _read(folder, "modules.json")
-        for module in chain:
-            kind = module["type"].rpartition(".")[2]
+        self.prompts: dict[str, str] = {}
+        self.similarity: Similarity = "cosine"
+        self.weights: list[str] = []
+        self._read_settings()
+        for position, (kind, module) in enumerate(self._modules()):
+            path = module.path.rstrip("/")
             if kind == "Transformer":
-                if _read(folder, "sentence_bert_config.json", {}).get("do_lower_case"):
-                    others.append("Transformer(do_lower_case=True)")
-            elif kind == "Pooling":
-                settings = _read(folder, f"{module['path']}/config.json")
-                self.pooling = _pooling(settings)
-                width = settings.get("embedding_dimension") or settings["word_embedding_dimension"]
-                self.dims = width * len(self.pooling.split("+"))
-                if settings.get("include_prompt") is False:
-                    others.append("Pooling(include_prompt=False)")
-            elif kind == "Normalize":
-                self.normalize = True
-            else:
-                others.append(kind)
-                self.dims = _read(folder, f"{module['path']}/config.json", {}).get("out_features", self.dims)
-        paths = [module["path"] for module in chain if module["path"]]
-        named = [*_DESCRIPTION, *(f"{path}/{file}" for path in paths for file in ("config.json", _WEIGHTS[0]))]
-        # Whoever reproduces further modules reads the layout itself, and so needs the files that describe it.
-        self.files = [file for file in named if others and (folder / file).is_file()]
-        self.others = tuple(others)
-        if not self.pooling:
-            raise WeightsNotFoundError(
-                f"modules.json in {folder} lists no Pooling, so how it makes one vector is not known"
+                self._add_transformer(path, position)
+            elif kind != "Dropout":  # which does nothing when vectors are computed
+                found, width = st_modules.read(self._files, module.type, path)
+                self.chain.append(found)
+                self.dims = width or self.dims
+        if not self.chain:
+            raise UnsupportedModelError(
+                f"modules.json in {self.folder} lists nothing that makes one vector of a text's token vectors, such as Pooling"
+            )
+        if self.transformer is None:
+            raise UnsupportedModelError(
+                f"modules.json in {self.folder} starts with no Transformer, so its files do not state dims and length; "
+                "write a ModelSpec for it, with transformer=None, and pass that to resolve"
             )
 
+    def files(self) -> list[str]:
+        """What engines read: the transformer's weights, configuration and tokenizer, and the weights of modules."""
+        own = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
+        own += [
+            f"{module.path}/{WEIGHTS}" for module in self.chain if isinstance(module, Dense | LayerNorm) and module.path
+        ]
+        names = [*self.weights, *own]
+        if any(isinstance(module, LibraryModule) for module in self.chain) or not all(
+            module.include_prompt for module in self.chain if isinstance(module, Pooling)
+        ):  # only the library itself reads such a model, with its own tokenizer
+            names += self._library_files()
+        return list(dict.fromkeys(names))
 
-def _pooling(settings: dict[str, Any]) -> str:
-    mode = settings.get("pooling_mode")
-    if mode is None:
-        modes = [name for key, name in _LEGACY_POOLING.items() if settings.get(key)]
-    else:
-        modes = [mode] if isinstance(mode, str) else list(mode)
-    renamed = ["last" if name == "lasttoken" else name for name in modes]
-    if not renamed or any(name not in POOLINGS for name in renamed):
-        raise WeightsNotFoundError(f"the pooling config names no pooling that is known: {settings}")
-    return "+".join(renamed)
+    def _read_settings(self) -> None:
+        settings = self._files.read_or(SETTINGS, SettingsFile, SettingsFile())
+        refused = {
+            "model_type": settings.model_type if settings.model_type != "SentenceTransformer" else None,
+            "truncate_dim": settings.truncate_dim,
+        }
+        for key, value in refused.items():
+            if value is not None:
+                raise UnsupportedModelError(
+                    f"{self.folder / SETTINGS} sets {key} to {value!r}, which no engine of embedry honours"
+                )
+        self.prompts = {name: prompt or "" for name, prompt in (settings.prompts or {}).items()}
+        # Roles have prompts of their own: the default one is for callers that name no role, as in the library.
+        if settings.default_prompt_name not in (None, "query", "document", *self.prompts):
+            raise IntegrityError(
+                f"{self.folder / SETTINGS} names the default prompt {settings.default_prompt_name!r}, and has only "
+                f"{', '.join(map(repr, self.prompts)) or 'none'}"
+            )
+        self.similarity = settings.similarity_fn_name or "cosine"
 
+    def _modules(self) -> list[tuple[str, ModuleEntry]]:
+        """The modules of modules.json, each with its kind."""
+        listed = self._files.read("modules.json", list[ModuleEntry])
+        if len(listed) > _MOST_MODULES:
+            raise UnsupportedModelError(
+                f"modules.json in {self.folder} lists {len(listed)} modules; embedry reads no more than {_MOST_MODULES}"
+            )
+        names = [module.name for module in listed if module.name is not None]
+        for name in names:
+            if names.count(name) > 1:  # of which the library would keep one
+                raise IntegrityError(
+                    f"modules.json in {self.folder} gives the name {name!r} to {names.count(name)} modules"
+                )
+        found = []
+        for module in listed:
+            inside(self.folder, module.path or ".")
+            kind = st_modules.kind(module.type)
+            if not kind:
+                raise UnsupportedModelError(
+                    f"modules.json in {self.folder} names the class {module.type!r}: the model needs code of its own, and "
+                    "embedry never runs code that comes with a model"
+                )
+            found.append((kind, module))
+        return found
 
-def _max_seq_length(folder: Path, config: dict[str, Any]) -> int:
-    stated = _read(folder, "sentence_bert_config.json", {}).get("max_seq_length")
-    if stated is None:
-        stated = _read(folder, "tokenizer_config.json", {}).get("model_max_length")
-    longest = config.get("max_position_embeddings")
-    lengths = [int(length) for length in (stated, longest) if length is not None]
-    if not lengths:
-        raise WeightsNotFoundError(f"no file in {folder} states how many tokens the model reads")
-    return min(lengths)
-
-
-def _prompts(folder: Path) -> dict[str, str]:
-    settings = _read(folder, _PROMPTS, {})
-    named: dict[str, str] = {name: prompt or "" for name, prompt in (settings.get("prompts") or {}).items()}
-    default = named.get(settings.get("default_prompt_name") or "", "")
-    document = next((named[name] for name in _DOCUMENT_PROMPTS if name in named), default)
-    prompts = named | {"query": named.get("query", default), "document": document}
-    return {name: prompt for name, prompt in prompts.items() if prompt or name not in ("query", "document")}
-
-
-def _read(folder: Path, file: str, default: Any = None) -> Any:
-    path = folder / file
-    if not path.is_file():
-        if default is not None:
-            return default
-        raise WeightsNotFoundError(
-            f"{folder} has no {file}: it does not follow the sentence-transformers layout, and embedry does not guess; "
-            "write a ModelSpec for it and pass that to resolve"
+    def _add_transformer(self, path: str, position: int) -> None:
+        if position > 0:
+            raise UnsupportedModelError(
+                f"modules.json in {self.folder} lists a Transformer in place {position}, not first"
+            )
+        at = Transformer(path=path)
+        if self._files.has(at.file("adapter_config.json")):
+            raise UnsupportedModelError(
+                f"{self.folder} has {at.file('adapter_config.json')}: an adapter over another model's weights, which no engine "
+                "of embedry loads; merge it into the model and save that"
+            )
+        config = self._files.read(at.file("config.json"), model_config.Raw)
+        self.architecture = config.model_type or ""
+        lengths = (self._files.read_or(at.file(name), LengthFile, LengthFile()) for name in LENGTHS)
+        stated = next((length for length in lengths if length != LengthFile()), LengthFile())
+        for key, value in stated.not_honoured().items():
+            raise UnsupportedModelError(
+                f"the options of the transformer in {self.folder / at.path} set {key} to {value!r}, which no engine of "
+                "embedry honours"
+            )
+        tokenizer = tokenizer_files.read(self._files, at, self.architecture)
+        self.transformer = Transformer(
+            path=path,
+            lower_case=bool(stated.do_lower_case),
+            normalizer=tokenizer.normalizer,
+            split_at_spaces=tokenizer.split_at_spaces,
+            truncate_left=tokenizer.truncate_left,
         )
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IntegrityError(f"{path} is no JSON, it is damaged or cut short: {error}") from error
+        self.max_seq_length = self._length(stated, tokenizer.model_max_length, at)
+        self.weights = self._weight_files(at)
+
+    def _length(self, stated: LengthFile, tokenizers: int | None, at: Transformer) -> int:
+        if stated.max_seq_length is not None:  # whether the model has that many positions is seen when it is loaded
+            return stated.max_seq_length
+        longest = model_config.read(self.folder, at.file("config.json")).longest
+        lengths = [length for length in (tokenizers, longest) if length is not None]
+        if not lengths:
+            raise WeightsNotFoundError(f"no file in {self.folder} states how many tokens the model reads")
+        return max(1, min(lengths))
+
+    def _weight_files(self, at: Transformer) -> list[str]:
+        if not self._files.has(at.file(WEIGHTS)) and self._files.has(at.file(INDEX)):
+            shards = self._files.read(at.file(INDEX), IndexFile, LARGEST_INDEX).weight_map.values()
+            # Libraries that load the shards look for the index too.
+            return [*(at.file(shard) for shard in dict.fromkeys(shards)), at.file(INDEX)]
+        return [at.file(WEIGHTS)]
+
+    def _library_files(self) -> list[str]:
+        at = self.transformer.path if self.transformer else ""
+        folders = [at, *(module.path for module in self.chain if isinstance(module, LibraryModule))]
+        places = [inside(self.folder, path or ".") for path in dict.fromkeys(folders)]
+        present = [file for place in places if place.is_dir() for file in sorted(place.iterdir())]
+        read = [
+            file for file in present if file.suffix in (".json", ".txt", ".model", ".safetensors") and file.is_file()
+        ]
+        return [file.relative_to(self.folder).as_posix() for file in read]

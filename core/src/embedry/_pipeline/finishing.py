@@ -1,36 +1,48 @@
-"""From pooled to finished vectors, in the one right order: check, shorten, normalise."""
+"""From an engine's vectors to finished ones: check them, then run the tail of the model's chain in its order."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry.errors import BackendError
+from embedry.errors import BackendContractError
+from embedry.modules import Chain, LayerNorm, Normalize, Truncate
 
 _TINY = 1e-12
 """Smallest norm divided by, as in torch.nn.functional.normalize: a zero vector stays zero."""
 
+_EPSILON = 1e-5
+"""Added to the variance by a layer norm, as torch.nn.functional.layer_norm does by default."""
 
-def finish(
-    pooled: NDArray[np.float32], *, rows: int, full_dims: int, dims: int, normalize: bool
-) -> NDArray[np.float32]:
-    """Vectors of the asked length from a backend's pooled ones, both float32, (rows, full_dims) -> (rows, dims).
+
+def finish(pooled: NDArray[np.float32], tail: Chain, *, rows: int, width: int) -> NDArray[np.float32]:
+    """Finished vectors from an engine's, both float32: (rows, width) -> (rows, dims).
+
+    Args:
+        pooled: what the engine returned.
+        tail: the end of the chain, of modules without weights.
+        rows: texts in the batch.
+        width: length of a vector as the engine gives it.
 
     Raises:
-        BackendError: the backend returned another shape or dtype, or a value that is not finite.
+        BackendContractError: the engine returned another shape or dtype, or a value that is not finite.
     """
-    if pooled.shape != (rows, full_dims) or pooled.dtype != np.float32:
-        raise BackendError(
-            f"the backend returned {pooled.dtype} {pooled.shape}, the entry promises float32 {(rows, full_dims)}; "
+    if pooled.shape != (rows, width) or pooled.dtype != np.float32:
+        raise BackendContractError(
+            f"the backend returned {pooled.dtype} {pooled.shape}, the entry promises float32 {(rows, width)}; "
             "the weights or the entry's dims are wrong"
         )
     finite = np.isfinite(pooled)
     if not finite.all():
         bad = rows - np.count_nonzero(finite.all(axis=1))
-        raise BackendError(
+        raise BackendContractError(
             f"the backend returned values that are not finite for {bad} of {rows} texts; the weights are damaged"
         )
-    short = pooled[:, :dims]
-    if not normalize:
-        return short
-    norms = np.sqrt(np.vecdot(short, short))
-    unit: NDArray[np.float32] = short / np.maximum(norms, _TINY)[:, np.newaxis]
-    return unit
+    x = pooled
+    for module in tail:
+        if isinstance(module, Normalize):
+            x = x / np.maximum(np.sqrt(np.vecdot(x, x)), _TINY)[:, np.newaxis]
+        elif isinstance(module, Truncate):
+            x = x[:, : module.dims]
+        elif isinstance(module, LayerNorm):
+            centred = x - x.mean(axis=1, keepdims=True)
+            x = centred / np.sqrt(np.vecdot(centred, centred)[:, np.newaxis] / x.shape[1] + np.float32(_EPSILON))
+    return x

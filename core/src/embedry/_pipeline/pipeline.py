@@ -1,8 +1,8 @@
 """The pipeline from texts to vectors, the same for every engine. Heavy modules are imported here, on first use.
 
 texts -> prompt -> token ids, overflow policy -> batches by token budget, longest first
-      -> [ backend: ids + mask -> pooled vectors ]
-      -> finite and shape check -> shorten -> normalise -> the caller's order
+      -> [ backend: ids + mask -> what the body of the chain gives ]
+      -> finite and shape check -> the tail of the chain -> the caller's order
 """
 
 from collections import deque
@@ -15,12 +15,15 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from embedry import modules
 from embedry._pipeline import finishing
 from embedry._pipeline.heap import HeapTrimmer
 from embedry._pipeline.overflow import report_overflow
 from embedry._pipeline.readers import Batch, TextBatcher, TokenBatcher, TokenizedBlock, started_workers
 from embedry._pipeline.texts import blocks
-from embedry.backend import Encoder, TextEncoder
+from embedry.backend import Encoder, TextEncoder, is_failure
+from embedry.errors import BackendError, EmbedryError, UnsupportedModelError
+from embedry.modules import Pooling
 from embedry.options import Config
 
 _BLOCK_TEXTS = 2048
@@ -42,19 +45,36 @@ class BlockInFlight:
     futures: list[Future[None]]
 
 
+class _BatchFailedError(Exception):
+    """An engine failed for the texts at these places of a block; the cause says how."""
+
+    def __init__(self, places: NDArray[np.intp]) -> None:
+        super().__init__(places)
+        self.places = places
+
+
 class Pipeline:
     """A loaded engine, and the way to it and back."""
 
-    def __init__(self, config: Config, folder: Path, encoder: Encoder | TextEncoder) -> None:
+    def __init__(self, config: Config, folder: Path, encoder: Encoder | TextEncoder, pad_id: int = 0) -> None:
         self._config = config
+        self.folder = folder
+        self.pad_id = pad_id
+        self._tail = modules.split(config.chain)[1]
         self.encoder = encoder
         self._trimmed = HeapTrimmer()
         self._workers = started_workers(encoder)
         if isinstance(encoder, TextEncoder):
             self._read: Callable[[Sequence[str], str], TokenizedBlock] = TextBatcher(config, encoder).read
             self._block_chars = _BLOCK_CHARS
+        elif config.spec.transformer is None or not all(
+            module.include_prompt for module in config.spec.body if isinstance(module, Pooling)
+        ):
+            raise UnsupportedModelError(
+                f"the backend {config.backend!r} runs {config.spec.name!r} over token ids, which is not how it reads texts"
+            )
         else:
-            self._read = TokenBatcher(config, folder, encoder).read
+            self._read = TokenBatcher(config, folder, encoder, pad_id).read
             self._block_chars = max(_BLOCK_CHARS, _BLOCK_BATCHES * encoder.batch_tokens * _CHARS_PER_TOKEN)
 
     def encode(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
@@ -71,9 +91,12 @@ class Pipeline:
             self._report(read, inverse)
         result = np.empty((len(unique), self._config.dims), dtype=np.float32)
         start = 0
-        for rows in self._computed(read):
-            result[start : start + len(rows)] = rows
-            start += len(rows)
+        try:
+            for rows in self._computed(read):
+                result[start : start + len(rows)] = rows
+                start += len(rows)
+        except _BatchFailedError as failed:  # in the block that starts here: those before it came
+            raise self._failure(failed, [unique - start for unique in inverse]) from failed.__cause__
         return result if len(unique) == len(texts) else result[inverse]
 
     def stream(self, texts: Iterable[str], prompt: str) -> Iterator[NDArray[np.float32]]:
@@ -98,9 +121,14 @@ class Pipeline:
                 start += len(part)
                 yield block
 
-        for rows in self._computed(read()):
-            inverse = inverses.popleft()
-            yield rows if len(rows) == len(inverse) else rows[inverse]
+        yielded = 0
+        try:
+            for rows in self._computed(read()):
+                inverse = inverses.popleft()
+                yield rows if len(rows) == len(inverse) else rows[inverse]
+                yielded += len(inverse)
+        except _BatchFailedError as failed:
+            raise self._failure(failed, inverses[0], yielded) from failed.__cause__
 
     def _parts(self, texts: Iterable[str]) -> Iterator[list[str]]:
         return blocks(texts, count=_BLOCK_TEXTS, chars=self._block_chars)
@@ -133,7 +161,7 @@ class Pipeline:
 
     def _start(self, block: TokenizedBlock, running: deque[BlockInFlight]) -> None:
         alone = len(block.batches) == 1 and not running
-        started = BlockInFlight(np.empty((block.size, self._config.dims), dtype=np.float32), [])
+        started = BlockInFlight(np.zeros((block.size, self._config.dims), dtype=np.float32), [])
         running.append(started)  # at once, so that an interrupt loses no future
         for batch in block.batches:
             if alone:  # a single request runs immediately, in its own thread
@@ -151,16 +179,36 @@ class Pipeline:
         return block.rows
 
     def _finish(self, batch: Batch, rows: NDArray[np.float32]) -> None:
-        config = self._config
         start = perf_counter()
+        try:
+            pooled = batch.compute()
+        except EmbedryError:
+            raise
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            raise _BatchFailedError(batch.positions) from error
         rows[batch.positions] = finishing.finish(
-            batch.compute(),
-            rows=len(batch.positions),
-            full_dims=config.spec.dims,
-            dims=config.dims,
-            normalize=config.normalize,
+            pooled, self._tail, rows=len(batch.positions), width=self._config.spec.dims
         )
         self._trimmed(perf_counter() - start)
+
+    def _failure(self, failed: _BatchFailedError, places: Sequence[int], start: int = 0) -> BackendError:
+        """The error that says which of the caller's texts were in a batch.
+
+        Args:
+            failed: has their places in the block.
+            places: the place of each of the caller's texts in the block, or beyond it.
+            start: the position of the first of these.
+        """
+        lost = set(failed.places.tolist())
+        positions = [start + position for position, place in enumerate(places) if place in lost]
+        shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
+        reason = failed.__cause__
+        return BackendError(
+            f"the backend {self._config.backend!r} failed for a batch of {len(positions)} texts, at positions {shown}: "
+            f"{type(reason).__name__}: {reason}"
+        )
 
     def _report(self, read: Sequence[TokenizedBlock], inverse: Sequence[int], start: int = 0) -> None:
         truncated: set[int] = set()

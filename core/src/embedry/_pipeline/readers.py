@@ -1,6 +1,5 @@
 """From texts to batches that an engine can compute: the first half of the pipeline."""
 
-import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -48,10 +47,12 @@ def started_workers(encoder: Encoder | TextEncoder) -> ThreadPoolExecutor:
 class TokenBatcher:
     """Reads texts into batches of token ids, for engines that take those."""
 
-    def __init__(self, config: Config, folder: Path, encoder: Encoder) -> None:
+    def __init__(self, config: Config, folder: Path, encoder: Encoder, pad_id: int) -> None:
+        assert config.spec.transformer is not None  # noqa: S101  checked where the encoder is taken
         self._encoder = encoder
-        self._tokenizer = Tokenizer(folder / "tokenizer.json", config.max_seq_length)
-        self._pad_id = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("pad_token_id") or 0
+        reading = config.spec.transformer
+        self._tokenizer = Tokenizer(folder / reading.file("tokenizer.json"), config.max_seq_length, reading)
+        self._pad_id = pad_id
         # Workers of their own: a query does not stand in line behind a thousand documents.
         workers = started_workers(encoder)
         self._together = MicroBatches(self._forward, workers, slots=encoder.workers, tokens=encoder.batch_tokens)
@@ -59,8 +60,12 @@ class TokenBatcher:
     def read(self, texts: Sequence[str], prompt: str) -> TokenizedBlock:
         """Batches of like length within the engine's token budget, longest first."""
         rows, truncated = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
-        lengths = [len(row) for row in rows]
+        # Without special tokens an empty text has no token: nothing is computed for it, and its vector is zero.
+        full = [position for position, row in enumerate(rows) if len(row)] if not all(map(len, rows)) else None
+        lengths = [len(row) for row in rows if len(row)]
         groups = batching.batches(lengths, self._encoder.batch_tokens, self._encoder.workers)
+        if full is not None:
+            groups = [np.asarray(full, dtype=np.intp)[group] for group in groups]
         # A single batch is likely a query, and others may come at the same time.
         compute = self._together.vectors if len(groups) == 1 else self._forward
         return TokenizedBlock(

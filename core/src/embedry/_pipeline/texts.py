@@ -1,6 +1,6 @@
 """What may be embedded: any iterable of `str` that is text. Checked before anything is loaded or computed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Set
 
 from embedry.errors import TextError, TextTypeError
 
@@ -16,16 +16,30 @@ def checked(texts: Iterable[str]) -> list[str]:
 
 
 def each_checked(texts: Iterable[str]) -> Iterator[str]:
-    """The same one by one, for texts without end. What is no iterable of texts is refused by the call itself."""
+    """The same one by one, for any number of texts. What is not an iterable of texts is refused by the call itself."""
     if isinstance(texts, str | bytes):
         raise TextTypeError(
             f"texts must be a list of str, got one {type(texts).__name__}; write [text] for a single text"
         )
+    advice = _not_a_sequence_of_texts(texts)
+    if advice:
+        raise TextTypeError(f"texts must be an iterable of str, got {type(texts).__name__}; {advice}")
     try:
         remaining = iter(texts)
     except TypeError as error:
         raise TextTypeError(f"texts must be an iterable of str, got {type(texts).__name__}") from error
     return (_checked(text, position) for position, text in enumerate(remaining))
+
+
+def _not_a_sequence_of_texts(texts: object) -> str:
+    """What to write instead of something that iterates over anything but its texts, or in no order; empty for all else."""
+    if isinstance(texts, Mapping):
+        return "iterating over it gives its keys; pass d.values() for the values, or list(d) for the keys"
+    if isinstance(texts, Set) and not isinstance(texts, KeysView):
+        return "it has no order, so vectors could not be matched with texts; pass sorted(texts) or a list"
+    if hasattr(texts, "columns"):  # a table of pandas, polars, pyarrow
+        return 'iterating over it gives its columns; pass one column, such as table["text"]'
+    return ""
 
 
 def blocks(texts: Iterable[str], *, count: int, chars: int) -> Iterator[list[str]]:
@@ -44,7 +58,7 @@ def blocks(texts: Iterable[str], *, count: int, chars: int) -> Iterator[list[str
 
 def _checked(text: str, position: int) -> str:
     if not isinstance(text, str):
-        raise TextTypeError(f"text {position} is not a str but {type(text).__name__}: {_shown(text)}")
+        raise TextTypeError(f"text {position} must be a str, got {type(text).__name__}: {_shown(text)}", [position])
     if not text.isascii():
         _check_surrogates(text, position)
     return text

@@ -1,14 +1,17 @@
 """Text to token ids, with the model's own tokenizer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding
+from tokenizers import Encoding, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RustTokenizer
 
+from embedry.backend import is_failure
 from embedry.errors import IntegrityError
+from embedry.spec import AT_TOP, Transformer
 
 _BLOCK = 1024
 """Texts tokenised at a time: an `Encoding` weighs a hundred times what its ids do, so few are held at once."""
@@ -23,38 +26,94 @@ _MOST_CHARS_PER_TOKEN = 2048
 """What lies behind so many characters for each token the model reads is never tokenised, whatever it is."""
 
 
+def open_tokenizer(file: Path) -> RustTokenizer:
+    """The tokenizer of a tokenizer.json.
+
+    Raises:
+        IntegrityError: it is not one.
+    """
+    try:
+        return RustTokenizer.from_file(str(file))
+    except BaseException as error:  # the binding raises plain Exception, and for some files a Rust panic, which is none
+        if not is_failure(error):
+            raise
+        raise IntegrityError(f"{file} cannot be read as a tokenizer: {error}") from error
+
+
+def greatest_id(file: Path) -> int:
+    """The greatest token id that the tokenizer of a tokenizer.json can give; special tokens need not be in its vocabulary.
+
+    Raises:
+        IntegrityError: as `open_tokenizer`.
+    """
+    tokenizer = open_tokenizer(file)
+    return max([*tokenizer.get_vocab().values(), *_run(tokenizer, [""])[0].ids], default=0)
+
+
 class Tokenizer:
     """Turns texts into ids of at most `max_length` tokens. Never changed once made, and so safe from many threads."""
 
-    def __init__(self, file: Path, max_length: int) -> None:
+    def __init__(self, file: Path, max_length: int, reading: Transformer = AT_TOP) -> None:
+        self._rust = open_tokenizer(file)
+        self._left = reading.truncate_left
+        if reading.normalizer is not None:
+            self._rust.normalizer = normalizers.BertNormalizer(
+                clean_text=True,
+                handle_chinese_chars=reading.normalizer.chinese_chars,
+                strip_accents=reading.normalizer.strip_accents,
+                lowercase=reading.normalizer.lower_case,
+            )
+        if reading.lower_case and not _lowercases(self._rust.normalizer):
+            own = self._rust.normalizer
+            self._rust.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([own] if own is not None else [])])
+        if reading.split_at_spaces:
+            own = self._rust.pre_tokenizer
+            steps = [pre_tokenizers.WhitespaceSplit(), *([own] if own is not None else [])]
+            self._rust.pre_tokenizer = pre_tokenizers.Sequence(steps)
         try:
-            self._rust = RustTokenizer.from_file(str(file))
-        except Exception as error:  # the binding raises plain Exception
-            raise IntegrityError(f"{file} cannot be read as a tokenizer: {error}") from error
-        # The file may carry a padding and a length of its own (all-MiniLM-L6-v2: 128); the entry's length holds.
-        self._rust.no_padding()
-        self._rust.enable_truncation(max_length)
+            # The file may carry a padding and a length of its own (all-MiniLM-L6-v2: 128); the entry's length holds.
+            self._rust.no_padding()
+            self._rust.enable_truncation(max_length, direction="left" if self._left else "right")
+        except BaseException as error:  # a length that leaves no room beside the special tokens
+            if not is_failure(error):
+                raise
+            raise IntegrityError(f"{file} cannot be used with a length of {max_length} tokens: {error}") from error
+        own = len(_run(self._rust, [""])[0])
+        if own > max_length:
+            raise IntegrityError(
+                f"{file} adds {own} special tokens, and max_seq_length={max_length} has no room for them"
+            )
         self.max_length = max_length
 
     def ids(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], list[int]]:
-        """Token ids of each text, special tokens included, and the positions of the texts that were cut."""
+        """Token ids of each text, special tokens included, and the positions of the texts that were truncated.
+
+        Raises:
+            IntegrityError: the tokenizer itself fails.
+        """
         rows: list[NDArray[np.int32]] = []
-        cut: list[int] = []
+        truncated: list[int] = []
         for start in range(0, len(texts), _BLOCK):
-            for encoding, was_cut in self._encode(texts[start : start + _BLOCK]):
-                if was_cut:
-                    cut.append(len(rows))
-                rows.append(np.array(encoding.ids, dtype=np.int32))
-        return rows, cut
+            for encoding, was_truncated in self._encode(texts[start : start + _BLOCK]):
+                if was_truncated:
+                    truncated.append(len(rows))
+                rows.append(_row(encoding))
+        return rows, truncated
 
     def _encode(self, texts: Sequence[str]) -> list[tuple[Encoding, bool]]:
         size = max(_LEAST_CHARS, self.max_length * _CHARS_PER_TOKEN)
+        if self._left:  # where a word starts depends on what is before it, so such texts are read as they are
+            size = self.max_length * _MOST_CHARS_PER_TOKEN
+            return [
+                (encoding, self._overflows(encoding) or len(text) > size)
+                for encoding, text in zip(_run(self._rust, [text[-size:] for text in texts]), texts, strict=True)
+            ]
         heads = [_head(text, size) for text in texts]
-        encoded = [(encoding, self._overflows(encoding)) for encoding in self._rust.encode_batch_fast(heads)]
-        for place, (head, text) in enumerate(zip(heads, texts, strict=True)):
-            encoding, overflows = encoded[place]
+        encoded = [(encoding, self._overflows(encoding)) for encoding in _run(self._rust, heads)]
+        for position, (head, text) in enumerate(zip(heads, texts, strict=True)):
+            encoding, overflows = encoded[position]
             if len(head) < len(text) and not (overflows and len(head) < size):
-                encoded[place] = self._encode_further(text, size, encoding.ids)
+                encoded[position] = self._encode_further(text, size, encoding.ids)
         return encoded
 
     def _encode_further(self, text: str, size: int, ids: list[int]) -> tuple[Encoding, bool]:
@@ -65,7 +124,7 @@ class Tokenizer:
         while True:
             size = min(2 * size, most)
             head = _head(text, size)
-            encoding = self._rust.encode_batch_fast([head])[0]
+            encoding = _run(self._rust, [head])[0]
             overflows = self._overflows(encoding)
             settled = overflows and (len(head) < size or encoding.ids == ids)
             if settled or len(head) == len(text) or size == most:
@@ -74,6 +133,30 @@ class Tokenizer:
 
     def _overflows(self, encoding: Encoding) -> bool:
         return len(encoding) == self.max_length and bool(encoding.overflowing)
+
+
+def _run(tokenizer: RustTokenizer, texts: Sequence[str]) -> list[Encoding]:
+    try:
+        return tokenizer.encode_batch_fast(texts)
+    except BaseException as error:  # a Rust panic is no Exception
+        if not is_failure(error):
+            raise
+        raise IntegrityError(f"the model's tokenizer is damaged, it fails on a text: {error}") from error
+
+
+def _row(encoding: Encoding) -> NDArray[np.int32]:
+    try:
+        return np.array(encoding.ids, dtype=np.int32)
+    except OverflowError as error:
+        raise IntegrityError(
+            f"the model's tokenizer gives the token id {max(encoding.ids)}, and no table has so many rows"
+        ) from error
+
+
+def _lowercases(normalizer: normalizers.Normalizer | None) -> bool:
+    # Its stub does not say that a sequence can be iterated.
+    parts = list(cast("Iterable[object]", normalizer)) if isinstance(normalizer, normalizers.Sequence) else [normalizer]
+    return any(isinstance(part, normalizers.Lowercase) for part in parts)
 
 
 def _head(text: str, size: int) -> str:

@@ -1,7 +1,7 @@
-"""The promises: what a check is, the table of all of them, and how one is run.
+"""What a check is, the table of all checks, and how one is run.
 
-A check is a function that takes a `Subject` and raises `Violation` where the promise is broken. The first line of its
-docstring is the promise, and the beginning of its message.
+A check is a function that takes a `Subject` and raises `Violation` if it fails. The first line of its docstring says
+what is checked, and begins its message.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ def check(function: Check) -> Check:
 
 
 def description(check: Check) -> str:
-    """The promise that a check holds an embedder to."""
+    """What a check is about."""
     return (check.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
@@ -29,7 +29,7 @@ def run(name: str, subject: Subject) -> None:
     """Runs one check.
 
     Raises:
-        Violation: the promise is broken, by a wrong answer or by an error where there should be none.
+        Violation: the check fails, by a wrong answer or by an error where there should be none.
         NotApplicable: the check says nothing about this subject.
     """
     function = CHECKS[name]
@@ -37,5 +37,5 @@ def run(name: str, subject: Subject) -> None:
         function(subject)
     except (Violation, NotApplicable):
         raise
-    except Exception as error:  # an embedder may break a promise in any way
+    except Exception as error:  # an embedder may fail in any way
         raise Violation(f"{description(function)}: {type(error).__name__}: {error}") from error

@@ -5,23 +5,23 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import ModelSpec, resolve
+from embedry import ModelSpec, Options, resolve
 from embedry.views import LazyEmbedder
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-2, "int8": 2e-2}
 """Largest difference of any component of a unit vector that a precision may cause: between a text alone and in a batch,
 between engines, and from golden vectors. Measured on all-MiniLM-L6-v2 against fp32: 3e-7, 3.1e-4 and 2.6e-3, which
 follows the 23, 10 and 7 bits of fraction; the rest is room for deeper models. In int8 a difference in the last bit of a
-float may move a value by one of 256 steps; how far it may be from fp32 is another question, which the entry answers."""
+float may move a value by one of 256 steps; how far it may be from fp32 is another matter, which the entry states."""
 
 
 class Violation(AssertionError):  # noqa: N818  named for what it reports
-    """A promise is broken; the message begins with the promise."""
+    """A check failed; the message begins with what is checked."""
 
 
 class NotApplicable(Exception):  # noqa: N818  it is an answer, not an error
@@ -36,7 +36,7 @@ class Subject:
         **options: options of `resolve`, such as `backend`.
     """
 
-    def __init__(self, model: str | ModelSpec, **options: Any) -> None:
+    def __init__(self, model: str | ModelSpec, **options: Unpack[Options]) -> None:
         self.model = model
         self.options = options
 
@@ -50,7 +50,7 @@ class Subject:
         """Its registry entry."""
         return self.embedder.spec
 
-    def variant(self, **options: Any) -> LazyEmbedder:
+    def variant(self, **options: Unpack[Options]) -> LazyEmbedder:
         """The same model with other options of `resolve`."""
         return resolve(self.model, **(self.options | options))
 
@@ -86,7 +86,7 @@ class Subject:
 
 
 def require(holds: bool, expected: str, found: str = "") -> None:
-    """Raises `Violation` with the promise, and what was found instead, unless it holds."""
+    """Raises `Violation` with what is expected, and what was found instead, unless it holds."""
     if not holds:
         raise Violation(f"{expected}{': ' + found if found else ''}")
 

@@ -12,7 +12,7 @@ from embedry.testing.subject import NotApplicable, Subject, Violation
 class Conformance:
     """Inherit, and give the fixture `subject`; every check of `CHECKS` becomes a test.
 
-    What an embedder is known not to keep is written down in `deviations`: check -> reason. Such a check must fail; when
+    What an embedder is known not to pass is written down in `deviations`: check -> reason. Such a check must fail; when
     it starts to pass, that fails the suite, so the list cannot outlive its reasons. Checks cannot be overridden.
     """
 

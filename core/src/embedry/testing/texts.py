@@ -30,7 +30,11 @@ WORDS = ("time", "water", "house", "music", "light", "paper", "river", "green", 
 def of_length(embedder: LazyEmbedder, tokens: int, last: str = "time") -> str:
     """A text of exactly so many tokens, special ones included, that ends in the word `last`."""
     config = embedder.config
-    tokenizer = Tokenizer(ensure_local(config.spec, config.cache_dir) / "tokenizer.json", tokens + 64)
+    reading = config.spec.transformer
+    if reading is None:
+        raise NotApplicable("the model has no transformer")
+    folder = ensure_local(config.spec, config.cache_dir)
+    tokenizer = Tokenizer(folder / reading.file("tokenizer.json"), tokens + 64, reading)
 
     def length(text: str) -> int:
         return len(tokenizer.ids([text])[0][0])

@@ -1,6 +1,6 @@
 """all-mpnet-base-v2: the larger sibling of all-MiniLM-L6-v2."""
 
-from embedry import ModelSpec
+from embedry import ModelSpec, Normalize, Pooling
 
 SPEC = ModelSpec(
     name="all-mpnet-base-v2",
@@ -16,8 +16,7 @@ SPEC = ModelSpec(
     max_seq_length=384,
     preferred_backend="onnxruntime",
     architecture="mpnet",
-    pooling="mean",
-    normalize=True,
+    chain=(Pooling(mode="mean"), Normalize()),
     similarity="cosine",
     license="Apache-2.0",
     languages=("en",),

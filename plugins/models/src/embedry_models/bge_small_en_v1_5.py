@@ -1,6 +1,6 @@
 """bge-small-en-v1.5: made for retrieval; its query prompt matters."""
 
-from embedry import ModelSpec
+from embedry import ModelSpec, Normalize, Pooling
 
 SPEC = ModelSpec(
     name="bge-small-en-v1.5",
@@ -16,8 +16,7 @@ SPEC = ModelSpec(
     max_seq_length=512,
     preferred_backend="onnxruntime",
     architecture="bert",
-    pooling="cls",
-    normalize=True,
+    chain=(Pooling(mode="cls"), Normalize()),
     # "sentence", not "question": copies that say "question" are in circulation and give other vectors.
     prompts={"query": "Represent this sentence for searching relevant passages: "},
     similarity="cosine",

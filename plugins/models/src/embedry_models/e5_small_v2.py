@@ -1,6 +1,6 @@
 """e5-small-v2: made for retrieval; both queries and passages take a prompt."""
 
-from embedry import ModelSpec
+from embedry import ModelSpec, Normalize, Pooling
 
 SPEC = ModelSpec(
     name="e5-small-v2",
@@ -16,8 +16,7 @@ SPEC = ModelSpec(
     max_seq_length=512,
     preferred_backend="onnxruntime",
     architecture="bert",
-    pooling="mean",
-    normalize=True,
+    chain=(Pooling(mode="mean"), Normalize()),
     prompts={"query": "query: ", "document": "passage: "},
     similarity="cosine",
     license="MIT",

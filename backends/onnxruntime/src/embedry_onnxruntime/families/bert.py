@@ -1,8 +1,5 @@
 """BERT (Devlin et al. 2018, arXiv:1810.04805): words, learned positions, one token type."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from embedry_onnxruntime import encoder
 from embedry_onnxruntime.checkpoint import Checkpoint
 from embedry_onnxruntime.encoder import LayerNames, Shape
@@ -11,28 +8,24 @@ from embedry_onnxruntime.graph import Graph
 PREFIX = "bert."
 
 
-def shape(config: Mapping[str, Any]) -> Shape:
-    """What config.json says of the layers."""
-    return Shape(config["num_hidden_layers"], config["num_attention_heads"], config["layer_norm_eps"])
-
-
-def embed(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
-    """The first token vectors: the sum of a word's and a place's, normed."""
-    words, positions = tables(graph, weights)
+def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
+    """The first token vectors: the sum of a word's and a position's, normed."""
+    words, positions = tables(graph, weights, shape)
     x = graph.op("Add", graph.op("Gather", words, "input_ids"), encoder.rows_of_columns(graph, positions))
-    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, config["layer_norm_eps"])
+    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, shape)
 
 
-def tables(graph: Graph, weights: Checkpoint) -> tuple[str, str]:
+def tables(graph: Graph, weights: Checkpoint, shape: Shape) -> tuple[str, str]:
     """The tables of words and of positions."""
     # A single text has token type 0 throughout: its row is the same for every token, so it joins the positions.
-    positions = weights["embeddings.position_embeddings.weight"] + weights["embeddings.token_type_embeddings.weight"][0]
-    words = weights["embeddings.word_embeddings.weight"]
+    positions = weights.read("embeddings.position_embeddings.weight", shape.positions, shape.width)
+    positions = positions + weights.read("embeddings.token_type_embeddings.weight", shape.token_types, shape.width)[0]
+    words = weights.read("embeddings.word_embeddings.weight", shape.words, shape.width)
     return graph.weight(words), graph.weight(positions)
 
 
-def attention_bias(graph: Graph, weights: Checkpoint) -> str:
-    """None: places are known from the first vectors."""
+def attention_bias(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
+    """None: positions are known from the first vectors."""
     return ""
 
 

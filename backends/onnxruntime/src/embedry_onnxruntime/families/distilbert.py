@@ -1,8 +1,5 @@
 """DistilBERT (Sanh et al. 2019, arXiv:1910.01108): BERT with half the layers, no token types, and names of its own."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from embedry_onnxruntime import encoder
 from embedry_onnxruntime.checkpoint import Checkpoint
 from embedry_onnxruntime.encoder import LayerNames, Shape
@@ -11,21 +8,13 @@ from embedry_onnxruntime.graph import Graph
 
 PREFIX = "distilbert."
 
-_EPSILON = 1e-12
-"""Of every layer norm; a constant in the original code, so config.json does not have it."""
 
-
-def shape(config: Mapping[str, Any]) -> Shape:
-    """What config.json says of the layers."""
-    return Shape(config["n_layers"], config["n_heads"], _EPSILON)
-
-
-def embed(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
-    """The first token vectors: the sum of a word's and a place's, normed."""
-    words = graph.weight(weights["embeddings.word_embeddings.weight"])
-    positions = graph.weight(weights["embeddings.position_embeddings.weight"])
+def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
+    """The first token vectors: the sum of a word's and a position's, normed."""
+    words = graph.weight(weights.read("embeddings.word_embeddings.weight", shape.words, shape.width))
+    positions = graph.weight(weights.read("embeddings.position_embeddings.weight", shape.positions, shape.width))
     x = graph.op("Add", graph.op("Gather", words, "input_ids"), encoder.rows_of_columns(graph, positions))
-    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, _EPSILON)
+    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, shape)
 
 
 def layer_names(number: int) -> LayerNames:

@@ -1,8 +1,5 @@
 """MPNet (Song et al. 2020, arXiv:2004.09297): positions as in RoBERTa, and a learned bias for each relative distance."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,25 +17,20 @@ _MAX_DISTANCE = 128
 """Distances from here on share the last bucket (the T5 paper, arXiv:1910.10683, section 2.1)."""
 
 
-def shape(config: Mapping[str, Any]) -> Shape:
-    """What config.json says of the layers."""
-    return Shape(config["num_hidden_layers"], config["num_attention_heads"], config["layer_norm_eps"])
+def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
+    """The first token vectors: the sum of a word's and a position's, normed."""
+    words = graph.weight(weights.read("embeddings.word_embeddings.weight", shape.words, shape.width))
+    positions = graph.weight(weights.read("embeddings.position_embeddings.weight", shape.positions, shape.width))
+    counted = encoder.rows_after_padding(graph, positions, _PADDING)
+    x = graph.op("Add", graph.op("Gather", words, "input_ids"), counted)
+    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, shape)
 
 
-def embed(graph: Graph, weights: Checkpoint, config: Mapping[str, Any]) -> str:
-    """The first token vectors: the sum of a word's and a place's, normed."""
-    words = graph.weight(weights["embeddings.word_embeddings.weight"])
-    positions = graph.weight(weights["embeddings.position_embeddings.weight"])
-    places = encoder.rows_after_padding(graph, positions, _PADDING)
-    x = graph.op("Add", graph.op("Gather", words, "input_ids"), places)
-    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, config["layer_norm_eps"])
-
-
-def attention_bias(graph: Graph, weights: Checkpoint) -> str:
-    """The bias between every two places, cut to the batch's length: (1, heads, sequence, sequence)."""
-    places = np.arange(len(weights["embeddings.position_embeddings.weight"]) - _PADDING - 1)
-    table = weights["encoder.relative_attention_bias.weight"]
-    spread = table[_bucket(places[np.newaxis, :] - places[:, np.newaxis], len(table))]  # (longest, longest, heads)
+def attention_bias(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
+    """The bias between every two positions, cut to the batch's length: (1, heads, sequence, sequence)."""
+    columns = np.arange(shape.positions - _PADDING - 1)
+    table = weights.read("encoder.relative_attention_bias.weight", shape.buckets, shape.heads)
+    spread = table[_bucket(columns[np.newaxis, :] - columns[:, np.newaxis], len(table))]  # (longest, longest, heads)
     full = graph.weight(spread.transpose(2, 0, 1)[np.newaxis])
     length = graph.op("Slice", graph.op("Shape", "input_ids"), graph.integers(1), graph.integers(2))
     ends = graph.op("Concat", length, length, axis=0)

@@ -1,5 +1,5 @@
 """The checks, each module adding its own to `running.CHECKS` when it is imported."""
 
-from embedry.testing.checks import reading, sharing, vectors
+from embedry.testing.checks import files, reading, sharing, vectors
 
-__all__ = ["reading", "sharing", "vectors"]
+__all__ = ["files", "reading", "sharing", "vectors"]

@@ -1,4 +1,4 @@
-"""What is read of a text: its role's prompt, its length, and what is no text at all."""
+"""What is read of a text: its role's prompt, its length, and what is not a text."""
 
 import warnings
 
@@ -50,7 +50,7 @@ def length(subject: Subject) -> None:
 
 @check
 def overflow(subject: Subject) -> None:
-    """A longer text is cut, cut with a warning that names it, or an error before any work, as was asked."""
+    """A longer text is truncated, truncated with a warning that names it, or an error before any work, as the policy says."""
     plain = subject.with_entry(prompts={})
     texts = ["short", of_length(plain, plain.max_seq_length), of_length(plain, plain.max_seq_length + 1)]
     with warnings.catch_warnings():
@@ -82,7 +82,7 @@ def no_texts(subject: Subject) -> None:
 
 @check
 def bad_input(subject: Subject) -> None:
-    """What is no text is refused with its position, and the embedder works on."""
+    """What is not a text is refused with its position, and the embedder works on."""
     before = subject.embedder.encode_document(["a text"])
     for bad, kind in (
         ("one str", TextTypeError),

@@ -4,15 +4,15 @@ import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedry import _backends
-from embedry.backend import Encoder, TextEncoder
+from embedry.backend import Encoder, LoadRequest, TextEncoder
 from embedry.errors import IntegrityError
+from embedry.modules import Matryoshka
 from embedry.testing import damage
 from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
@@ -62,11 +62,11 @@ def loaded_once(subject: Subject) -> None:
     config = subject.embedder.config
     require(subject.variant() is subject.embedder, description(loaded_once), "resolve gave a second object")
     backend = _backends.find(config.backend)
-    real_load, loads = backend.load, []
+    real_load, loads = backend.load, list[LoadRequest]()
 
-    def counting_load(*arguments: Any, **options: Any) -> Encoder | TextEncoder:
-        loads.append(arguments)
-        return real_load(*arguments, **options)
+    def counting_load(request: LoadRequest) -> Encoder | TextEncoder:
+        loads.append(request)
+        return real_load(request)
 
     fresh = LazyEmbedder(config)
     barrier = Barrier(32)
@@ -133,9 +133,7 @@ def fingerprint(subject: Subject) -> None:
         "a prompt": subject.with_entry(prompts={**spec.prompts, "query": "another prompt: "}),
         "max_seq_length": subject.variant(max_seq_length=subject.embedder.max_seq_length - 1),
         "normalize": subject.variant(normalize=not subject.embedder.config.normalize),
-        "dims": Subject(
-            subject.with_entry(matryoshka_dims=(1,)).spec, **{**subject.options, "dims": 1}
-        ).embedder,
+        "dims": Subject(subject.with_entry(matryoshka=Matryoshka(dims=(1,))).spec, **subject.options).variant(dims=1),
     }  # fmt: skip
     for part, embedder in same.items():
         require(embedder.fingerprint == base, description(fingerprint), f"{part} changed it")

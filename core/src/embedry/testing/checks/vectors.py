@@ -1,10 +1,11 @@
 """What a vector is, whatever batch, order or thread it comes from."""
 
-from pathlib import Path
-
 import numpy as np
 
+from embedry import modules
+from embedry._files.resources import resource_file
 from embedry.errors import OptionError
+from embedry.modules import Matryoshka, Normalize
 from embedry.testing.golden import Golden
 from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
@@ -13,11 +14,11 @@ from embedry.testing.texts import MIXED, shuffled
 
 @check
 def shape_and_dtype(subject: Subject) -> None:
-    """Vectors are float32 of the promised length."""
+    """Vectors are float32 of the stated length."""
     for role in ("query", "document"):
         vectors = subject.embedder.encode(MIXED, role=role)
         wanted = (len(MIXED), subject.embedder.dims)
-        found = f"{vectors.dtype} {vectors.shape}, promised float32 {wanted}"
+        found = f"{vectors.dtype} {vectors.shape}, expected float32 {wanted}"
         require(vectors.dtype == np.float32 and vectors.shape == wanted, description(shape_and_dtype), found)
 
 
@@ -33,7 +34,7 @@ def finite(subject: Subject) -> None:
 
 @check
 def unit_length(subject: Subject) -> None:
-    """Vectors have unit length if and only if that is promised."""
+    """Vectors have unit length if and only if that is stated."""
     norms = np.linalg.norm(subject.variant(normalize=True).encode_document(MIXED), axis=1)
     # Without special tokens a blank text has no token, and its vector may be zero.
     wanted = np.array([0 if norm == 0 and not text.strip() else 1 for text, norm in zip(MIXED, norms, strict=True)])
@@ -52,9 +53,9 @@ def unit_length(subject: Subject) -> None:
 @check
 def order(subject: Subject) -> None:
     """Vectors come in the order of their texts."""
-    places = shuffled(len(MIXED))
-    alone = np.concatenate([subject.embedder.encode_document([MIXED[place]]) for place in places])
-    mixed = subject.embedder.encode_document([MIXED[place] for place in places])
+    positions = shuffled(len(MIXED))
+    alone = np.concatenate([subject.embedder.encode_document([MIXED[position]]) for position in positions])
+    mixed = subject.embedder.encode_document([MIXED[position] for position in positions])
     require_close(mixed, alone, subject.tolerance, description(order))
 
 
@@ -82,12 +83,11 @@ def repeatable(subject: Subject) -> None:
 def shorter_vectors(subject: Subject) -> None:
     """Shortened vectors are the beginning of the full ones, of unit length again; untrained lengths are refused."""
     spec = subject.spec
-    short = spec.matryoshka_dims[0] if spec.matryoshka_dims else max(1, spec.dims // 2)
-    trained = {"matryoshka_dims": spec.matryoshka_dims or (short,), "normalize": True}
-    entry = subject.with_entry(**trained)
-    full, options = entry.encode_document(MIXED), {**subject.options, "dims": short}
-    vectors = Subject(entry.spec, **options).embedder.encode_document(MIXED)
-    beginning = full[:, :short]
+    short = spec.matryoshka.dims[0] if spec.matryoshka.dims else max(1, spec.dims // 2)
+    body = modules.split(spec.chain)[0]
+    entry = subject.with_entry(matryoshka=Matryoshka(dims=(short,)), chain=(*body, Normalize()))
+    vectors = Subject(entry.spec, **subject.options).variant(dims=short).encode_document(MIXED)
+    beginning = entry.encode_document(MIXED)[:, :short]
     unit = beginning / np.maximum(np.linalg.norm(beginning, axis=1, keepdims=True), 1e-12)
     require_close(vectors, unit, subject.tolerance, description(shorter_vectors))
     try:
@@ -104,7 +104,7 @@ def golden_vectors(subject: Subject) -> None:
         raise NotApplicable("the entry has no golden vectors")
     if not subject.embedder.config.normalize or subject.embedder.dims != subject.spec.dims:
         raise NotApplicable("golden vectors are full and of unit length; this embedder's are not")
-    golden = Golden.read(Path(subject.spec.golden))
+    golden = Golden.read(resource_file(subject.spec.golden, subject.embedder.config.cache_dir))
     for role in dict.fromkeys(golden.roles):
         rows = [place for place, its_role in enumerate(golden.roles) if its_role == role]
         vectors = subject.embedder.encode([golden.texts[row] for row in rows], role=role)

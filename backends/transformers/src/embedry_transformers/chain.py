@@ -1,0 +1,92 @@
+"""The body of a chain in torch: from token vectors to the vector that the model's modules make of them.
+
+Everything after the transformer is computed in float32, whatever it computes in: a sum over hundreds of tokens would lose
+bits, and it costs next to nothing.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.nn import functional
+
+from embedry import IntegrityError, UnsupportedModelError
+from embedry.backend import is_read, tensors
+from embedry.modules import Chain, Dense, LayerNorm, Module, Normalize, Pooling
+
+Step = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Body:
+    """The modules of a body with their weights, on the transformer's device."""
+
+    def __init__(self, body: Chain, folder: Path, device: torch.device) -> None:
+        self.poolings = [module for module in body if isinstance(module, Pooling)]
+        # A pooling starts from the token vectors again, so what comes before the last one does not matter.
+        last = max(position for position, module in enumerate(body) if isinstance(module, Pooling))
+        self.mode = self.poolings[-1].mode
+        self._steps = [_step(module, folder, device) for module in body[last + 1 :]]
+
+    def __call__(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Token vectors (batch, sequence, width) and their mask (batch, sequence) -> float32 (batch, width of the result)."""
+        return self.after_pooling(torch.cat([pool(tokens, mask, mode) for mode in self.mode.split("+")], dim=1))
+
+    def after_pooling(self, x: torch.Tensor) -> torch.Tensor:
+        """What the modules behind the pooling make of pooled vectors (batch, width), in float32."""
+        x = x.float()
+        for step in self._steps:
+            x = step(x)
+        return x
+
+
+def pool(tokens: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
+    """Token vectors (batch, sequence, width) -> one a text, float32 (batch, width), by one of `embedry.modules.POOLINGS`."""
+    if mode == "cls":
+        return tokens[:, 0].float()
+    if mode == "last":  # the position of the last 1, wherever the padding is
+        last = (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).argmax(dim=1)
+        return tokens[torch.arange(len(tokens), device=tokens.device), last].float()
+    weights = mask.unsqueeze(-1).float()
+    if mode == "max":
+        return tokens.float().masked_fill(weights == 0, float("-inf")).amax(dim=1)
+    if mode == "weightedmean":
+        weights = weights * weights.cumsum(dim=1)
+    count = weights.sum(dim=1)
+    return (tokens.float() * weights).sum(dim=1) / (count.sqrt() if mode == "mean_sqrt_len_tokens" else count)
+
+
+def _step(module: Module, folder: Path, device: torch.device) -> Step:
+    if isinstance(module, Normalize):
+        return lambda x: functional.normalize(x, dim=-1)
+    if isinstance(module, Dense):
+        shapes: dict[str, tuple[int, ...] | None] = {"linear.weight": (module.outputs, module.inputs)}
+        shapes |= {"linear.bias": (module.outputs,)} if module.bias else {}
+        found = _weights(folder / module.path, shapes, device)
+        activation = _ACTIVATIONS[module.activation]
+        return lambda x: activation(functional.linear(x, found["linear.weight"], found.get("linear.bias")))
+    if isinstance(module, LayerNorm):
+        found = _weights(folder / module.path, {"norm.weight": None, "norm.bias": None}, device) if module.path else {}
+        return lambda x: functional.layer_norm(x, x.shape[-1:], found.get("norm.weight"), found.get("norm.bias"))
+    raise UnsupportedModelError(f"{module} is not a module that this backend runs")
+
+
+def _weights(folder: Path, shapes: dict[str, tuple[int, ...] | None], device: torch.device) -> dict[str, torch.Tensor]:
+    """Exactly these tensors of a module, of these shapes; None is any."""
+    path = folder / "model.safetensors"
+    stored = tensors(path)
+    if set(filter(is_read, stored)) != set(shapes):
+        raise IntegrityError(f"{path} must hold {', '.join(shapes)}, it holds {', '.join(sorted(stored))}")
+    for name, shape in shapes.items():
+        if shape not in (None, stored[name].shape):
+            raise IntegrityError(f"the tensor {name!r} of {path} is {stored[name].shape}, and the entry says {shape}")
+    return {name: torch.tensor(stored[name].values(), device=device) for name in shapes}
+
+
+_ACTIVATIONS: dict[str, Step] = {
+    "identity": lambda x: x,
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "gelu": functional.gelu,
+    "sigmoid": torch.sigmoid,
+    "silu": functional.silu,
+}

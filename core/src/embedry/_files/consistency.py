@@ -1,0 +1,130 @@
+"""Do a model's files fit each other, and its entry? Looked at before anything is computed, and for every engine alike."""
+
+import json
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+from embedry._files import digests
+from embedry.backend import ModelConfig
+from embedry.errors import IntegrityError
+from embedry.modules import Dense, LibraryModule, Pooling
+from embedry.spec import ModelSpec
+
+_RULES = 1
+"""Raised whenever what is refused here, or in the modules that are asked, changes: answers of older rules are not believed."""
+
+
+def check(spec: ModelSpec, folder: Path, *, max_seq_length: int, cache_dir: Path) -> ModelConfig | None:
+    """The transformer's config.json, once it is known to fit the entry, the tokenizer and the weights.
+
+    Args:
+        spec: the entry.
+        folder: holds its files, verified.
+        max_seq_length: tokens that will be read of each text.
+        cache_dir: where what was found once is remembered.
+
+    Raises:
+        IntegrityError: a file cannot be parsed, or two contradict each other; names both, with the values.
+        UnsupportedModelError: a file asks for what nobody may run, such as code of its own.
+    """
+    for file in spec.files:
+        if file.endswith("config.json"):
+            digests.remembered(folder / file, cache_dir, f"code, {_RULES}", partial(_without_code, folder, file))
+        if file.endswith(".safetensors"):
+            digests.remembered(folder / file, cache_dir, f"types, {_RULES}", _types)
+    if spec.transformer is None:
+        return None
+    file = spec.transformer.file("config.json")
+    config = _config(folder, file, cache_dir)
+    where = f"{file} of {spec.name!r}"
+    if config.model_type != spec.architecture:
+        raise IntegrityError(f"{where} is of a {config.model_type!r}, the entry says {spec.architecture!r}")
+    _check_width(spec, config, where)
+    if config.longest is not None and max_seq_length > config.longest:
+        raise IntegrityError(
+            f"{where} has positions for {config.longest} tokens, and max_seq_length={max_seq_length} asks for more; "
+            f"pass max_seq_length={config.longest} to resolve"
+        )
+    if config.vocab_size is not None:
+        tokenizer = folder / spec.transformer.file("tokenizer.json")
+        _check_token_ids(spec, config.pad_token_id, config.vocab_size, tokenizer, cache_dir)
+    if None in spec.files.values():  # what has digests is what the entry's author tried
+        from embedry._files import sizes
+
+        sizes.check(spec, folder, config)
+    return config
+
+
+def _check_token_ids(spec: ModelSpec, pad_id: int, rows: int, tokenizer: Path, cache_dir: Path) -> None:
+    """Every token id must have a row in the table of token vectors."""
+    greatest = int(digests.remembered(tokenizer, cache_dir, f"greatest token id, {_RULES}", _greatest_token_id))
+    for name, token in (("tokenizer.json has the token id", greatest), ("pad_token_id is", pad_id)):
+        if token >= rows:
+            raise IntegrityError(
+                f"{name} {token}, and the table of {spec.name!r} has rows for 0 to {rows - 1}: the files are of two different "
+                "models"
+            )
+
+
+def _check_width(spec: ModelSpec, config: ModelConfig, where: str) -> None:
+    """The vectors of the transformer must fit its heads, and the first module that says what it takes, or the entry's dims."""
+    if config.hidden_size is None:
+        return
+    if config.num_attention_heads and config.hidden_size % config.num_attention_heads:
+        raise IntegrityError(
+            f"{where} has a hidden_size of {config.hidden_size}, which its {config.num_attention_heads} attention heads do not "
+            "divide"
+        )
+    tokens: int | None = config.hidden_size
+    width: int | None = None  # of the text's vector at this point, where it is known
+    for module in spec.chain:
+        if isinstance(module, Pooling):
+            width = tokens * len(module.modes) if tokens is not None else None
+        elif isinstance(module, LibraryModule):  # may change the token vectors too
+            tokens = width = None
+        elif isinstance(module, Dense):
+            _check_fits(where, width, module.inputs)
+            width = module.outputs
+    _check_fits(where, width, spec.dims)
+
+
+def _check_fits(where: str, width: int | None, wanted: int) -> None:
+    if width not in (None, wanted):
+        raise IntegrityError(f"{where} gives vectors of {width} after pooling, and {wanted} are expected")
+
+
+# What was found out once is remembered, so that a start that has seen the files before neither reads them nor imports what
+# parses them.
+
+
+def _config(folder: Path, file: str, cache_dir: Path) -> ModelConfig:
+    parsed = digests.remembered(folder / file, cache_dir, f"config, {_RULES}", partial(_parsed_config, folder, file))
+    return ModelConfig(**json.loads(parsed))
+
+
+def _parsed_config(folder: Path, file: str, path: Path) -> str:
+    from embedry._files import model_config
+
+    text = json.dumps(asdict(model_config.read(folder, file)), separators=(",", ":"))
+    return text.replace(" ", "\\u0020")  # a remembered answer has no spaces; in JSON they only stand inside strings
+
+
+def _without_code(folder: Path, file: str, path: Path) -> str:
+    from embedry._files import parsing
+
+    parsing.refuse_code(folder, file)
+    return "none"
+
+
+def _types(path: Path) -> str:
+    from embedry._files import weights
+
+    weights.check_types(path)
+    return "float"
+
+
+def _greatest_token_id(path: Path) -> str:
+    from embedry._pipeline.tokenizer import greatest_id
+
+    return str(greatest_id(path))

@@ -1,0 +1,105 @@
+"""Do the tensors of a model have the sizes that its configuration states? Looked at in the headers of its weights.
+
+Engines find most of it too, each in its own words, but some of them only after they have made tensors of the stated sizes:
+a configuration of a few bytes could ask for all memory, or for a billion layers.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from embedry._files.weights import Tensor, tensors
+from embedry.backend import ModelConfig
+from embedry.errors import IntegrityError
+from embedry.modules import Dense, LayerNorm, LibraryModule, Pooling
+from embedry.spec import ModelSpec
+
+_FAMILIES = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
+"""Values of `model_type` whose tables are named as below and are as wide as the token vectors."""
+
+_TABLES = {
+    "embeddings.word_embeddings.weight": "vocab_size",
+    "embeddings.position_embeddings.weight": "max_position_embeddings",
+    "embeddings.token_type_embeddings.weight": "type_vocab_size",
+}
+"""Ends of names -> what config.json calls the number of rows."""
+
+_LENGTHS = ("hidden_size", "intermediate_size", "vocab_size")
+"""What is an axis of some tensor in every family."""
+
+
+def check(spec: ModelSpec, folder: Path, config: ModelConfig) -> None:
+    """Compares stated sizes with those of the tensors.
+
+    Args:
+        spec: the entry; its modules state sizes too.
+        folder: holds its files.
+        config: config.json of the transformer.
+
+    Raises:
+        IntegrityError: they differ; names the tensor with its shape and the stated one, or the key that no tensor fits.
+    """
+    _check_modules(spec, folder, config.hidden_size)
+    found: dict[str, Tensor] = {}
+    for file in spec.weights:
+        found |= tensors(folder / file)
+    if not found:  # an entry with an ONNX file of its own
+        return
+    where = ", ".join(spec.weights)
+    if config.model_type in _FAMILIES:
+        _check_tables(found, config)
+    longest = max((max(tensor.shape, default=1) for tensor in found.values()), default=0)
+    for key in _LENGTHS:
+        stated = getattr(config, key) or 0
+        if stated > longest:
+            raise IntegrityError(
+                f"config.json of {spec.name!r} says {key}={stated}, and the longest axis of a tensor in {where} has {longest}"
+            )
+    if (config.num_hidden_layers or 0) > len(found):
+        raise IntegrityError(
+            f"config.json of {spec.name!r} says num_hidden_layers={config.num_hidden_layers}, and {where} has only "
+            f"{len(found)} tensors"
+        )
+
+
+def _check_tables(found: Mapping[str, Tensor], config: ModelConfig) -> None:
+    for name, tensor in found.items():
+        key = next((key for end, key in _TABLES.items() if name.endswith(end)), None)
+        if key is None:
+            continue
+        stated = (getattr(config, key), config.hidden_size)
+        if not stated[0]:
+            raise IntegrityError(f"config.json says {key}=0, and the table {name!r} of {tensor.path} must have a row")
+        if tensor.shape != stated:
+            raise IntegrityError(
+                f"the tensor {name!r} of {tensor.path} is {tensor.shape}, and config.json says {stated} ({key}, hidden_size)"
+            )
+
+
+def _check_modules(spec: ModelSpec, folder: Path, width: int | None) -> None:
+    """Compares the weights of each module; `width` is that of a token vector, None where nothing says it."""
+    x = width
+    for module in spec.chain:
+        stated: dict[str, tuple[int, ...]] = {}
+        if isinstance(module, Pooling):
+            x = width * len(module.modes) if width is not None else None
+        elif isinstance(module, Dense):
+            stated = {"linear.weight": (module.outputs, module.inputs)}
+            stated |= {"linear.bias": (module.outputs,)} if module.bias else {}
+            x = module.outputs
+        elif isinstance(module, LayerNorm) and module.path and x is not None:
+            stated = {"norm.weight": (x,), "norm.bias": (x,)}
+        elif isinstance(module, LibraryModule):  # may change both widths, and says its own in its own way
+            width = x = None
+        if stated and isinstance(module, Dense | LayerNorm):
+            file = f"{module.path}/model.safetensors"
+            _check_shapes(f"{file} of {spec.name!r}", tensors(folder / file), stated)
+
+
+def _check_shapes(where: str, found: Mapping[str, Tensor], stated: Mapping[str, tuple[int, ...]]) -> None:
+    for name, shape in stated.items():
+        if name not in found:
+            raise IntegrityError(f"{where} has no tensor {name!r}; it has {', '.join(sorted(found)[:5]) or 'none'}")
+        if found[name].shape != shape:
+            raise IntegrityError(
+                f"{where} has the tensor {name!r} in the shape {found[name].shape}, and the model's files say {shape}"
+            )

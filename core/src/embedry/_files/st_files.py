@@ -1,0 +1,198 @@
+"""The files of the sentence-transformers layout: their names, what may stand in each, and how one is read or found missing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from msgspec import Meta, Struct
+
+from embedry._files import parsing
+from embedry._files.paths import inside
+from embedry.errors import WeightsNotFoundError
+from embedry.spec import Similarity
+
+T = TypeVar("T")
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+SETTINGS = "config_sentence_transformers.json"
+LENGTHS = (
+    "sentence_bert_config.json", "sentence_roberta_config.json", "sentence_distilbert_config.json",
+    "sentence_camembert_config.json", "sentence_albert_config.json", "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+)  # fmt: skip
+"""Where a transformer's length may be stated; the first one that says anything holds, as in sentence-transformers."""
+
+DESCRIPTION = (
+    "modules.json", SETTINGS, "*config.json", "*/*config.json", "*index.json", "*/*index.json", "tokenizer.json",
+    "*/tokenizer.json", "*special_tokens_map.json", "*/model.safetensors",
+)  # fmt: skip
+"""Patterns of the files that describe a model, and of the small weights of its modules."""
+
+POOLING_SWITCHES = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "last",
+}
+"""The switches that sentence-transformers wrote before version 6 -> poolings, in the order of concatenation."""
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class ModuleEntry(Struct):
+    """One module of modules.json."""
+
+    type: str
+    path: str = ""
+    name: str | None = None
+
+
+class LengthFile(Struct):
+    """What is stated of the transformer beside its own config.json."""
+
+    max_seq_length: Count | None = None
+    do_lower_case: bool | None = None
+    transformer_task: str | None = None
+    module_output_name: str | None = None
+    modality_config: dict[str, Any] | None = None
+    tokenizer_name_or_path: str | None = None
+    query_length: int | None = None
+    document_length: int | None = None
+    query_expansion: Any = None
+    processing_kwargs: dict[str, Any] | None = None
+    model_args: dict[str, Any] | None = None
+    model_kwargs: dict[str, Any] | None = None
+    tokenizer_args: dict[str, Any] | None = None
+    processor_kwargs: dict[str, Any] | None = None
+    config_args: dict[str, Any] | None = None
+    config_kwargs: dict[str, Any] | None = None
+
+    def not_honoured(self) -> dict[str, Any]:
+        """Settings that change vectors, or what the library does, and that nobody here reproduces."""
+        names = (
+            "tokenizer_name_or_path", "query_length", "document_length", "query_expansion", "processing_kwargs",
+            "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs",
+        )  # fmt: skip
+        found = {name: getattr(self, name) for name in names if getattr(self, name)}
+        if self.transformer_task not in (None, "feature-extraction"):
+            found["transformer_task"] = self.transformer_task
+        text = (self.modality_config or {}).get("text", {})
+        if text and text != {"method": "forward", "method_output_name": "last_hidden_state"}:
+            found["modality_config"] = self.modality_config
+        if self.module_output_name not in (None, "token_embeddings"):
+            found["module_output_name"] = self.module_output_name
+        return found
+
+
+class PoolingFile(Struct):
+    """config.json of a Pooling."""
+
+    embedding_dimension: Count | None = None
+    word_embedding_dimension: Count | None = None
+    pooling_mode: str | list[str] | None = None
+    include_prompt: bool | None = None
+    pooling_mode_cls_token: bool | None = None
+    pooling_mode_max_tokens: bool | None = None
+    pooling_mode_mean_tokens: bool | None = None
+    pooling_mode_mean_sqrt_len_tokens: bool | None = None
+    pooling_mode_weightedmean_tokens: bool | None = None
+    pooling_mode_lasttoken: bool | None = None
+
+
+class NamesFile(Struct):
+    """What a module reads and writes; anything but the text's vector is for models of another kind."""
+
+    module_input_name: str | None = None
+    module_output_name: str | None = None
+
+    @property
+    def of_text(self) -> bool:
+        """Whether both are the text's vector."""
+        return {self.module_input_name, self.module_output_name} <= {None, "sentence_embedding"}
+
+
+class DenseFile(NamesFile, kw_only=True):
+    """config.json of a Dense."""
+
+    in_features: Count
+    out_features: Count
+    bias: bool = True
+    activation_function: str = "torch.nn.modules.activation.Tanh"
+    use_residual: bool = False
+
+
+class SettingsFile(Struct):
+    """config_sentence_transformers.json."""
+
+    model_type: str | None = None
+    prompts: dict[str, str | None] | None = None
+    default_prompt_name: str | None = None
+    similarity_fn_name: Similarity | None = None
+    truncate_dim: Count | None = None
+
+
+LARGEST_INDEX = 16 * 2**20
+"""Bytes of an index. One of 91,991 tensors has 9 MB."""
+
+
+class IndexFile(Struct):
+    """Which file each tensor of sharded weights is in."""
+
+    weight_map: dict[str, str]
+
+
+class Files:
+    """The files of one model's folder. With `advice` an error about one that is missing says what to do."""
+
+    def __init__(self, folder: Path, *, advice: bool = True) -> None:
+        self.folder = folder
+        self._advice = advice
+
+    def has(self, file: str) -> bool:
+        """Whether there is such a file.
+
+        Raises:
+            IntegrityError: its path leads out of the folder.
+        """
+        return inside(self.folder, file).is_file()
+
+    def read(self, file: str, schema: type[T], largest: int = parsing.LARGEST) -> T:
+        """A file that must be there, and may have so many bytes.
+
+        Raises:
+            WeightsNotFoundError: it is not.
+            IntegrityError: it is not JSON of this form.
+        """
+        try:
+            return parsing.read(self.folder, file, schema, largest)
+        except FileNotFoundError:
+            text = ": it does not follow the sentence-transformers layout; write a ModelSpec for it and pass that to resolve"
+            raise WeightsNotFoundError(f"{self.folder} has no {file}{text if self._advice else ''}") from None
+
+    def read_or(self, file: str, schema: type[T], default: T) -> T:
+        """A file that may be missing."""
+        return self.read(file, schema) if self.has(file) else default
+
+    def check_present(self, files: Sequence[str]) -> None:
+        """WeightsNotFoundError for the first one that is not there, with what is in its place and what to do."""
+        for file in files:
+            if self.has(file):
+                continue
+            parent = (self.folder / file).parent
+            present = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+            text = f"{self.folder} has no {file}"
+            if not self._advice:
+                pass
+            elif any(name.startswith("pytorch_model") for name in present):
+                text += (
+                    "; it has pytorch_model.bin, a pickle, which can run code and is never loaded; save the model again with "
+                    "safetensors: SentenceTransformer(folder).save(another_folder)"
+                )
+            elif file.endswith("tokenizer.json"):
+                text += "; make one with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+            elif present:
+                text += f"; it has {', '.join(present[:12])}{', ...' * (len(present) > 12)}"
+            raise WeightsNotFoundError(text)

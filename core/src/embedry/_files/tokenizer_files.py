@@ -1,0 +1,91 @@
+"""What tokenizer_config.json says and tokenizer.json does not: two files describe one tokenizer, and they may disagree.
+
+The transformers library builds the tokenizers of several classes itself, from the vocabulary in tokenizer.json and the settings in
+tokenizer_config.json, whatever else tokenizer.json says. That is what a folder means, so where the two differ the entry says
+what holds. What cannot be honoured is refused by name.
+"""
+
+from dataclasses import dataclass, replace
+
+from embedry._files import parsing, tokenizer_limits
+from embedry._files.st_files import Files
+from embedry._files.tokenizer_classes import BUILT, ConfigFile, ModelFile, TokenizerFile, disagreements
+from embedry.errors import UnsupportedModelError
+from embedry.spec import BertNormalizer, Transformer
+
+_CLASS_OF = {"bert": "Bert", "distilbert": "Bert", "mpnet": "MPNet", "electra": "Bert", "roberta": "Roberta",
+             "xlm-roberta": "XLMRoberta", "nomic_bert": "Bert"}  # fmt: skip
+"""`model_type` -> the class that is used where no file names one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSettings:
+    """What holds instead of what tokenizer.json says."""
+
+    normalizer: BertNormalizer | None
+    split_at_spaces: bool
+    truncate_left: bool
+    model_max_length: int | None
+
+
+def read(files: Files, at: Transformer, model_type: str) -> TokenizerSettings:
+    """Compares a model's two tokenizer files.
+
+    Args:
+        files: of the model.
+        at: where the transformer's files are.
+        model_type: of config.json.
+
+    Raises:
+        UnsupportedModelError: the files disagree about something that is not honoured; names the key and both values.
+        IntegrityError: a file cannot be parsed.
+    """
+    config = files.read_or(at.file("tokenizer_config.json"), ConfigFile, ConfigFile())
+    if config.added_tokens_decoder is None:  # only where that is missing does the older file count
+        config = config.under(files.read_or(at.file("special_tokens_map.json"), ConfigFile, ConfigFile()))
+    length = config.model_max_length
+    settings = TokenizerSettings(
+        normalizer=None,
+        split_at_spaces=False,
+        truncate_left=config.truncation_side == "left",
+        # Tokenizers without a limit state 1e30 or so.
+        model_max_length=int(length) if length is not None and 1 <= length < 2**31 else None,
+    )
+    if not files.has(at.file("tokenizer.json")):
+        return settings  # which is an error of its own, with what to do about it
+    tokenizer_limits.check(files.folder, at.file("tokenizer.json"))
+    file = parsing.read(files.folder, at.file("tokenizer.json"), TokenizerFile, largest=tokenizer_limits.LARGEST)
+    named = config.tokenizer_class or files.read(at.file("config.json"), ModelFile).tokenizer_class
+    kind = named.removesuffix("Fast").removesuffix("Tokenizer") if named else _CLASS_OF.get(model_type, "")
+    for key, stated, found in disagreements(config, file, kind):
+        raise UnsupportedModelError(
+            f"{files.folder / at.file('tokenizer_config.json')} and tokenizer.json beside it disagree about {key}: {stated!r} "
+            f"by the first{f' and its class {kind}Tokenizer' if kind else ''}, {found!r} by the second; save the tokenizer "
+            "again: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
+        )
+    if config.truncation_side is None and file.truncation is not None:
+        settings = replace(settings, truncate_left=file.truncation.direction == "Left")
+    return replace(
+        settings,
+        normalizer=_normalizer(config, file, kind),
+        split_at_spaces=kind == "XLMRoberta"
+        and file.pre_tokenizer is not None
+        and file.pre_tokenizer.type == "Metaspace",
+    )
+
+
+def _normalizer(config: ConfigFile, file: TokenizerFile, kind: str) -> BertNormalizer | None:
+    if kind not in BUILT or BUILT[kind].pre_tokenizer != "BertPreTokenizer":
+        return None
+    wanted = BertNormalizer(
+        lower_case=config.do_lower_case is not False,
+        strip_accents=config.strip_accents,
+        chinese_chars=config.tokenize_chinese_chars is not False,
+    )
+    stands = file.normalizer
+    if stands is None or stands.type != "BertNormalizer" or not stands.clean_text:
+        return wanted
+    found = BertNormalizer(
+        lower_case=stands.lowercase, strip_accents=stands.strip_accents, chinese_chars=stands.handle_chinese_chars
+    )
+    return None if found == wanted else wanted
