@@ -1,14 +1,14 @@
 """Copies of the default backend, each with one rule broken."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import Encoder, ModelSpec
+from embedry import Normalize, Pooling
 from embedry._pipeline.tokenizer import Tokenizer
+from embedry.backend import Encoder, LoadRequest
 from embedry_onnxruntime import OnnxRuntimeBackend
 
 Ids = NDArray[np.int32]
@@ -18,8 +18,9 @@ Vectors = NDArray[np.float32]
 class Mutant(Encoder):
     """The real encoder, its answer untouched; subclasses break something."""
 
-    def __init__(self, real: Encoder, spec: ModelSpec, folder: Path) -> None:
-        self.real, self.spec, self.folder = real, spec, folder
+    def __init__(self, real: Encoder, request: LoadRequest) -> None:
+        self.real, self.request = real, request
+        self.spec, self.folder = request.spec, request.folder
         self.workers, self.batch_tokens, self.info = real.workers, real.batch_tokens, real.info
 
     def forward(self, ids: Ids, mask: Ids) -> Vectors:
@@ -73,13 +74,7 @@ class LoadsTwice(Mutant):
     """Loads the model anew for each batch."""
 
     def forward(self, ids: Ids, mask: Ids) -> Vectors:
-        options: dict[str, Any] = {
-            "device": "cpu",
-            "precision": None,
-            "threads": 1,
-            "cache_dir": self.folder.parents[1],
-        }
-        loads_twice.load(self.spec, self.folder, **options)
+        loads_twice.load(replace(self.request, threads=1, cache_dir=self.folder.parents[1]))
         return super().forward(ids, mask)
 
 
@@ -89,14 +84,16 @@ class MutantBackend(OnnxRuntimeBackend):
     def __init__(self, mutant: type[Mutant], **entry: Any) -> None:
         self.mutant, self.entry = mutant, entry
 
-    def load(self, spec: ModelSpec, folder: Path, **options: Any) -> Encoder:
-        return self.mutant(super().load(replace(spec, **self.entry), folder, **options), spec, folder)
+    def load(self, request: LoadRequest) -> Encoder:
+        changed = replace(request, spec=replace(request.spec, **self.entry))
+        return self.mutant(super().load(changed), request)
 
 
-swaps_pooling = MutantBackend(Mutant, pooling="cls")
+swaps_pooling = MutantBackend(Mutant, chain=(Pooling(mode="cls"), Normalize()))
 drops_the_prompt = MutantBackend(DropsThePrompt)
 returns_float64 = MutantBackend(ReturnsFloat64)
 shuffles_order = MutantBackend(ShufflesOrder)
 truncates_early = MutantBackend(TruncatesEarly)
 leaks_padding = MutantBackend(LeaksPadding)
 loads_twice = MutantBackend(LoadsTwice)
+drops_a_module = MutantBackend(Mutant, chain=(Pooling(mode="mean"), Normalize()))

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry._pipeline import finishing
+from embedry import ModelSpec, Transformer
+from embedry._files import consistency, model_config
+from embedry._pipeline import finishing, readers
+from embedry.modules import Chain, Truncate
 from embedry.testing import CHECKS, Conformance, Subject, Violation, description, run
 
 MUTANTS = {
@@ -19,6 +22,7 @@ MUTANTS = {
     "truncates_early": "length",
     "leaks_padding": "alone_and_together",
     "loads_twice": "loaded_once",
+    "drops_a_module": "library",
 }
 
 Checkpoints = Callable[..., Path]
@@ -27,7 +31,7 @@ Checkpoints = Callable[..., Path]
 def fails(check: str, subject: Subject) -> str:
     with pytest.raises(Violation) as caught:
         run(check, subject)
-    assert str(caught.value).startswith(description(CHECKS[check])), "the message begins with the promise"
+    assert str(caught.value).startswith(description(CHECKS[check])), "the message begins with what the check is about"
     return str(caught.value)
 
 
@@ -38,6 +42,8 @@ def test_a_backend_with_one_rule_broken_fails_its_check(
     model = "all-MiniLM-L6-v2"
     if mutant == "drops_the_prompt":
         model = str(checkpoint("bert", prompts={"query": "query: ", "document": "passage: "}))
+    if mutant == "drops_a_module":
+        model = str(checkpoint("bert", dense=48))
     run(check, Subject(model))
     fails(check, Subject(model, backend=mutant))
 
@@ -46,12 +52,37 @@ def test_forgetting_to_renormalise_fails_its_check(monkeypatch: pytest.MonkeyPat
     model = str(checkpoint("bert"))
     real = finishing.finish
 
-    def normalised_before_it_is_shortened(pooled: NDArray[np.float32], **options: Any) -> NDArray[np.float32]:
-        return real(pooled, **{**options, "dims": options["full_dims"]})[:, : options["dims"]]
+    def normalised_before_it_is_shortened(
+        pooled: NDArray[np.float32], tail: Chain, **options: Any
+    ) -> NDArray[np.float32]:
+        return real(pooled, tuple(sorted(tail, key=lambda module: isinstance(module, Truncate))), **options)
 
     run("shorter_vectors", Subject(model))
     monkeypatch.setattr(finishing, "finish", normalised_before_it_is_shortened)
     fails("shorter_vectors", Subject(model))
+
+
+def test_files_that_are_not_compared_fail_their_check(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints) -> None:
+    def anything_goes(spec: ModelSpec, folder: Path, **options: Any) -> Any:
+        return model_config.read(folder, "config.json")
+
+    model = str(checkpoint("bert"))
+    run("contradictions", Subject(model))
+    monkeypatch.setattr(consistency, "check", anything_goes)
+    fails("contradictions", Subject(model))
+
+
+def test_a_tokenizer_that_is_taken_as_it_stands_fails_its_check(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints
+) -> None:
+    class AsItStands(readers.Tokenizer):
+        def __init__(self, file: Path, max_length: int, reading: Transformer) -> None:
+            super().__init__(file, max_length)
+
+    model = str(checkpoint("bert"))
+    run("reading", Subject(model))
+    monkeypatch.setattr(readers, "Tokenizer", AsItStands)
+    fails("reading", Subject(model, threads=1))
 
 
 def test_a_known_deviation_must_fail_and_is_reported_when_it_passes(pytester: pytest.Pytester) -> None:
