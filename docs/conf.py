@@ -1,4 +1,4 @@
-"""The documentation as a site: `make docs`. Its pages read as well without it, as plain Markdown."""
+"""The documentation as a site: `make docs`. The pages can also be read as plain Markdown."""
 
 from embedry import __version__
 
@@ -7,7 +7,7 @@ version = release = __version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 
-smartquotes_action = "D"  # dashes alone: quotation marks are those of code
+smartquotes_action = "D"  # dashes only: quotation marks stay as in code
 
 html_theme = "furo"
 html_title = "embedry"
@@ -17,7 +17,7 @@ html_show_sourcelink = False
 
 myst_heading_anchors = 3  # links to headings, as GitHub makes them
 
-default_role = "literal"  # what docstrings have in single backquotes is code
+default_role = "literal"  # single backquotes in docstrings are code
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True

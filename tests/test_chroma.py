@@ -15,7 +15,7 @@ from chromadb.api import ClientAPI
 from chromadb.api.types import Schema, VectorIndexConfig
 from chromadb.utils.embedding_functions import ONNXMiniLM_L6_V2
 
-from embedry import SpaceError, UnknownOptionError, UnsupportedModelError, register, resolve
+from embedry import Normalize, Pooling, SpaceError, UnknownOptionError, UnsupportedModelError, register, resolve
 from embedry.views import LazyEmbedder
 from embedry_chroma import EmbedryEmbeddingFunction
 from entries import COMMIT, registered
@@ -149,9 +149,9 @@ def test_a_model_that_changed_is_refused(client: ClientAPI, folder: Path) -> Non
     filled(client, EmbedryEmbeddingFunction(str(folder)))
     file = folder / "config_sentence_transformers.json"
     file.write_text(file.read_text().replace("ask: ", "question: "))
-    with pytest.raises(SpaceError, match="other files, pooling or prompts"):
+    with pytest.raises(SpaceError, match="other files, chain or prompts"):
         client.get_collection("notes", embedding_function=EmbedryEmbeddingFunction(str(folder)))
-    with pytest.raises(ValueError, match="other files, pooling or prompts"):  # Chroma's own, around ours
+    with pytest.raises(ValueError, match="other files, chain or prompts"):  # Chroma's own, around ours
         client.get_collection("notes").query(query_texts=[QUESTION])
 
 
@@ -168,7 +168,8 @@ def test_distances_are_the_models_own(
     similarity: Any, normalize: bool, distances: list[str], client: ClientAPI, checkpoint: Callable[..., Path]
 ) -> None:
     name = f"compared-by-{similarity}-{normalize}"
-    register(registered(checkpoint("bert"), name=name, similarity=similarity, normalize=normalize))
+    chain = (Pooling(mode="mean"), *(Normalize(),) * normalize)
+    register(registered(checkpoint("bert"), name=name, similarity=similarity, chain=chain))
     function = EmbedryEmbeddingFunction(name)
     assert function.supported_spaces() == distances
     collection = client.create_collection("notes", embedding_function=function)

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from command_line import run
-from embedry import TextEncoder
+from embedry.backend import TextEncoder
 from embedry.views import LazyEmbedder
 from embedry_cli import prose, timings
 from recording import over
@@ -25,7 +25,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No number of these tests means anything, so none of them needs its time."""
     monkeypatch.setattr(timings, "ROUNDS", 1)
     monkeypatch.setattr(timings, "_ENOUGH", 0.0)
-    monkeypatch.setattr(timings, "_QUESTION_SECONDS", 0.1)
+    monkeypatch.setattr(timings, "_QUERY_SECONDS", 0.1)
 
 
 def test_everything_is_measured(checkpoint: Checkpoints) -> None:
@@ -46,7 +46,7 @@ def test_everything_is_measured(checkpoint: Checkpoints) -> None:
 def test_a_person_is_shown_a_table(checkpoint: Checkpoints) -> None:
     result = run("bench", checkpoint("bert"))
     assert (result.code, result.err) == (0, "")
-    for row in ("loading", "one query", "8 threads asking at once", "most memory held", *KINDS):
+    for row in ("loading", "one query", "8 concurrent threads", "most memory held", *KINDS):
         assert row in result.out
     assert result.out.count(" tokens/s") == 2 * len(KINDS)
     assert "backend onnxruntime" in result.out
@@ -76,14 +76,11 @@ def test_an_engine_that_reads_texts_itself_has_no_token_budget(minilm: LazyEmbed
     assert timings.budgets(over(Reading(), minilm), ["a text"]) == {}
 
 
-def test_tokens_are_those_that_the_model_reads_and_unknown_without_a_tokenizer(
-    minilm: LazyEmbedder, tmp_path: Path
-) -> None:
+def test_tokens_are_those_that_the_model_reads_and_unknown_without_a_transformer(minilm: LazyEmbedder) -> None:
     spec = replace(minilm.spec, prompts={"document": "word: "})
     embedder = LazyEmbedder(replace(minilm.config, spec=spec, max_seq_length=16))
     assert timings.tokens(embedder, ["one two", "word " * 90]) == (2 + 2 + 2) + 16
-    (tmp_path / "config.json").write_text("{}")
-    bare = replace(minilm.spec, folder=str(tmp_path), files={"config.json": None})
+    bare = replace(minilm.spec, transformer=None)
     assert timings.tokens(LazyEmbedder(replace(minilm.config, spec=bare)), ["one two"]) is None
 
 

@@ -81,7 +81,7 @@ def test_queries_and_texts_go_through_their_own_prompts(checkpoint: Callable[...
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["alone"], "there is nothing to compare 1 text with; give two or more, or ask with --query"),
+        (["alone"], "there is nothing to compare 1 text with; give two or more, or use --query"),
         ([], "there is nothing to compare 0 texts with"),
         (["--query", "alone"], "there is nothing to compare 0 texts with"),
         (["a", "b", "--role", "quarry"], "model 'all-MiniLM-L6-v2' has no role 'quarry'"),

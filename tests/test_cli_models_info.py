@@ -112,7 +112,7 @@ def test_info_of_a_model_that_is_not_here_says_how_to_get_it(tmp_path: Path, mon
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     result = run("info", "bge-small")
     assert result.code == 0
-    assert "not here; run: embedry pull bge-small-en-v1.5" in result.out
+    assert "not downloaded; run: embedry pull bge-small-en-v1.5" in result.out
     facts = json.loads(run("info", "bge-small", "--json").out)
     assert facts["weights"] is None
     assert facts["fingerprint"] == resolve("bge-small").fingerprint
@@ -139,7 +139,7 @@ def embedry_models():
 def test_info_of_a_folder_says_that_nothing_can_be_verified(checkpoint: Callable[..., Path]) -> None:
     result = run("info", checkpoint("bert"))
     assert result.code == 0
-    assert "not verified, there are no digests in the entry" in result.out
+    assert "not verified, the entry has no digests" in result.out
     assert json.loads(run("info", checkpoint("bert"), "--json").out)["weights"]["verified"] is False
 
 
@@ -163,7 +163,7 @@ def test_info_of_a_model_whose_backend_is_missing_shows_the_entry(monkeypatch: p
     result = run("info", "minilm")
     assert result.code == 1
     assert "all-MiniLM-L6-v2" in result.out
-    assert "pip install embedry-abacus" in result.err
+    assert "the name comes from EMBEDRY_BACKEND" in result.err
 
 
 def test_pull_of_what_is_here_verifies_it(minilm_folder: Path) -> None:

@@ -1,7 +1,6 @@
 """The embedder protocol: whoever writes `encode` has every spelling that an ecosystem knows."""
 
 import asyncio
-import inspect
 from collections.abc import Callable, Coroutine, Iterable
 from threading import Event
 from typing import Any
@@ -10,11 +9,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import Embedder
+from embedry import BaseEmbedder, Embedder
+from embedry.backend import Backend, Encoder, TextEncoder
 from embedry.views import LazyEmbedder
 
 
-class Lengths(Embedder):
+class Lengths(BaseEmbedder):
     """The least that a third party writes: a text's vector is its length, and 1 for a query."""
 
     name = "lengths"
@@ -75,11 +75,16 @@ def test_an_embedder_of_ours_and_of_a_third_party_are_both_recognised(minilm: La
 
 
 def test_a_class_that_merely_has_the_methods_is_an_embedder_too() -> None:
-    spellings = [name for name, _ in inspect.getmembers(Embedder, inspect.isfunction) if not name.startswith("_")]
-    alike = type("Alike", (), {"name": "x", "dims": 1, "max_seq_length": 1} | dict.fromkeys(spellings, len))
+    alike = type("Alike", (), {"name": "x", "dims": 1, "max_seq_length": 1, "encode": len})
     assert isinstance(alike(), Embedder)
-    del alike.aembed_query
+    del alike.encode
     assert not isinstance(alike(), Embedder)
+
+
+def test_a_subclass_that_forgets_encode_cannot_be_made() -> None:
+    for base in (BaseEmbedder, Encoder, TextEncoder, Backend):
+        with pytest.raises(TypeError, match="abstract"):
+            type("Incomplete", (base,), {})()
 
 
 def test_the_spellings_of_the_shared_embedder_are_those_of_the_protocol(minilm: LazyEmbedder) -> None:

@@ -119,12 +119,13 @@ def test_the_event_loop_runs_on_meanwhile(kind: str, minilm: LazyEmbedder, monke
         "documents": lambda: documents.run_async(documents=[Document(content="a text")]),
         "warm_up": text.warm_up_async,
     }[kind]
-    started, went_on, load = threading.Event(), threading.Event(), minilm.load
+    method = "load" if kind == "warm_up" else "encode"
+    started, went_on, real = threading.Event(), threading.Event(), getattr(minilm, method)
 
-    def waiting() -> Any:
+    def waiting(*arguments: Any, **options: Any) -> Any:
         started.set()
         assert went_on.wait(20), "nothing else ran on the loop"
-        return load()
+        return real(*arguments, **options)
 
     async def other() -> None:
         while not started.is_set():
@@ -134,7 +135,7 @@ def test_the_event_loop_runs_on_meanwhile(kind: str, minilm: LazyEmbedder, monke
     async def both() -> None:
         await asyncio.gather(work(), other())
 
-    monkeypatch.setattr(minilm, "load", waiting)
+    monkeypatch.setattr(minilm, method, waiting)
     asyncio.run(both())
 
 
@@ -161,9 +162,9 @@ def test_a_model_that_changed_is_refused(folder: Path) -> None:
     file = folder / "config_sentence_transformers.json"
     file.write_text(file.read_text().replace("ask: ", "question: "))
     for component, data in saved:
-        with pytest.raises(SpaceError, match="other files, pooling or prompts"):
+        with pytest.raises(SpaceError, match="other files, chain or prompts"):
             type(component).from_dict(data)
-    with pytest.raises(DeserializationError, match="other files, pooling or prompts") as caught:
+    with pytest.raises(DeserializationError, match="other files, chain or prompts") as caught:
         Pipeline.loads(pipeline, allowed_modules=["embedry_haystack"])
     assert isinstance(caught.value.__cause__, SpaceError)
 
@@ -174,5 +175,5 @@ def test_what_cannot_be_right_is_told(minilm: LazyEmbedder) -> None:
     with pytest.raises(TextTypeError):
         EmbedryTextEmbedder(minilm.name).run(text=["a text"])
     for wrong in ("a text", ["a text"]):
-        with pytest.raises(TypeError, match="EmbedryTextEmbedder embeds a str"):
+        with pytest.raises(TypeError, match="use EmbedryTextEmbedder for a str"):
             EmbedryDocumentEmbedder(minilm.name).run(documents=wrong)

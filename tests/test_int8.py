@@ -12,10 +12,11 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from checkpoints import FAMILIES
-from embedry import Int8, ModelSpec, OptionError, SpecError, UnsupportedModelError, resolve
+from embedry import Int8, IntegrityError, ModelSpec, OptionError, Resource, SpecError, UnsupportedModelError, resolve
 from embedry.testing.texts import MIXED
 from embedry.views import LazyEmbedder
 from embedry_onnxruntime.quantised import rounded
+from entries import resource
 from test_agreement import real_texts
 
 Checkpoint = Callable[..., Path]
@@ -48,7 +49,7 @@ def calibrated(
         from safetensors.torch import save_file as save_tensors
 
         save_tensors(calibration.ranges(spec, folder, TEXTS), path)
-        return replace(spec, int8=Int8(calibration=str(path), cosine=0.98)), path
+        return replace(spec, int8=Int8(calibration=resource(path), cosine=0.98)), path
 
     return make
 
@@ -72,7 +73,7 @@ def test_the_calibration_that_is_shipped_is_what_the_script_makes(
 ) -> None:
     """Of some of its texts, the ranges lie within those of all of them, and come near."""
     assert minilm.spec.int8 is not None
-    shipped = load_file(minilm.spec.int8.calibration)
+    shipped = load_file(minilm.spec.int8.calibration.locate())
     made = calibration.ranges(minilm.spec, minilm_folder, MIXED)
     assert made.keys() == shipped.keys()
     for name, values in made.items():
@@ -107,7 +108,7 @@ def test_int8_is_a_space_of_its_own_and_so_is_another_calibration(
     assert first == resolve(spec, **options).fingerprint
     other = tmp_path / "other.safetensors"
     save_file({name: values * 2 for name, values in load_file(path).items()}, other)
-    wider = resolve(replace(spec, int8=Int8(calibration=str(other), cosine=0.9)), **options)
+    wider = resolve(replace(spec, int8=Int8(calibration=resource(other), cosine=0.9)), **options)
     assert wider.fingerprint != first
     narrow = resolve(spec, **options).encode_document(TEXTS)
     assert np.abs(wider.encode_document(TEXTS) - narrow).max() > 1e-4  # and its graph is not the first one's
@@ -124,15 +125,21 @@ def test_a_calibration_that_cannot_be_read_or_is_another_models_is_an_error_that
     calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path
 ) -> None:
     spec, path = calibrated()
-    missing = replace(spec, int8=Int8(calibration=str(tmp_path / "missing"), cosine=0.9))
+    missing = replace(
+        spec, int8=Int8(calibration=Resource(path=str(tmp_path / "missing"), sha256="0" * 64), cosine=0.9)
+    )
     with pytest.raises(SpecError, match="missing"):
         resolve(missing, precision="int8")
     path.write_bytes(b"not safetensors")
+    with pytest.raises(IntegrityError, match=r"calibration\.safetensors is not the file that the model's entry names"):
+        resolve(spec, precision="int8", cache_dir=tmp_path).load()
+    stated = replace(spec, int8=Int8(calibration=resource(path), cosine=0.9))
     with pytest.raises(SpecError, match=r"calibration\.safetensors cannot be read"):
-        resolve(spec, precision="int8", cache_dir=tmp_path).load()
+        resolve(stated, precision="int8", cache_dir=tmp_path).load()
     save_file({"0.attention.low": np.zeros(3, dtype=np.float32)}, path)
+    stated = replace(spec, int8=Int8(calibration=resource(path), cosine=0.9))
     with pytest.raises(SpecError, match=r"calibration\.safetensors .* layer 0"):
-        resolve(spec, precision="int8", cache_dir=tmp_path).load()
+        resolve(stated, precision="int8", cache_dir=tmp_path).load()
 
 
 def test_an_onnx_file_of_its_own_is_not_quantised(
@@ -148,7 +155,7 @@ def test_an_onnx_file_of_its_own_is_not_quantised(
 @pytest.mark.parametrize("cosine", [0.0, -0.5, 1.01])
 def test_an_entry_with_an_impossible_tolerance_is_refused(minilm: LazyEmbedder, cosine: float) -> None:
     with pytest.raises(SpecError, match=r"int8\.cosine"):
-        replace(minilm.spec, int8=Int8(calibration="file", cosine=cosine))
+        replace(minilm.spec, int8=Int8(calibration=Resource(path="file", sha256="0" * 64), cosine=cosine))
 
 
 @pytest.mark.parametrize("inputs", [1, 6, 7, 384])

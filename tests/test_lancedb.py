@@ -104,9 +104,9 @@ def test_a_model_that_makes_other_vectors_is_refused_at_once(checkpoint: Callabl
     folder.unlink()
     folder.symlink_to(checkpoint("bert", pooling="cls"))
     table = lancedb.connect(tmp_path / "db").open_table("rows")
-    with pytest.raises(SpaceError, match="other files, pooling or prompts"):
+    with pytest.raises(SpaceError, match="other files, chain or prompts"):
         table.search(QUESTION)
-    with pytest.raises(SpaceError, match="other files, pooling or prompts"):
+    with pytest.raises(SpaceError, match="other files, chain or prompts"):
         table.add([{"text": "one more"}])
     assert table.to_arrow()["text"].to_pylist() == TEXTS  # what is there can still be read
 
@@ -127,5 +127,5 @@ def test_what_is_wrong_is_said_at_once_and_as_it_is(minilm: object, tmp_path: Pa
         function("minilm", dim=128)
     with pytest.raises(OptionError, match="dims=128"):
         function("minilm", dims=128)
-    with pytest.raises(TextTypeError, match="text 1 is not a str but NoneType"):
+    with pytest.raises(TextTypeError, match="text 1 must be a str, got NoneType"):
         function("minilm").compute_source_embeddings_with_retry(pa.array(["a", None]))

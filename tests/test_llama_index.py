@@ -152,7 +152,7 @@ def test_a_model_that_changed_is_refused(way: str, folder: Path) -> None:
     reopen(saved)
     file = folder / "config_sentence_transformers.json"
     file.write_text(file.read_text().replace("ask: ", "question: "))
-    with pytest.raises(SpaceError, match="other files, pooling or prompts"):
+    with pytest.raises(SpaceError, match="other files, chain or prompts"):
         reopen(saved)
 
 

@@ -138,7 +138,7 @@ def test_texts_that_are_asked_while_the_engine_is_busy_are_one_batch(minilm: Laz
 
     busy = Busy()
     embedder = over(busy, minilm)
-    together = embedder.load()._read.__self__._together  # type: ignore[attr-defined]
+    together = embedder.pipeline._read.__self__._together  # type: ignore[attr-defined]
     texts = [f"word {number}" for number in range(9)]
     futures = [asked(lambda: embedder.embed_query(texts[0]))]
     assert busy.entered.wait(PATIENCE)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from embedry import EmbedryError, UnsupportedModelError, resolve
+from embedry import UnsupportedModelError, resolve
 
 BACKENDS = ("onnxruntime", "transformers", "sentence-transformers")
 
@@ -84,7 +84,7 @@ def test_a_module_of_the_models_own_is_refused_by_every_engine(
     modules = json.loads((folder / "modules.json").read_text())
     modules[1]["type"] = "own.Module"
     (folder / "modules.json").write_text(json.dumps(modules))
-    with pytest.raises(EmbedryError):
+    with pytest.raises(UnsupportedModelError, match="never runs code that comes with a model"):
         resolve(folder, backend=backend).load()
     assert not list(tmp_path.rglob("ran"))
 
@@ -110,9 +110,9 @@ def test_the_libraries_are_told_so_too(
     asking_for_code: Callable[[dict[str, Any]], Path], tmp_path: Path, library: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The check of the core is taken away: what is handed to the library refuses by itself."""
-    from embedry._files import model_config
+    from embedry._files import parsing
 
-    monkeypatch.setattr(model_config, "refuse_code", lambda name, folder: None)
+    monkeypatch.setattr(parsing, "refuse_code", lambda folder, file: None)
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     folder = asking_for_code(WAYS["an unknown type with a model"])
     with pytest.raises(UnsupportedModelError):

@@ -220,7 +220,7 @@ def test_what_cannot_be_done_is_refused(asymmetric: ModelSpec, tmp_path: Path) -
     with pytest.raises(OptionError, match=r"use EmbedryModel\(name, precision=\.\.\.\)"):
         mteb.evaluate(EmbedryModel(asymmetric), ShopSTS(), cache=None, encode_kwargs={"precision": "int8"})
     call: dict[str, Any] = {"task_metadata": ShopSTS.metadata, "hf_split": "test", "hf_subset": "default"}
-    with pytest.raises(TextTypeError, match="text 1 is not a str"):
+    with pytest.raises(TextTypeError, match="text 1 must be a str"):
         EmbedryModel(asymmetric).encode([{"text": ["a", None]}], **call)  # type: ignore[arg-type, list-item]
 
 

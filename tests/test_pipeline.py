@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import BackendError, OptionError, resolve
+from embedry import BackendError, OptionError, Pooling, resolve
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
@@ -148,7 +148,7 @@ def test_an_interrupt_while_batches_are_still_handed_out_drops_those_that_were(
 ) -> None:
     failing = Failing()
     embedder = over(failing, minilm)
-    workers = embedder.load()._workers
+    workers = embedder.pipeline._workers
     handed_out: list[Any] = []
 
     def submit(*arguments: Any) -> Any:
@@ -193,7 +193,7 @@ def test_vectors_are_the_callers_own_also_where_an_engine_gives_out_its_memory(
     minilm: LazyEmbedder, texts: list[str]
 ) -> None:
     memory = np.ones((len(texts), 384), dtype=np.float32)
-    given = over(Wrong(lambda right: memory), minilm, normalize=False).encode_document(texts)
+    given = over(Wrong(lambda right: memory), minilm, chain=(Pooling(mode="mean"),)).encode_document(texts)
     given[:] = 7
     np.testing.assert_array_equal(memory, 1)
 

@@ -32,7 +32,7 @@ def prebuilt(checkpoint: Callable[..., Path], tmp_path: Path) -> Entry:
         write(model, tmp_path / "onnx" / "model.onnx")
         files = dict.fromkeys(("onnx/model.onnx", "tokenizer.json", "config.json"))
         spec = st_layout.from_folder(model)
-        return replace(spec, folder=str(tmp_path), architecture="electra", files=files, onnx="onnx/model.onnx")
+        return replace(spec, folder=str(tmp_path), files=files, onnx="onnx/model.onnx")
 
     return make
 

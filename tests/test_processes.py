@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import WeightsNotFoundError, _backends, register, registry, resolve
+from embedry import Dense, Matryoshka, Normalize, Pooling, WeightsNotFoundError, _backends, register, registry, resolve
+from embedry.backend import Backend, Encoder, LoadRequest
 from embedry.views import LazyEmbedder
 from entries import contents, entry, fill, registered
 
@@ -24,10 +25,12 @@ TEXTS = ["a text", "another text of a few more words", "", *[f"number {n}" for n
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
 
 
-class Counting:
+class Counting(Backend, Encoder):
     """A backend that counts its loads; a text's vector has its number of tokens and its first ones."""
 
     devices = ("cpu",)
+    precisions = ("fp32",)
+    modules = (Pooling, Dense, Normalize)
     workers = 1
     batch_tokens = 64
     info: dict[str, str] = {}  # noqa: RUF012
@@ -35,10 +38,7 @@ class Counting:
     def __init__(self) -> None:
         self.loads = 0
 
-    def refusal(self, spec: object) -> None:
-        return None
-
-    def load(self, spec: object, folder: Path, **options: Any) -> "Counting":
+    def load(self, request: LoadRequest) -> "Counting":
         self.loads += 1
         return self
 
@@ -107,10 +107,11 @@ def test_plugins_are_collected_once_by_threads_that_come_first(monkeypatch: pyte
 
 def test_a_load_that_failed_is_tried_again(checkpoint: Callable[..., Path], tmp_path: Path) -> None:
     files = contents(checkpoint("bert"))
-    weights = files.pop("model.safetensors")
     embedder = resolve(fill(tmp_path / "model", files), cache_dir=tmp_path / "cache")
+    weights = files.pop("model.safetensors")
+    (tmp_path / "model" / "model.safetensors").unlink()
     for _ in range(2):
-        with pytest.raises(WeightsNotFoundError, match=r"lacks model\.safetensors$"):
+        with pytest.raises(WeightsNotFoundError, match=r"lacks model\.safetensors; it has "):
             embedder.encode_query(TEXTS)
         assert not embedder.loaded
     (tmp_path / "model" / "model.safetensors").write_bytes(weights)
@@ -276,7 +277,7 @@ def test_an_embedder_pickles_to_itself_in_the_same_process(embedder: LazyEmbedde
     embedder.embed_query("a text")
     assert len(pickle.dumps(embedder)) < 2_000
     assert pickle.loads(pickle.dumps(embedder)) is embedder
-    options = resolve(entry(matryoshka_dims=(16,)), dims=16, threads=3, on_overflow="warn")
+    options = resolve(entry(matryoshka=Matryoshka(dims=(16,))), dims=16, threads=3, on_overflow="warn")
     assert pickle.loads(pickle.dumps(options)) is options
 
 
@@ -298,7 +299,7 @@ def test_an_interrupted_thread_does_not_keep_others_from_loading(
 ) -> None:
     load = counting.load
 
-    def interrupted(*arguments: Any, **options: Any) -> Counting:
+    def interrupted(request: LoadRequest) -> Counting:
         monkeypatch.setattr(counting, "load", load)
         raise KeyboardInterrupt
 

@@ -13,8 +13,11 @@ import pytest
 
 from embedry import (
     AmbiguousModelError,
+    Normalize,
     PluginWarning,
+    Pooling,
     SpecError,
+    Transformer,
     UnknownModelError,
     hooks,
     list_models,
@@ -29,11 +32,11 @@ Plugin = Callable[..., Path]
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
 
 SOURCE = """
-from embedry import (ModelSpec, hookimpl)
+from embedry import ModelSpec, Normalize, Pooling, hookimpl
 
 def model(name, **more):
     return ModelSpec(name=name, dims=4, max_seq_length=8, preferred_backend="onnxruntime", architecture="bert",
-                     pooling="mean", normalize=True, files={"model.safetensors": None}, **more)
+                     chain=(Pooling(mode="mean"), Normalize()), files=dict.fromkeys(("model.safetensors", "tokenizer.json", "config.json")), **more)
 
 """
 
@@ -218,7 +221,7 @@ FIRST_PARTY: dict[str, dict[str, Any]] = {
         "architecture": "bert",
         "dims": 384,
         "max_seq_length": 256,
-        "pooling": "mean",
+        "chain": (Pooling(mode="mean"), Normalize()),
         "prompts": {},
         "license": "Apache-2.0",
         "size_mb": 91,
@@ -234,7 +237,7 @@ FIRST_PARTY: dict[str, dict[str, Any]] = {
         "architecture": "mpnet",
         "dims": 768,
         "max_seq_length": 384,
-        "pooling": "mean",
+        "chain": (Pooling(mode="mean"), Normalize()),
         "prompts": {},
         "license": "Apache-2.0",
         "size_mb": 438,
@@ -250,7 +253,7 @@ FIRST_PARTY: dict[str, dict[str, Any]] = {
         "architecture": "bert",
         "dims": 384,
         "max_seq_length": 512,
-        "pooling": "cls",
+        "chain": (Pooling(mode="cls"), Normalize()),
         "prompts": {"query": "Represent this sentence for searching relevant passages: "},
         "license": "MIT",
         "size_mb": 133,
@@ -266,7 +269,7 @@ FIRST_PARTY: dict[str, dict[str, Any]] = {
         "architecture": "bert",
         "dims": 384,
         "max_seq_length": 512,
-        "pooling": "mean",
+        "chain": (Pooling(mode="mean"), Normalize()),
         "prompts": {"query": "query: ", "document": "passage: "},
         "license": "MIT",
         "size_mb": 133,
@@ -285,7 +288,7 @@ def test_a_first_entry_states_the_facts_of_its_repository(installed: Registry, n
     spec = installed.find(name)
     assert spec is not None
     assert {fact: getattr(spec, fact) for fact in FIRST_PARTY[name]} == FIRST_PARTY[name]
-    assert (spec.normalize, spec.similarity, spec.modules, spec.matryoshka_dims) == (True, "cosine", (), ())
+    assert (spec.similarity, spec.matryoshka.dims, spec.transformer) == ("cosine", (), Transformer())
     assert spec.preferred_backend == "onnxruntime"
 
 

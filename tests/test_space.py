@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from embedry import Space, SpaceError, UnknownModelError, register, resolve
+from embedry import Matryoshka, Normalize, Pooling, Space, SpaceError, UnknownModelError, register, resolve
 from embedry.views import LazyEmbedder
 from entries import entry
 
 BASE = entry(
-    files={"model.safetensors": "1" * 64, "tokenizer.json": "2" * 64, "config.json": "3" * 64}, matryoshka_dims=(16,)
+    files={"model.safetensors": "1" * 64, "tokenizer.json": "2" * 64, "config.json": "3" * 64},
+    matryoshka=Matryoshka(dims=(16,)),
 )
 
 
@@ -56,8 +57,8 @@ def test_a_model_in_a_folder_is_found_in_another_process(
     ("changes", "options", "said"),
     [
         ({"name": "other", "files": BASE.files | {"model.safetensors": "a" * 64}}, {}, "model 'other' instead of"),
-        ({"pooling": "cls"}, {}, "other files, pooling or prompts"),
-        ({"prompts": {"query": "ask: "}}, {}, "other files, pooling or prompts"),
+        ({"chain": (Pooling(mode="cls"), Normalize())}, {}, "other files, chain or prompts"),
+        ({"prompts": {"query": "ask: "}}, {}, "other files, chain or prompts"),
         ({}, {"dims": 16}, "dims 16 instead of"),
         ({}, {"normalize": False}, "normalize False instead of True"),
         ({}, {"max_seq_length": 16}, "max_seq_length 16 instead of"),
@@ -74,7 +75,7 @@ def test_another_space_is_refused(changes: dict[str, Any], options: dict[str, An
 def test_a_model_that_changed_behind_its_name_is_refused() -> None:
     register(replace(BASE, name="changing"))
     old = Space.of(resolve("changing"))
-    with pytest.raises(SpaceError, match="other files, pooling or prompts"):
+    with pytest.raises(SpaceError, match="other files, chain or prompts"):
         replace(old, fingerprint="0" * 24).resolve()
 
 

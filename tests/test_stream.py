@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import Embedder, OptionError, TextError, TextTooLongError, TextTypeError, TruncationWarning
+from embedry import BaseEmbedder, OptionError, TextError, TextTooLongError, TextTypeError, TruncationWarning
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
@@ -268,7 +268,7 @@ def test_two_streams_and_a_question_between_them_do_not_mix(minilm: LazyEmbedder
     np.testing.assert_array_equal(np.concatenate([other for _, other in blocks]), expected[::-1])
 
 
-class Lengths(Embedder):
+class Lengths(BaseEmbedder):
     """A third party's: a text's vector is its length."""
 
     name = "lengths"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from embedry import TextError, TextTypeError, WeightsNotFoundError, resolve
@@ -39,7 +40,8 @@ def unloadable(tmp_path: Path) -> LazyEmbedder:
         list,
         tuple,
         iter,
-        dict.fromkeys,
+        lambda texts: dict.fromkeys(texts).keys(),
+        lambda texts: dict(enumerate(texts)).values(),
         Column,
         np.array,
         lambda texts: np.array(texts, dtype=object),
@@ -65,13 +67,20 @@ def test_a_string_of_numpy_is_a_text_like_any_other(minilm: LazyEmbedder) -> Non
         (None, "texts must be an iterable of str, got NoneType"),
         (7, "texts must be an iterable of str, got int"),
         (np.array("a text"), "texts must be an iterable of str, got ndarray"),
-        (["a", 7], "text 1 is not a str but int: 7"),
-        (["a", "b", None], "text 2 is not a str but NoneType: None"),
-        ([b"a"], "text 0 is not a str but bytes: b'a'"),
-        (["a", ["b", "c"]], "text 1 is not a str but list: ['b', 'c']"),
-        ((text for text in ("a", float("nan"))), "text 1 is not a str but float: nan"),
-        ([["long"] * 1000], "text 0 is not a str but list: ['long', 'long', "),
-        (bytearray(b"ab"), "text 0 is not a str but int: 97"),
+        ({"q1": "What?"}, "got dict; iterating over it gives its keys; pass d.values()"),
+        ({"a", "b"}, "got set; it has no order, so vectors could not be matched with texts; pass sorted(texts)"),
+        (frozenset("ab"), "got frozenset; it has no order"),
+        (
+            pa.table({"text": ["a"]}),
+            'got Table; iterating over it gives its columns; pass one column, such as table["text"]',
+        ),
+        (["a", 7], "text 1 must be a str, got int: 7"),
+        (["a", "b", None], "text 2 must be a str, got NoneType: None"),
+        ([b"a"], "text 0 must be a str, got bytes: b'a'"),
+        (["a", ["b", "c"]], "text 1 must be a str, got list: ['b', 'c']"),
+        ((text for text in ("a", float("nan"))), "text 1 must be a str, got float: nan"),
+        ([["long"] * 1000], "text 0 must be a str, got list: ['long', 'long', "),
+        (bytearray(b"ab"), "text 0 must be a str, got int: 97"),
     ],
 )
 def test_what_is_no_text_is_named_with_its_position_before_anything_is_loaded(

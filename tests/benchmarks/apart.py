@@ -1,4 +1,4 @@
-"""A contender in a process of its own, for libraries in one process slow each other down: their threads are counted together."""
+"""A contender in its own process. Libraries in one process slow each other down: their threads are counted together."""
 
 import signal
 import sys
@@ -15,7 +15,7 @@ Found = TypeVar("Found")
 
 
 class Apart:
-    """The process of a contender. It measures itself: what is told here goes through a pipe, outside of the time taken."""
+    """The process of a contender. It measures itself, so the pipe is not part of the measured time."""
 
     def __init__(self, name: str, threads: int) -> None:
         spawned = get_context("spawn")
@@ -23,7 +23,7 @@ class Apart:
         self._pipe, theirs = spawned.Pipe()
         self._process = spawned.Process(target=_serve, args=(name, threads, theirs), daemon=True)
         self._process.start()
-        theirs.close()  # so that its end is seen here when the process ends
+        theirs.close()  # so that we get EOF when the process ends
 
     def wait_until_loaded(self) -> None:
         """Raises what loading raised."""
@@ -58,8 +58,8 @@ class Apart:
 
 
 def _serve(name: str, threads: int, pipe: Connection) -> None:
-    """Loads the contender, says so, and works until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that asks
+    """Loads the contender, reports it, and works until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     try:
         contender = CONTENDERS[name].load(threads)
     except Exception as error:

@@ -1,10 +1,10 @@
-"""embedry beside others, all on the same files of all-MiniLM-L6-v2: `make bench`.
+"""embedry compared with other libraries, on the same files of all-MiniLM-L6-v2: `make bench`.
 
     python tests/benchmarks/bench.py            everything, in 15 to 20 minutes on two cores
-    python tests/benchmarks/bench.py --quick    a short form, to see that all runs; its numbers are rough
+    python tests/benchmarks/bench.py --quick    a short form, to check that everything runs; its numbers are rough
     python tests/benchmarks/bench.py --write    also writes docs/benchmarks.md and docs/benchmarks.svg
 
-Nothing here can fail for being slow. What was measured and how is told in docs/benchmarks.md.
+Nothing here fails for being slow. docs/benchmarks.md describes what is measured and how.
 """
 
 import argparse
@@ -47,8 +47,10 @@ QUICK = Effort(rounds=1, scale=0.25, queries=40, counts=(1_000, 10_000))
 
 
 def main() -> None:
-    """Measures, prints, and writes if asked to."""
-    parser = argparse.ArgumentParser(description="embedry beside others, all on the same files of one model")
+    """Measures, prints, and optionally writes."""
+    parser = argparse.ArgumentParser(
+        description="embedry compared with other libraries, on the same files of one model"
+    )
     parser.add_argument("--quick", action="store_true", help="a short form; its numbers are rough")
     parser.add_argument("--write", action="store_true", help="also write docs/benchmarks.md and docs/benchmarks.svg")
     arguments = parser.parse_args()
@@ -82,7 +84,7 @@ def measure(effort: Effort) -> Results:
             all_of(ready, lambda apart, number: apart(latencies_of, queries[number * BLOCK : (number + 1) * BLOCK])),
             effort.queries // BLOCK,
         )
-        crowds = alternate(
+        concurrent = alternate(
             "many threads", all_of(ready, lambda apart, _: apart(crowd_of, queries[:100])), effort.rounds
         )
     return Results(
@@ -93,7 +95,7 @@ def measure(effort: Effort) -> Results:
         seconds=seconds,
         products={library: seconds["paragraphs"].pop(library) for library in LIBRARIES},
         latencies=latencies,
-        crowds=crowds,
+        crowds=concurrent,
         first_uses=processes.first_uses(ready, threads, texts["paragraphs"].texts, effort.rounds),
         growths=processes.growths(effort.counts),
     )
@@ -105,7 +107,7 @@ def all_of(ready: Mapping[str, Apart], turn: Callable[[Apart, int], Measure]) ->
 
 
 def load_all(threads: int, running: ExitStack) -> tuple[dict[str, Apart], dict[str, str]]:
-    """The contenders, loaded; and those with an option that this version of embedry does not know, with its reason."""
+    """The loaded contenders; and those with an option that this version of embedry does not have, with the reason."""
     started = {name: running.enter_context(Apart(name, threads)) for name in CONTENDERS}
     ready: dict[str, Apart] = {}
     left_out: dict[str, str] = {}
@@ -120,13 +122,13 @@ def load_all(threads: int, running: ExitStack) -> tuple[dict[str, Apart], dict[s
 
 
 def compare(ready: Mapping[str, Apart], sample: list[str]) -> dict[str, Agreement]:
-    """How far everybody's documents and queries are from the reference's."""
+    """How far each contender's vectors of documents and queries are from the reference's."""
     reference = ready[REFERENCE](vectors_of, sample)
     return {name: Agreement.of(apart(vectors_of, sample), reference) for name, apart in ready.items()}
 
 
 def vectors_of(contender: Contender, sample: list[str]) -> NDArray[np.float32]:
-    """Those of the texts as documents, and then as queries."""
+    """The vectors of the texts as documents, then as queries."""
     queries = [contender.encode_query(text) for text in sample]
     return np.concatenate([contender.encode_documents(sample), np.stack(queries)])
 

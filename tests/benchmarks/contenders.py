@@ -1,6 +1,6 @@
 """The contenders: each loads the same files and is called as its own documentation shows, with its default settings.
 
-Their libraries are imported when one is loaded, so that a fresh process pays for its own contender alone.
+A library is imported when its contender is loaded, so that a fresh process imports only its own.
 """
 
 import os
@@ -22,9 +22,9 @@ COMPLETE = CACHE / "benchmarks" / MODEL
 ONNX = CACHE / "benchmarks" / f"{MODEL}-onnx"
 """An ONNX export of the same weights, in the layout that fastembed reads."""
 
-# A benchmark measures no network: none of the libraries may look for news of the model.
+# A benchmark measures no network: none of the libraries may check for updates of the model.
 os.environ["HF_HUB_OFFLINE"] = "1"
-# Nor does it show how they load.
+# Loading prints nothing.
 os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 
 REFERENCE = "sentence-transformers"
@@ -117,14 +117,14 @@ class LangChain:
 
 @dataclass(frozen=True)
 class Entry:
-    """How a contender is loaded, and what is imported for it."""
+    """How to load a contender, and which module it imports."""
 
     module: str
     package: str
     load: Callable[[int], Contender]
     """From a number of threads."""
     exact: bool = True
-    """Whether its vectors are meant to be those of the reference: int8 gives others, knowingly."""
+    """Whether its vectors must equal those of the reference; those of int8 differ by design."""
 
 
 CONTENDERS: dict[str, Entry] = {

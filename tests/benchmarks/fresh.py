@@ -1,6 +1,6 @@
-"""What a fresh process measures of itself: run as a program by `processes.py`, never imported.
+"""Measurements in a fresh process: run as a script by `processes.py`, never imported.
 
-    python fresh.py use CONTENDER THREADS TEXTS.json    loads, answers a query, embeds the texts
+    python fresh.py use CONTENDER THREADS TEXTS.json    loads, embeds a query, then the texts
     python fresh.py stream COUNT                        embeds COUNT short texts that are never all in memory
 
 Each line that is printed is one number.
@@ -20,7 +20,7 @@ QUERY = "what is the refund policy?"
 
 
 def use(name: str, threads: int, texts: Path) -> None:
-    """Says how many seconds the import took, when the first vector is there, and the peak memory in MB."""
+    """Prints the seconds of the import when the first vector is ready, then the peak memory in MB."""
     start = time.perf_counter()
     importlib.import_module(CONTENDERS[name].module)
     imported = time.perf_counter() - start
@@ -32,7 +32,7 @@ def use(name: str, threads: int, texts: Path) -> None:
 
 
 def stream(count: int) -> None:
-    """Says how many seconds the vectors took, and the peak memory in MB; the model is loaded before."""
+    """Prints the seconds of the vectors and the peak memory in MB; the model is already loaded."""
     from embedry import resolve
 
     embedder = resolve(MODEL)
@@ -47,8 +47,8 @@ def stream(count: int) -> None:
 
 
 def short_texts(count: int) -> Iterator[str]:
-    """Texts of 3 tokens: a word between the special ones. Each word comes again only after thousands of others, so that no
-    two of a block are equal and computed once.
+    """Texts of 3 tokens: a word between the special ones. Words repeat only after thousands of others, so that no two
+    texts of a block are equal and computed once.
     """
     from tokenizers import Tokenizer
 

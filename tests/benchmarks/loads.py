@@ -1,4 +1,4 @@
-"""The work loads: real texts that every Python has, the docstrings and comments of its standard library."""
+"""The workloads: real texts that come with Python, the docstrings and comments of its standard library."""
 
 import ast
 import random
@@ -12,7 +12,7 @@ from contenders import COMPLETE, MAX_TOKENS
 
 NOT_LIBRARY = {"test", "tests", "idle_test", "idlelib", "lib2to3", "pydoc_data", "site-packages", "turtledemo"}
 COMMENT = re.compile(r"(?:^[ \t]*#[ \t].*\n){2,}", re.MULTILINE)
-FEWEST_LETTERS = 0.6  # the share that tells prose from tables and rulers
+FEWEST_LETTERS = 0.6  # the share that separates prose from tables and rulers
 SHORT = range(5, 16)
 """Tokens of a query."""
 PARAGRAPH = 20
@@ -30,7 +30,7 @@ class Load:
 
     @property
     def tokens(self) -> int:
-        """All that is read, counted once, however often a contender pads or repeats it."""
+        """Tokens of all texts, without the padding or repetition of a contender."""
         return sum(self.lengths)
 
     @property
@@ -70,7 +70,7 @@ def collect(scale: float) -> dict[str, Load]:
 
 
 def sample(loads: dict[str, Load]) -> list[str]:
-    """A mixed sample, for comparing vectors: the first texts of every load, and the shortest text there is."""
+    """A mixed sample, for comparing vectors: the first texts of every load, and the empty text."""
     return ["", *(text for load in loads.values() for text in load.texts[:25])]
 
 

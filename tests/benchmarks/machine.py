@@ -1,4 +1,4 @@
-"""What the numbers were measured on."""
+"""A description of the machine."""
 
 import os
 import platform
@@ -13,7 +13,7 @@ LIBRARIES = ("numpy", "onnxruntime", "torch", "transformers", "tokenizers")
 
 
 def describe(threads: int) -> dict[str, str]:
-    """The processor, memory and system, the command, and the versions of everything that takes part."""
+    """The processor, memory and system, the command, and the versions of all libraries."""
     packages = dict.fromkeys((*LIBRARIES, *(entry.package for entry in CONTENDERS.values())))
     return {
         "processor": _processor(),

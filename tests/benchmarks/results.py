@@ -1,4 +1,4 @@
-"""What a run of the benchmark found, and the numbers that follow from it."""
+"""The measurements of a benchmark run, and the numbers derived from them."""
 
 import statistics
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from products import attention_flops, linear_flops
 from turns import Crowd
 
 TOLERANCE = 1e-4
-"""A component that differs by more is not rounding: the vectors are others."""
+"""A component that differs by more is not rounding: the vectors are different."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Results:
         return list(self.agreements)
 
     def wrong(self, name: str) -> bool:
-        """Whether a contender that promises the reference's vectors gives others."""
+        """Whether a contender that must give the reference's vectors gives others."""
         return CONTENDERS[name].exact and not self.agreements[name].largest <= TOLERANCE
 
     def ratio(self, load: str, name: str) -> Spread:
@@ -103,12 +103,12 @@ class Results:
         return percentile([seconds for block in self.latencies[name] for seconds in block], percent)
 
     def latency_ratio(self, name: str) -> Spread:
-        """Which part of the reference's time a query takes: the medians of the blocks, round by round."""
+        """A query's time relative to the reference's: the medians of the blocks, round by round."""
         both = zip(self.latencies[name], self.latencies[REFERENCE], strict=True)
         return Spread.of([statistics.median(own) / statistics.median(theirs) for own, theirs in both])
 
     def first_use(self, name: str, value: Callable[[FirstUse], float]) -> Spread:
-        """Of one thing that fresh processes measured."""
+        """Of one measurement of fresh processes."""
         return Spread.of([value(use) for use in self.first_uses[name]])
 
 

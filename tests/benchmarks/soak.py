@@ -1,11 +1,11 @@
-"""Every backend under random lengths for a long time, and what that does to its memory: `make soak`.
+"""Runs every backend with random lengths for a long time, and checks its memory: `make soak`.
 
     python tests/benchmarks/soak.py                  30 minutes, shared by the installed backends
-    python tests/benchmarks/soak.py --minutes 2      a short form, to see that all runs
+    python tests/benchmarks/soak.py --minutes 2      a short form, to check that everything runs
     python tests/benchmarks/soak.py transformers     this backend alone
 
-Each backend has a process of its own, which warms up for a third of its time. What it holds in memory after that must be
-flat: a median of the last quarter that is clearly above that of the second quarter ends the program with exit code 1.
+Each backend has a process of its own, which warms up for a third of its time. Its memory after that must be
+flat: if the median of the last quarter is clearly above that of the second quarter, the exit code is 1.
 """
 
 import argparse
@@ -28,20 +28,22 @@ from embedry import Embedder, _backends, resolve
 MOST_TEXTS = 300
 MOST_WORDS = 400
 CALLERS = 4
-"""Threads that ask at once."""
+"""Concurrent threads."""
 WARM_UP = 1 / 3
 SHOWN = 10
 """Lines a backend."""
 GROWTH = 0.05
 GROWTH_MB = 30.0
-"""The larger of the two is what memory may differ by without growing: the allocator gives and takes that much."""
+"""The larger of the two is the tolerance: memory varies that much because of the allocator."""
 
 WORDS = Path(__file__).read_text(encoding="utf-8").split()
 
 
 def main() -> None:
-    """Soaks the backends one after the other, or in a process of its own the only one that is named."""
-    parser = argparse.ArgumentParser(description="hold every backend to flat memory under random lengths")
+    """Tests the backends one after the other, each in its own process; a single one in this process."""
+    parser = argparse.ArgumentParser(
+        description="check that the memory of every backend stays flat with random lengths"
+    )
     parser.add_argument("backends", nargs="*", default=_backends.names(), help="by default all that are installed")
     parser.add_argument("--minutes", type=float, default=30.0, help="of all of them together")
     arguments = parser.parse_args()
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def is_flat(backend: str, seconds: float) -> bool:
-    """Works for so long, says how much memory is held, and whether it grew."""
+    """Works for so many seconds, prints the memory, and returns whether it stayed flat."""
     fetch_weights()
     start = time.monotonic()
     held: list[float] = []
@@ -83,18 +85,18 @@ def is_flat(backend: str, seconds: float) -> bool:
 
 
 def work(embedder: Embedder, chance: random.Random) -> Iterator[int]:
-    """Calls of every kind for as long as it is asked to; how many texts were embedded so far."""
+    """Makes calls of every kind without end; yields how many texts were embedded so far."""
     done = 0
     with ThreadPoolExecutor(CALLERS) as callers:
         while True:
             batch = some_texts(chance)
             assert embedder.encode_document(batch).shape == (len(batch), embedder.dims)
-            questions = some_texts(chance)[: 8 * CALLERS]
-            assert len(list(callers.map(embedder.embed_query, questions))) == len(questions)
+            queries = some_texts(chance)[: 8 * CALLERS]
+            assert len(list(callers.map(embedder.embed_query, queries))) == len(queries)
             stream = embedder.encode_stream(itertools.chain(some_texts(chance), some_texts(chance)), role="document")
-            streamed = len(next(stream))  # the rest is dropped, as by a reader who has seen enough
+            streamed = len(next(stream))  # the rest is dropped, like by a reader that stops early
             del stream
-            done += len(batch) + len(questions) + streamed
+            done += len(batch) + len(queries) + streamed
             yield done
 
 
@@ -105,7 +107,7 @@ def some_texts(chance: random.Random) -> list[str]:
 
 
 def memory_mb() -> float:
-    """What this process holds in memory now, in millions of bytes; where only the most it ever held is known, that."""
+    """The resident memory of this process, in millions of bytes; the peak where the system only reports that."""
     statm = Path("/proc/self/statm")
     if statm.exists():
         return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -1,4 +1,4 @@
-"""Measuring by turns: contenders alternate within a round, so that whatever else the machine does falls on all alike."""
+"""Alternating measurements: contenders alternate within a round, so that other load affects all of them equally."""
 
 import sys
 import time
@@ -12,18 +12,18 @@ from contenders import Contender
 REST = 0.1
 """Seconds before a turn, in which the threads of the one before stop spinning for more work."""
 AT_LEAST = 1.0
-"""Seconds of a turn: what is embedded sooner is embedded again, for a short time is measured badly."""
+"""Seconds of a turn: faster work is repeated, because a short time cannot be measured accurately."""
 BLOCK = 10
-"""Queries in a row for one contender: enough for it to find its caches warm, few enough to alternate often."""
+"""Queries in a row for one contender: enough to warm its caches, few enough to alternate often."""
 THREADS = 8
-"""Callers that ask at once."""
+"""Concurrent callers."""
 
 Measure = TypeVar("Measure")
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """What many threads saw that asked at once."""
+    """A measurement of concurrent throughput."""
 
     seconds: float
     latencies: list[float]
@@ -32,7 +32,7 @@ class Crowd:
 
 
 def alternate(what: str, turns: Mapping[str, Callable[[int], Measure]], rounds: int) -> dict[str, list[Measure]]:
-    """What each turn measured in each round. A turn is given the round's number; each round begins with another turn."""
+    """The result of each turn in each round. A turn takes the round's number; each round begins with another turn."""
     measured: dict[str, list[Measure]] = {name: [] for name in turns}
     names = list(turns)
     for number in range(rounds):
@@ -46,7 +46,7 @@ def alternate(what: str, turns: Mapping[str, Callable[[int], Measure]], rounds: 
 
 
 def show(progress: str) -> None:
-    """On a terminal, this instead of what was shown before."""
+    """Replaces the line of progress on a terminal."""
     if sys.stderr.isatty():
         print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
@@ -61,14 +61,14 @@ def seconds_of(contender: Contender, texts: list[str]) -> float:
 
 
 def latencies_of(contender: Contender, queries: list[str]) -> list[float]:
-    """Asks one query after the other; seconds of each."""
+    """Seconds of each query, one after the other."""
     return [_seconds(contender, query) for query in queries]
 
 
 def crowd_of(contender: Contender, queries: list[str]) -> Crowd:
-    """Many threads ask at once, each the next query as soon as it has the last."""
+    """Many concurrent threads, each with the next query as soon as its last is done."""
 
-    def ask(query: str) -> float | str:
+    def run(query: str) -> float | str:
         try:
             return _seconds(contender, query)
         except Exception as error:
@@ -76,7 +76,7 @@ def crowd_of(contender: Contender, queries: list[str]) -> Crowd:
 
     with ThreadPoolExecutor(THREADS) as threads:
         start = time.perf_counter()
-        answers = list(threads.map(ask, queries))
+        answers = list(threads.map(run, queries))
         passed = time.perf_counter() - start
     return Crowd(
         passed,

@@ -1,4 +1,4 @@
-"""embedry in Chroma: `EmbedryEmbeddingFunction`, which a collection saves and finds again.
+"""embedry in Chroma: `EmbedryEmbeddingFunction`, which a collection saves and restores.
 
     from embedry_chroma import EmbedryEmbeddingFunction
 
@@ -9,14 +9,14 @@ Later, and in another process, `import embedry_chroma` is enough to open the col
 
 from collections.abc import Mapping
 from functools import wraps
-from typing import Any
+from typing import Any, Unpack
 
 from chromadb.api.models.CollectionCommon import CollectionCommon
 from chromadb.api.types import Documents, EmbeddingFunction, Embeddings
 from chromadb.api.types import Space as Distance
 from chromadb.utils.embedding_functions import register_embedding_function
 
-from embedry import Space, UnsupportedModelError, resolve
+from embedry import Options, Space, UnsupportedModelError, resolve
 from embedry.views import LazyEmbedder
 
 __all__ = ["EmbedryEmbeddingFunction"]
@@ -29,11 +29,11 @@ _DISTANCES: Mapping[str, Distance] = {"cosine": "cosine", "dot": "ip", "euclidea
 class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
     """A model of embedry for a Chroma collection. Making one loads nothing; the model is loaded by the first text.
 
-    A collection keeps the space of its vectors, and nothing of the machine: to open one on a device or with other
-    options of the machine, give it an embedding function that was made with them.
+    A collection stores the space of its vectors, but no options of the machine, such as device and threads. To set
+    these when you open it, pass an embedding function that has them.
     """
 
-    def __init__(self, model: str, **options: Any) -> None:
+    def __init__(self, model: str, **options: Unpack[Options]) -> None:
         """Finds the model in the registry and checks the options.
 
         Args:
@@ -54,7 +54,7 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
                 f"{', '.join(_DISTANCES.values())}; choose another model or another store"
             )
         self._embedder = embedder
-        # Told now: while it creates a collection Chroma drops the errors of get_config, and the configuration with them.
+        # Checked now, because Chroma ignores errors of get_config when it creates a collection, and drops the configuration.
         self._space = Space.of(embedder)
 
     def __call__(self, input: Documents) -> Embeddings:  # noqa: A002  the protocol's name
@@ -87,7 +87,7 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
         """The embedding function of a saved collection.
 
         Raises:
-            SpaceError: the model makes other vectors today, or this is no such configuration.
+            SpaceError: the model now makes other vectors, or the configuration is invalid.
         """
         function = EmbedryEmbeddingFunction.__new__(EmbedryEmbeddingFunction)
         function._use(_saved(config).resolve())
@@ -95,7 +95,7 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
 
     @staticmethod
     def validate_config(config: dict[str, Any]) -> None:
-        """Raises SpaceError unless `get_config` made it."""
+        """Raises SpaceError unless the configuration is one of `get_config`."""
         _saved(config)
 
     def validate_config_update(self, old_config: dict[str, Any], new_config: dict[str, Any]) -> None:
@@ -103,7 +103,7 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
         _saved(old_config).check(self._embedder)
 
     def is_legacy(self) -> bool:
-        """No. The base finds that out by building a second one, which may lack this one's options of the machine."""
+        """No. The base class would build a second instance, which may lack this one's options of the machine."""
         return False
 
 
@@ -118,7 +118,7 @@ _open = CollectionCommon.__init__
 def _open_checked(self: CollectionCommon[Any], *args: Any, **kwargs: Any) -> None:
     """Opens a collection as Chroma does, and refuses an embedding function of another space.
 
-    Chroma compares only the names of the saved and the given function, and offers no place to compare more.
+    Chroma compares only the names of the saved and the given function, and has no hook for more.
     """
     _open(self, *args, **kwargs)
     function, saved = self._embedding_function, self.configuration_json.get("embedding_function") or {}

@@ -1,6 +1,6 @@
 """The root of the command line: its commands, its exit codes, and how errors and warnings are shown.
 
-Exit codes: 0 all well, 1 something failed, 2 wrong usage or input, 130 interrupted.
+Exit codes: 0 success, 1 something failed, 2 wrong usage or input, 130 interrupted.
 """
 
 import os
@@ -30,8 +30,8 @@ _WRONG_USAGE = (InputError, OptionError, TextError, UnknownBackendError, Unknown
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"embedry {__version__}")
         raise typer.Exit
 
@@ -46,7 +46,7 @@ def root(
 
 
 def group() -> TyperGroup:
-    """The root command with everything that is installed below it."""
+    """The root command with all installed commands."""
     result = get_command(app)
     assert isinstance(result, TyperGroup)  # noqa: S101  it has a callback, so Typer makes a group of it
     for command in commands.installed():

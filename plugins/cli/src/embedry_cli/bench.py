@@ -1,4 +1,4 @@
-"""`embedry bench`: how fast is a model here? Half a minute, and rough; nothing is compared with other libraries."""
+"""`embedry bench`: rough measurements of a model's speed on this machine, in half a minute."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -14,19 +14,19 @@ from embedry_cli import prose, terminal, timings
 from embedry_cli.options import AsJson, Backend, Device, ModelArgument, Precision, Threads
 
 _CALLERS = 8
-"""Threads that ask at once."""
+"""Concurrent threads."""
 
 _WORTH_IT = 0.1
-"""How much faster another token budget must be to be spoken of: what is less is the noise of a short measurement."""
+"""How much faster another token budget must be to be reported: less is the noise of a short measurement."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """What is done in a second."""
+    """Throughput."""
 
     texts: float
     tokens: float | None
-    """Those that the model reads, without padding; None where they cannot be counted."""
+    """Without padding; None where they cannot be counted."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class Findings:
     query_ms_p50: float
     query_ms_p99: float
     queries_per_second: float
-    """Of several threads that ask at once."""
+    """Of several concurrent threads."""
     per_second: Mapping[str, Rate]
     """By the kind of text."""
     peak_memory_mb: float | None
     batch_tokens: Mapping[int, float]
-    """Tokens in a second by the token budget of a batch, the engine's own in the middle; none where it has none."""
+    """Tokens per second by the token budget of a batch, the engine's own in the middle; empty where it has none."""
     computed_by: Mapping[str, str]
 
 
@@ -57,11 +57,11 @@ def bench(
 ) -> None:
     """Measure how fast a model is on this machine, in half a minute.
 
-    The texts are English of the Python language reference. What else runs here meanwhile makes the numbers worse.
+    The texts are English, from the Python language reference. Other programs that run meanwhile distort the numbers.
     """
     embedder = resolve(model, backend=backend, device=device, precision=precision, threads=threads)
     with terminal.waiting("fetching") as show:
-        sources.ensure_local(embedder.spec, embedder.config.cache_dir)  # what is downloaded is no part of loading
+        sources.ensure_local(embedder.spec, embedder.config.cache_dir)  # loading is measured without downloading
         found = _measure(embedder, show)
     if as_json:
         terminal.show_json(asdict(found))
@@ -71,14 +71,14 @@ def bench(
 
 def _measure(embedder: LazyEmbedder, show: Callable[[str], None]) -> Findings:
     texts = prose.by_length()
-    questions = texts["short texts"]
+    queries = texts["short texts"]
     show("loading")
     load_seconds = timings.seconds(embedder.load)
-    show("asking one question at a time")
-    latencies = timings.latencies(embedder, questions)
-    show(f"asking in {_CALLERS} threads at once")
-    asked = questions[: len(latencies)]
-    queries_per_second = len(asked) / timings.crowd(embedder, asked, _CALLERS)
+    show("one query at a time")
+    latencies = timings.latencies(embedder, queries)
+    show(f"queries from {_CALLERS} concurrent threads")
+    queries = queries[: len(latencies)]
+    queries_per_second = len(queries) / timings.crowd(embedder, queries, _CALLERS)
     rates: dict[str, Rate] = {}
     for kind, some in texts.items():
         show(f"embedding {kind}")
@@ -111,7 +111,7 @@ def _show(found: Findings) -> None:
     table = Table("measured", "here", box=None, header_style="bold")
     table.add_row("loading", f"{found.load_seconds:.2f} s")
     table.add_row("one query", f"p50 {found.query_ms_p50:.1f} ms, p99 {found.query_ms_p99:.1f} ms")
-    table.add_row(f"{_CALLERS} threads asking at once", f"{found.queries_per_second:,.0f} queries/s")
+    table.add_row(f"{_CALLERS} concurrent threads", f"{found.queries_per_second:,.0f} queries/s")
     for kind, rate in found.per_second.items():
         tokens = f", {rate.tokens:,.0f} tokens/s" if rate.tokens is not None else ""
         table.add_row(kind, f"{rate.texts:,.1f} texts/s{tokens}")

@@ -1,4 +1,4 @@
-"""`embedry check`: does this installation still give the right vectors?"""
+"""`embedry check`: whether this installation gives the right vectors."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from embedry.testing import CHECKS, NotApplicable, Subject, Violation, descripti
 from embedry_cli import terminal
 from embedry_cli.options import Backend, Device, ModelArgument, Precision
 
-_STYLES = {"kept": "green", "broken": "bold red", "not asked": "dim"}
+_STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 
 
 def check(
@@ -19,11 +19,11 @@ def check(
     device: Device = None,
     precision: Precision = None,
 ) -> None:
-    """Hold a model on this machine to everything that an embedder promises. Exit code 1 if a promise is broken."""
+    """Run the conformance checks for a model on this machine. Exit code 1 if a check fails."""
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
     subject = Subject(model, **{name: value for name, value in options.items() if value is not None})
-    subject.embedder.load()  # what cannot be loaded at all is one error, not a table of them
-    table = Table("promise", "", box=None, header_style="bold")
+    subject.embedder.load()  # a model that cannot be loaded is one error, not a table of them
+    table = Table("check", "", box=None, header_style="bold")
     verdicts: list[str] = []
     with terminal.waiting("checking") as show:
         for name, function in CHECKS.items():
@@ -36,14 +36,14 @@ def check(
     console = terminal.console()
     console.print(table)
     console.print(f"\n{subject.embedder.name}: {counts} ({facts})")
-    raise typer.Exit(1 if "broken" in verdicts else 0)
+    raise typer.Exit(1 if "failed" in verdicts else 0)
 
 
 def _verdict(name: str, subject: Subject) -> tuple[str, str]:
     try:
         run(name, subject)
     except NotApplicable as answer:
-        return "not asked", str(answer)
+        return "not applicable", str(answer)
     except Violation as violation:
-        return "broken", str(violation).removeprefix(description(CHECKS[name])).lstrip(": ")
-    return "kept", ""
+        return "failed", str(violation).removeprefix(description(CHECKS[name])).lstrip(": ")
+    return "passed", ""

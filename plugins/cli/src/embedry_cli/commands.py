@@ -5,7 +5,7 @@ A distribution adds a command through the entry-point group `embedry.commands`:
     [project.entry-points."embedry.commands"]
     bulk = "embedry_bulk.command:bulk"
 
-The object is a function, which Typer makes a command of, or a `typer.Typer`, whose own commands stand below the name.
+The object is a function, which Typer turns into a command, or a `typer.Typer`, whose commands become subcommands.
 The help lists it with the summary of its distribution.
 """
 
@@ -25,13 +25,13 @@ GROUP = "embedry.commands"
 
 _OWN = {
     "models": "List the models that are registered.",
-    "info": "Show what is known of a model: its entry, files, vector space and engine.",
+    "info": "Show a model's entry, files, vector space and engine.",
     "pull": "Fetch a model's files ahead of time and verify them.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
     "search": "Search the text files of a folder by meaning.",
-    "compare": "Show how alike a few texts are, as a heat map in the terminal.",
+    "compare": "Show how similar a few texts are, as a heat map in the terminal.",
     "map": "Draw the texts of a file as a map, in one HTML page that works offline.",
-    "check": "Hold a model on this machine to everything that an embedder promises.",
+    "check": "Run the conformance checks for a model on this machine.",
     "bench": "Measure how fast a model is on this machine, in half a minute.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",
 }
@@ -50,7 +50,7 @@ class LazyCommand(TyperCommand):
         """The command itself.
 
         Raises:
-            CommandError: several distributions claim the name, or the only one cannot be imported.
+            CommandError: several distributions register the name, or the only one cannot be imported.
         """
         if len(self.points) > 1:
             owners = " and ".join(origin(point) for point in self.points)
@@ -58,7 +58,7 @@ class LazyCommand(TyperCommand):
         point = self.points[0]
         try:
             return _built(self.called, point.load())
-        except Exception as error:  # whatever a third party's import does, the user is told whose it was
+        except Exception as error:  # whatever a third party's import raises, the message names its distribution
             raise CommandError(
                 f"the command {self.called!r} of {origin(point)} cannot be used: {type(error).__name__}: {error}"
             ) from error
@@ -73,7 +73,7 @@ def installed() -> list[LazyCommand]:
     points = {name: [EntryPoint(name, f"embedry_cli.{name}:{name}", GROUP)] for name in _OWN}
     for point in discovery.entry_points(GROUP):
         points.setdefault(point.name, []).append(point)
-    return [LazyCommand(name, claims) for name, claims in points.items()]
+    return [LazyCommand(name, registered) for name, registered in points.items()]
 
 
 def origin(point: EntryPoint) -> str:
@@ -85,7 +85,7 @@ def _summary(name: str, point: EntryPoint) -> str:
     if name in _OWN:
         return _OWN[name]
     summary = point.dist.metadata["Summary"] if point.dist else ""
-    return f"{summary} ({origin(point)})".replace("[", r"\[")  # the help takes brackets for markup
+    return f"{summary} ({origin(point)})".replace("[", r"\[")  # the help parses brackets as markup
 
 
 def _built(name: str, found: object) -> Any:
@@ -95,5 +95,5 @@ def _built(name: str, found: object) -> Any:
     elif callable(found):
         parent.command(name)(found)
     else:
-        raise TypeError(f"a command is a function or a typer.Typer, got {found!r}")
+        raise TypeError(f"a command must be a function or a typer.Typer, got {found!r}")
     return get_group(parent).commands[name]

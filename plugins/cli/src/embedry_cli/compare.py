@@ -1,4 +1,4 @@
-"""`embedry compare`: how alike a few texts are to a model, as a heat map in the terminal."""
+"""`embedry compare`: how similar a few texts are to a model, as a heat map in the terminal."""
 
 import sys
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 
 class Compared(NamedTuple):
-    """Texts, and how alike they are."""
+    """Texts, and how similar they are."""
 
     similarity: Similarity
     texts: Sequence[str]
@@ -34,7 +34,7 @@ class Compared(NamedTuple):
     queries: Sequence[str] | None
     """One a row; None where the texts are compared with each other."""
     matrix: NDArray[np.float32]
-    """Float32 (rows, columns); the greater the more alike."""
+    """Float32 (rows, columns); higher is more similar."""
 
 
 def compare(
@@ -44,24 +44,24 @@ def compare(
     ] = None,
     query: Annotated[
         list[str] | None,
-        typer.Option(help="Compare this question, embedded as a query, with the texts; may be repeated."),
+        typer.Option(help="Compare this query with the texts; may be repeated."),
     ] = None,
     model: Model = DEFAULT_MODEL,
     role: Role = "document",
     as_json: AsJson = False,
 ) -> None:
-    """Show how alike a few texts are, as a heat map.
+    """Show how similar a few texts are, as a heat map.
 
-    By the similarity that the model was trained for; of distances, the negative. The colours reach from the least
-    alike pair to the most alike one, so that they tell apart what the texts of one call are to each other.
+    Uses the similarity that the model was trained for; distances are negated.
+    Colours range from the least to the most similar pair of the call.
     """
     embedder = resolve(model)
-    embedder.spec.prompt(role)  # a role that the model does not have is found before anything is read
+    embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     named = texts or _lines()
     if len(named) < (1 if query else 2):
         raise InputError(
             f"there is nothing to compare {len(named)} text{'s' * (len(named) != 1)} with; "
-            "give two or more, or ask with --query"
+            "give two or more, or use --query"
         )
     columns = embedder.encode(named, role=role)
     rows = embedder.encode_query(query) if query else columns
@@ -74,7 +74,7 @@ def compare(
 
 
 def matrix(similarity: Similarity, rows: NDArray[np.float32], columns: NDArray[np.float32]) -> NDArray[np.float32]:
-    """How alike each row (n, dims) is to each column (m, dims): float32 (n, m), the greater the more alike.
+    """How similar each row (n, dims) is to each column (m, dims): float32 (n, m), higher is more similar.
 
     Distances are negated, as in sentence-transformers.
     """
@@ -90,20 +90,20 @@ def matrix(similarity: Similarity, rows: NDArray[np.float32], columns: NDArray[n
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)  # zeros are like nothing
+    unit: NDArray[np.float32] = vectors / np.maximum(lengths, np.finfo(np.float32).tiny)  # zeros stay zeros
     return unit
 
 
 def _lines() -> list[str]:
     if sys.stdin.isatty():
-        raise InputError('nothing to compare; name texts: embedry compare "one" "another", or pipe lines in')
+        raise InputError('nothing to compare; pass texts: embedry compare "one" "another", or pipe lines in')
     return [row.text for row in Rows([STDIN], "text", "text")]
 
 
 def _show(found: Compared) -> None:
     console = terminal.console()
     count = len(found.texts)
-    # A text is as like itself as can be: nothing to learn from, and it would take the brightest colour from all others.
+    # The similarity of a text to itself says nothing, and would take the brightest colour from all other pairs.
     own = np.eye(count, dtype=bool) if found.queries is None else np.zeros_like(found.matrix, dtype=bool)
     pairs = np.where(own, np.nan, found.matrix)
     names = [str(number) for number in range(1, count + 1)]

@@ -8,6 +8,6 @@ def entry(model: str) -> ModelSpec:
     """The entry of a model, even one whose backend is not installed here.
 
     Raises:
-        UnknownModelError, AmbiguousModelError: no model has the name, or two plugins claim it.
+        UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
     """
     return installed().find(model) or resolve(model).spec

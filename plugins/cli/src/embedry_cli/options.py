@@ -1,4 +1,4 @@
-"""What several commands ask for in the same words."""
+"""Options that several commands share."""
 
 from typing import Annotated
 
@@ -10,7 +10,7 @@ _MODEL = "A name, an alias, a repository id, or a folder."
 
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
 Model = Annotated[str, typer.Option(help=_MODEL)]
-Role = Annotated[str, typer.Option(help="query, document, or a task that the model names.")]
+Role = Annotated[str, typer.Option(help="query, document, or a task that the model defines.")]
 Column = Annotated[str, typer.Option(help="The column that holds the text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 

@@ -31,7 +31,7 @@ PALETTE = (
     "#4269d0", "#f2a900", "#e0483e", "#2f9e4f", "#9a5cf0", "#8a5a3c", "#18a5a0", "#f77fb0", "#f47b20",
     "#86b3f5", "#7a8b1e", "#8c1d5b", "#1f3b73", "#a5cf4c", "#c39be0", "#0b6b4f", "#c9a06a", "#56616d",
 )  # fmt: skip
-"""Colours of groups, told apart on white; the first ones best."""
+"""Colours of groups, distinguishable on white, the first ones best."""
 
 REST = "#c4c8cd"
 """The colour of points that belong to no group."""
@@ -62,7 +62,7 @@ count.text = wanted ? `<b>${found.length.toLocaleString("en")}</b> of ${all} mat
 
 
 class Groups(NamedTuple):
-    """Points coloured by what group they belong to."""
+    """Points coloured by their group."""
 
     names: Sequence[str]
     """At most as many as `PALETTE` has colours."""
@@ -71,7 +71,7 @@ class Groups(NamedTuple):
     written: bool
     """Whether the names stand on the map too."""
     rest: str
-    """What the points without a name are called."""
+    """The label of the points without a name."""
 
 
 class Scale(NamedTuple):
@@ -169,7 +169,7 @@ def _middle(source: ColumnDataSource, members: NDArray[np.intp]) -> tuple[float,
 
 
 def _written(plot: figure, x: float, y: float, name: str) -> "list[GlyphRenderer[Any]]":
-    """A name on the map: first the halo, then the letters, for an outline is drawn over what it surrounds."""
+    """A name on the map: first the halo, then the letters, because an outline is drawn over its own letters."""
     look: dict[str, Any] = {
         "text_align": "center", "text_baseline": "middle", "text_font": value(_FONT), "text_font_size": "14px",
         "text_font_style": "bold", "text_color": _INK, "level": "overlay",

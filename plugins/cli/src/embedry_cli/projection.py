@@ -23,7 +23,7 @@ _NEIGHBOURS = 15
 """Of each text, which UMAP keeps near it. It is UMAP's default."""
 
 _MOST_CLUSTERS = 18
-"""As many as there are colours that can be told apart."""
+"""As many as there are distinguishable colours."""
 
 _WORD = r"[^\W\d_]{2,}"
 """Two letters or more."""
@@ -33,24 +33,24 @@ _WORDS = 3
 
 
 def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[str], None]) -> NDArray[np.float32]:
-    """Points in the plane, float32 (n, 2), near each other where vectors (n, dims) are alike; the same every time.
+    """Points in the plane, float32 (n, 2), near each other where vectors (n, dims) are similar; reproducible.
 
-    By UMAP. Fewer vectors than it looks at neighbours of each have no neighbourhoods to keep; they are laid out by
-    their two principal components.
+    Uses UMAP. If there are no more vectors than the neighbours that it considers of each, they are laid out by their
+    two principal components.
 
     Args:
         vectors: float32 (n, dims) with n of at least 3.
-        similarity: by which the vectors are compared. A dot product is no distance; the angle stands for it.
-        show: is told how far it is.
+        similarity: by which the vectors are compared. A dot product is not a distance, so the angle is used.
+        show: called with the progress.
     """
     if len(vectors) <= _NEIGHBOURS:
         return _turned(vectors)
     mapping = umap.UMAP(
         n_neighbors=_NEIGHBOURS,
         metric="cosine" if similarity == "dot" else similarity,
-        init="pca",  # keeps far apart what is far apart, and is found for every input; a spectral start is not
+        init="pca",  # keeps distant points distant, and works for every input; a spectral start does not
         random_state=_SEED,
-        n_jobs=1,  # a seed allows no more; unsaid, UMAP warns of it
+        n_jobs=1,  # a seed allows only one; UMAP warns if it is not set
         tqdm_kwds={"file": _Lines(show), "bar_format": "projecting: {percentage:.0f}%", "disable": False},
     )
     return _turned(mapping.fit_transform(vectors))
@@ -93,13 +93,13 @@ def names(texts: Sequence[str], labels: NDArray[np.intp]) -> list[str]:
     """The most characteristic words of each cluster, by class-based tf-idf (Grootendorst, 2022, "BERTopic").
 
     That is the part of a cluster's texts that have a word, times how rare the word is in all of them. Words of the
-    English stop list are left out, and so is another form of a word that is there. A cluster without words has its
+    English stop list are left out, and so are further forms of a chosen word. A cluster without words is named by its
     number.
     """
     reader = CountVectorizer(binary=True, stop_words="english", token_pattern=_WORD)
     try:
         found = reader.fit_transform(texts)
-    except ValueError:  # how scikit-learn tells that there is no word in any of them
+    except ValueError:  # how scikit-learn reports that no text contains a word
         return [f"cluster {label + 1}" for label in range(labels.max() + 1)]
     words = reader.get_feature_names_out()
     by_cluster = np.array([found[labels == label].mean(axis=0).A1 for label in range(labels.max() + 1)])

@@ -1,13 +1,13 @@
-"""Real English of every length that every Python brings along: its language reference, as `help()` shows it."""
+"""English texts of every length that come with Python: its language reference, as `help()` shows it."""
 
 import re
 from pydoc_data.topics import topics
 
 _FEWEST_LETTERS = 0.7
-"""The share of letters that tells prose from examples and tables."""
+"""The share of letters that separates prose from examples and tables."""
 
 _DOCUMENT_WORDS = 400
-"""More than most models read, so that a document is what a long text is to them."""
+"""More than most models read."""
 
 
 def by_length() -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""`embedry search`: the passages of text files that mean what was asked, best first."""
+"""`embedry search`: the passages of text files that match a query by meaning, best first."""
 
 import heapq
 import textwrap
@@ -10,20 +10,20 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from embedry import Embedder, resolve
+from embedry import LazyEmbedder, resolve
 from embedry_cli import terminal
 from embedry_cli.errors import InputError
 from embedry_cli.options import DEFAULT_MODEL, AsJson, Model
 from embedry_cli.passages import Passage, files, passages
 
 _BLOCK = 512
-"""Passages held at a time; of the others only the best are kept."""
+"""Passages in memory at a time; only the best of the others are kept."""
 
 _CHARS_PER_TOKEN = 3
 """Fewer than running text has, so that a passage is nearly always read to its end."""
 
 _LONGEST = 1000
-"""Characters of a passage, even for models that read more: a vector of everything resembles nothing."""
+"""Characters of a passage, even for models that read more: the vector of a long text resembles nothing in particular."""
 
 _SHOWN_LINES = 4
 
@@ -37,7 +37,7 @@ def search(
 ) -> None:
     """Search the text files of a folder by meaning.
 
-    Nothing is indexed: every file is read and embedded anew. Hidden and binary files are left out.
+    Nothing is indexed: every file is read and embedded again. Hidden and binary files are left out.
     """
     embedder = resolve(model)
     if embedder.spec.similarity != "dot":  # on unit vectors the other similarities rank as the dot product does
@@ -57,15 +57,15 @@ def search(
         _show(best)
 
 
-def _best(embedder: Embedder, question: str, found: Iterator[Passage], top: int) -> list[tuple[float, Passage]]:
+def _best(embedder: LazyEmbedder, question: str, found: Iterator[Passage], top: int) -> list[tuple[float, Passage]]:
     best: list[tuple[float, Passage]] = []
-    asked = None
+    query = None
     done = 0
     with terminal.progress("passages", None) as advance:
         while block := list(islice(found, _BLOCK)):
-            if asked is None:
-                asked = embedder.encode_query([question])[0]
-            scores = (embedder.encode_document([passage.text for passage in block]) @ asked).tolist()
+            if query is None:
+                query = embedder.encode_query([question])[0]
+            scores = (embedder.encode_document([passage.text for passage in block]) @ query).tolist()
             best = heapq.nlargest(top, [*best, *zip(scores, block, strict=True)], key=lambda hit: hit[0])
             done += len(block)
             advance(done, done)

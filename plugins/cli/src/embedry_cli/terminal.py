@@ -1,4 +1,4 @@
-"""What the commands show: tables and lines on stdout, progress on stderr, and only where that is a terminal."""
+"""Output of the commands: tables and lines on stdout, progress on stderr if it is a terminal."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ _UNLIMITED = 10_000
 
 
 def console() -> Console:
-    """Standard output. What is read by another program is never wrapped or cut."""
+    """Standard output. Output to another program is never wrapped or cut."""
     found = Console(highlight=False, markup=False)
     return found if found.is_terminal else Console(highlight=False, markup=False, width=_UNLIMITED)
 
@@ -57,7 +57,7 @@ def warn(text: str) -> None:
 
 @contextmanager
 def waiting(text: str) -> Iterator[Callable[[str], None]]:
-    """A spinner for as long as something without a measure takes. The function it gives changes the text beside it."""
+    """A spinner for work of unknown length. Yields a function that changes its text."""
     stderr = Console(stderr=True)
     if not stderr.is_terminal:
         yield lambda _: None
@@ -68,7 +68,7 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(what: str, size: int | None) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left. The function it gives is told how many are done, and how much of `size` was read."""
+    """A bar with rate and time left. Yields a function that takes how many are done, and how much of `size` was read."""
     columns = (
         BarColumn(),
         TaskProgressColumn(),

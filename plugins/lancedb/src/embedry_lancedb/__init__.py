@@ -5,14 +5,14 @@
 
     model = get_registry().get("embedry").create(name="bge-small-en-v1.5")
 
-A table keeps the model's name and its space: opened later, in a program that imports this module, it finds the model and
-refuses one that makes other vectors.
+A table stores the model's name and its space. When it is opened later, in an application that imports this module, it loads
+the model and refuses one that makes other vectors.
 """
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lancedb.embeddings import TextEmbeddingFunction, register  # noqa: TID253  what this module extends
+from lancedb.embeddings import TextEmbeddingFunction, register  # noqa: TID253  the base of our class
 
 from embedry import Space, resolve
 
@@ -52,7 +52,7 @@ class EmbedryFunction(TextEmbeddingFunction, extra="forbid"):  # a mistyped opti
 
         Raises:
             pydantic.ValidationError: an option does not exist, or its value is of another type.
-            SpaceError: the table's vectors were made in another space than the model's of today.
+            SpaceError: the table's vectors are in another space than the model's current one.
             UnknownModelError, OptionError and so on, as `resolve`.
         """
         super().__init__(**options)
@@ -74,20 +74,20 @@ class EmbedryFunction(TextEmbeddingFunction, extra="forbid"):  # a mistyped opti
         return list(self._embedder.encode_document(self.sanitize_input(texts)))
 
     def compute_query_embeddings(self, query: "TEXT", *args: Any, **kwargs: Any) -> "list[NDArray[np.float32] | None]":
-        """The vector of a question, float32 (ndims,), in a list; LanceDB takes the first."""
+        """The vector of a query, float32 (ndims,), in a list; LanceDB takes the first."""
         return list(self._embedder.encode_query(self.sanitize_input(query)))
 
-    # LanceDB calls a model through these and repeats what fails, for minutes. A local model fails for a reason, at once.
+    # LanceDB calls a model through these and retries failures for minutes. Retrying a local model does not help.
 
     def compute_query_embeddings_with_retry(self, *args: Any, **kwargs: Any) -> "list[NDArray[np.float32] | None]":
-        """`compute_query_embeddings`, whose errors are raised as they are."""
+        """`compute_query_embeddings` without retries."""
         return self.compute_query_embeddings(*args, **kwargs)
 
     def compute_source_embeddings_with_retry(self, *args: Any, **kwargs: Any) -> "list[NDArray[np.float32] | None]":
-        """`compute_source_embeddings`, whose errors are raised as they are."""
+        """`compute_source_embeddings` without retries."""
         return self.compute_source_embeddings(*args, **kwargs)
 
     def safe_model_dump(self) -> dict[str, Any]:
-        """What a table keeps, and `create` is given when it is opened: the model and its space."""
+        """What a table stores, and passes to `create` when it is opened: the model and its space."""
         space = Space.of(self._embedder).as_dict()
         return {"name": space.pop("model"), **space}

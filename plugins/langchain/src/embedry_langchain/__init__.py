@@ -1,4 +1,4 @@
-"""embedry for LangChain: embeddings that are loaded once and shared, and a vector store that embeds by itself.
+"""embedry for LangChain: embeddings that are loaded once and shared, and a vector store that embeds texts itself.
 
 from embedry_langchain import create_vector_store, get_embeddings
 

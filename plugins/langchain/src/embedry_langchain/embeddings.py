@@ -1,10 +1,10 @@
 """embedry as LangChain's `Embeddings`."""
 
-from typing import Any
+from typing import Unpack
 
 from langchain_core.embeddings import Embeddings
 
-from embedry import resolve
+from embedry import Options, resolve
 from embedry.views import LazyEmbedder
 from embedry_langchain.models import DEFAULT_MODEL
 
@@ -23,7 +23,7 @@ class EmbedryEmbeddings(Embeddings):
         UnknownModelError, OptionError, UnknownOptionError: as `resolve`.
     """
 
-    def __init__(self, model: str | LazyEmbedder = DEFAULT_MODEL, **options: Any) -> None:
+    def __init__(self, model: str | LazyEmbedder = DEFAULT_MODEL, **options: Unpack[Options]) -> None:
         self.embedder = model if isinstance(model, LazyEmbedder) else resolve(model, **options)
 
     def embed_query(self, text: str) -> list[float]:

@@ -9,13 +9,13 @@ _ORDER = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 class FilterError(ValueError):
-    """A metadata filter that cannot be understood."""
+    """An invalid metadata filter."""
 
 
 def sql(wanted: Mapping[str, Any]) -> str:
     """The condition on the column `metadata` that a filter describes. All of its entries must hold.
 
-    {"source": "a.txt"} asks for equality; {"page": {"$gte": 3, "$lt": 9}} compares; {"tag": {"$in": ["x", "y"]}} takes one
+    {"source": "a.txt"} tests equality; {"page": {"$gte": 3, "$lt": 9}} compares; {"tag": {"$in": ["x", "y"]}} takes one
     of several; {"$or": [{...}, {...}]}, {"$and": [...]} and {"$not": {...}} combine. The operators are $eq, $ne, $gt,
     $gte, $lt, $lte, $in, $nin and $exists. A document without the key equals nothing and is not compared.
 
@@ -23,14 +23,14 @@ def sql(wanted: Mapping[str, Any]) -> str:
         FilterError: an unknown operator, or a value that cannot be compared.
     """
     if not isinstance(wanted, Mapping) or not wanted:
-        raise FilterError(f"a filter is a dict such as {{'source': 'a.txt'}}, not {wanted!r}")
+        raise FilterError(f"a filter must be a dict such as {{'source': 'a.txt'}}, got {wanted!r}")
     return _all(_condition(key, value) for key, value in wanted.items())
 
 
 def _condition(key: str, wanted: Any) -> str:
     if key in ("$and", "$or"):
         if not isinstance(wanted, Sequence) or isinstance(wanted, str) or not wanted:
-            raise FilterError(f"{key} takes a list of filters, not {wanted!r}")
+            raise FilterError(f"{key} must be a list of filters, got {wanted!r}")
         return (_all if key == "$and" else _any)(sql(part) for part in wanted)
     if key == "$not":
         return _not(sql(wanted))
@@ -40,7 +40,7 @@ def _condition(key: str, wanted: Any) -> str:
     if not isinstance(wanted, Mapping):
         return _equals(field, wanted)
     if not wanted:
-        raise FilterError(f"{key!r}: {{}} compares with nothing")
+        raise FilterError(f"{key!r} must have a value or an operator, got {{}}")
     return _all(_compared(field, key, operator, value) for operator, value in wanted.items())
 
 
@@ -55,16 +55,16 @@ def _compared(field: str, key: str, operator: str, value: Any) -> str:
 def _equals(field: str, value: Any) -> str:
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return f"{field} = {_quoted(_text(value))}"
-    if _is_number(value):  # 1 and 1.0 are one number, but not one text
+    if _is_number(value):  # 1 and 1.0 are the same number, but not the same text
         return f"try_cast({field} as double) = {value!r}"
-    raise FilterError(f"cannot compare with {value!r}: a str, a finite number, True, False or None")
+    raise FilterError(f"a value must be a str, a finite number, True, False or None, got {value!r}")
 
 
 def _ordered(field: str, key: str, operator: str, value: Any) -> str:
     if _is_number(value):
         return f"try_cast({field} as double) {_ORDER[operator]} {value!r}"
     if not isinstance(value, str):
-        raise FilterError(f"{key!r}: {operator} takes a number or a str, not {value!r}")
+        raise FilterError(f"{key!r}: {operator} must be a number or a str, got {value!r}")
     # JSON writes a string as "text". Without the last quote a bound stands before all that begins with it.
     bound, same = _quoted(_text(value)[:-1]), _equals(field, value)
     less, is_text = f"{field} < {bound}", f"{field} like '\"%'"
@@ -74,7 +74,7 @@ def _ordered(field: str, key: str, operator: str, value: Any) -> str:
 
 def _in(field: str, values: Any) -> str:
     if not isinstance(values, Sequence | set | frozenset) or isinstance(values, str):
-        raise FilterError(f"$in and $nin take a list of values, not {values!r}")
+        raise FilterError(f"$in and $nin must be a list of values, got {values!r}")
     return _any(_equals(field, value) for value in values) if values else "false"
 
 
@@ -112,4 +112,4 @@ def _any(conditions: Any) -> str:
 
 
 def _not(condition: str) -> str:
-    return f"(not coalesce({condition}, false))"  # what is missing does not compare as true, and so its negation does
+    return f"(not coalesce({condition}, false))"  # a missing key does not compare as true, so its negation does

@@ -25,10 +25,10 @@ _BLOCK = 1024
 """Documents embedded and written at a time, for embeddings that are not embedry's."""
 
 _MOST_PARTS = 64
-"""Each write adds a part to the table. From here on they are joined, which takes as long as some ten writes."""
+"""Each write adds a part to the table. Above this number they are compacted, which takes as long as some ten writes."""
 
 _KEPT = timedelta(hours=1)
-"""What joining replaced stays so long for whoever is still reading it."""
+"""Compacted parts are kept this long for readers that still use them."""
 
 
 class LanceVectorStore(VectorStore):
@@ -43,8 +43,8 @@ class LanceVectorStore(VectorStore):
         self._name = table
         self._where = "memory" if path is None else str(path)
         if path is not None and Path(path).is_file():
-            raise NotADirectoryError(f"{path} is a file; a store is a folder")
-        # Each read sees what others have written by then.
+            raise NotADirectoryError(f"path must be a folder, got the file {path}")
+        # Each read sees the writes of others.
         self._database = lancedb.connect(
             "memory://" if path is None else Path(path), read_consistency_interval=timedelta(0)
         )
@@ -70,12 +70,12 @@ class LanceVectorStore(VectorStore):
 
     @property
     def embeddings(self) -> Embeddings:
-        """What embeds documents and questions."""
+        """The embeddings of documents and queries."""
         return self._embeddings
 
     @property
     def table(self) -> lancedb.table.Table | None:
-        """The LanceDB table, for what LangChain has no word for, such as an index; None while nothing was ever added.
+        """The LanceDB table, for what LangChain does not cover, such as an index; None until something is added.
 
         Columns: `id`, `text`, `vector` (float32, dims) and `metadata` (JSON).
         """
@@ -95,7 +95,7 @@ class LanceVectorStore(VectorStore):
         Raises:
             ValueError: metadata that JSON cannot hold, or another number of ids than of documents; nothing is added.
             TypeError: an option that does not exist.
-            SpaceError: other embeddings made what is stored.
+            SpaceError: other embeddings made the stored vectors.
         """
         _refuse(kwargs)
         given = rows.rows(documents, ids)
@@ -114,7 +114,7 @@ class LanceVectorStore(VectorStore):
         """
         _refuse(kwargs)
         if ids is None:
-            raise ValueError("name the ids to delete; to delete all, remove the store's folder")
+            raise ValueError("ids must be a list, got None; to delete all, remove the store's folder")
         if self._table is not None and ids:
             self._table.delete(_has_id(ids))
         return True
@@ -130,13 +130,13 @@ class LanceVectorStore(VectorStore):
     def similarity_search(
         self, query: str, k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to a question; `filter` is on metadata, see `filters.sql`."""
+        """The k documents nearest to a query; `filter` is on metadata, see `filters.sql`."""
         return [document for document, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The k documents nearest to a question, with their scores, best first."""
+        """The k documents nearest to a query, with their scores, best first."""
         return self.similarity_search_with_score_by_vector(self._embeddings.embed_query(query), k, filter, **kwargs)
 
     def similarity_search_by_vector(
@@ -151,7 +151,7 @@ class LanceVectorStore(VectorStore):
         """The k documents nearest to a vector of this store's space, with their scores, best first.
 
         Raises:
-            FilterError: the filter cannot be understood.
+            FilterError: the filter is invalid.
             SpaceError: the vector has another length than the stored ones.
         """
         _refuse(kwargs)
@@ -162,8 +162,8 @@ class LanceVectorStore(VectorStore):
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
         """Of the fetch_k nearest documents k that resemble each other little; with lambda_mult 1 simply the nearest."""
-        asked = self._embeddings.embed_query(query)
-        return self.max_marginal_relevance_search_by_vector(asked, k, fetch_k, lambda_mult, **kwargs)
+        vector = self._embeddings.embed_query(query)
+        return self.max_marginal_relevance_search_by_vector(vector, k, fetch_k, lambda_mult, **kwargs)
 
     def max_marginal_relevance_search_by_vector(
         self,
@@ -192,8 +192,8 @@ class LanceVectorStore(VectorStore):
         if self._table is None or k < 1:
             return []
         self._check_length(len(embedding), self._table)
-        asked: Any = self._table.search(np.array(embedding, dtype=np.float32))  # typed as less than it is
-        search = asked.distance_type(self._metric).limit(k)
+        query: Any = self._table.search(np.array(embedding, dtype=np.float32))  # its declared type is too narrow
+        search = query.distance_type(self._metric).limit(k)
         found: list[dict[str, Any]] = (search.where(condition) if condition else search).to_list()
         return found
 
@@ -238,30 +238,29 @@ class LanceVectorStore(VectorStore):
         return table
 
     def _check(self, table: lancedb.table.Table) -> None:
-        """Refuses embeddings that did not make what the table holds."""
+        """Refuses embeddings other than those that made the table's vectors."""
         kept = (table.schema.metadata or {}).get(_SPACE)
         if kept is None:
             raise SpaceError(
-                f"the table {self._name!r} in {self._where} is no store of embedry; name another with table="
+                f"the table {self._name!r} in {self._where} is not a store of embedry; choose another with table="
             )
         saved = json.loads(kept)
         if saved is not None and isinstance(self._embeddings, EmbedryEmbeddings):
             Space.from_dict(saved).check(self._embeddings.embedder)
         elif saved != self._space:
             made, given = (
-                f"embedry's {space['model']!r}" if space else "embeddings of others" for space in (saved, self._space)
+                f"embedry's {space['model']!r}" if space else "embeddings of other libraries"
+                for space in (saved, self._space)
             )
             raise SpaceError(
                 f"the store in {self._where} was made by {made}, and cannot be compared with the vectors of {given}; "
-                "open it with what made it, or make a new store"
+                "open it with the embeddings that made it, or make a new store"
             )
 
     def _check_length(self, dims: int, table: lancedb.table.Table) -> None:
         stored = table.schema.field("vector").type.list_size
         if dims != stored:
-            raise SpaceError(
-                f"a vector of {dims} dims does not belong into the store in {self._where}, whose vectors have {stored}"
-            )
+            raise SpaceError(f"a vector must have {stored} dims for the store in {self._where}, got {dims}")
 
 
 def _metric(embeddings: Embeddings) -> str:

@@ -1,4 +1,4 @@
-"""The registered models, as the mapping that applications show and choose from."""
+"""The registered models, as a mapping that applications can show to choose from."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypedDict
@@ -9,7 +9,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 
 class EmbeddingModel(TypedDict):
-    """What one entry says."""
+    """The data of one entry."""
 
     model_name: str
     """The repository on the Hugging Face hub, or the entry's own name where it has none."""
@@ -20,7 +20,7 @@ class EmbeddingModel(TypedDict):
 
 
 class _Models(Mapping[str, EmbeddingModel]):
-    """A view of the registry, not a copy: what plugins register later appears in it."""
+    """A view of the registry, not a copy: models that are registered later appear in it."""
 
     def __getitem__(self, alias: str) -> EmbeddingModel:
         for spec in list_models():
@@ -39,7 +39,7 @@ class _Models(Mapping[str, EmbeddingModel]):
 
 
 EMBEDDING_MODELS: Mapping[str, EmbeddingModel] = _Models()
-"""Alias -> what is known of the model; read-only, made from the registry."""
+"""Alias -> data of the model; read-only, from the registry."""
 
 
 def list_available_models() -> list[str]:

@@ -1,4 +1,4 @@
-"""The vector store that embeds by itself: in memory, or in a folder."""
+"""The vector store that embeds texts itself: in memory, or in a folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 def create_vector_store(
     embeddings: Embeddings, path: str | Path | None = None, *, table: str = "documents"
 ) -> "LanceVectorStore":
-    """A LangChain `VectorStore` over LanceDB, empty or with what its folder holds.
+    """A LangChain `VectorStore` over LanceDB, empty or with the contents of its folder.
 
     Args:
-        embeddings: what embeds documents and questions.
-        path: the folder to keep the store in, made if need be; without one it lives in memory and dies with the process.
+        embeddings: embeds documents and queries.
+        path: the folder of the store, created if it does not exist; without a path the store is only in memory.
         table: the name of the collection; a folder may hold several.
 
     Raises:

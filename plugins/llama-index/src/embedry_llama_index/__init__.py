@@ -4,7 +4,7 @@
 
     index = VectorStoreIndex.from_documents(documents, embed_model=EmbedryEmbedding("bge-small-en-v1.5"))
 
-What LlamaIndex saves of it has the space of its vectors inside, and opens again only while the model makes the same ones.
+When LlamaIndex saves it, the space of its vectors is included. It opens again only while the model makes the same vectors.
 """
 
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ class EmbedryEmbedding(BaseEmbedding):
             model_name: what `embedry.resolve` takes as a name.
             options: options of `embedry.resolve`.
             embed_batch_size: texts in one call, at most 2048; embedry makes the batches that the model computes.
-            space: what was saved under that name; the model must still write into it.
+            space: the saved space; the model must still make its vectors.
             **fields: the other fields of `BaseEmbedding`, such as callback_manager and num_workers.
 
         Raises:
@@ -56,8 +56,8 @@ class EmbedryEmbedding(BaseEmbedding):
         """
         if fields.get("embeddings_cache") is not None:
             raise OptionError(
-                "embeddings_cache finds vectors by the text alone: a query would get a document's vector, and one model "
-                "another's; leave it out, and give an IngestionPipeline a cache, which knows the model"
+                "embeddings_cache must be None, because its key is the text alone: a query would get a document's vector, and "
+                "one model another's; use the cache of an IngestionPipeline, whose key includes the model"
             )
         super().__init__(
             model_name=model_name,
@@ -85,7 +85,7 @@ class EmbedryEmbedding(BaseEmbedding):
         return state | {"__dict__": state["__dict__"] | {"space": self.space}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The base would restore the fields all the same where __init__ refuses, and so open another space.
+        # The base class restores the fields even where __init__ raises, and so would open another space.
         self.__init__(**state["__dict__"])  # type: ignore[misc]
 
     def _get_query_embedding(self, query: str) -> list[float]:

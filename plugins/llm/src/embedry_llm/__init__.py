@@ -1,7 +1,7 @@
-"""embedry's models for the `llm` tool, which finds this module by its entry point.
+"""embedry's models for the `llm` tool, which loads this module by its entry point.
 
-With a collection llm keeps the id of its model and nothing else, so the id names the vector space: a model that makes
-other vectors than it did has another id, and an old collection asks for one that is not there.
+llm stores only the id of its model with a collection, so the id contains the fingerprint of the vector space. If a model
+makes other vectors later, its id changes, and the id of an old collection is unknown.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +11,7 @@ import llm
 from llm.models import EmbeddingModel
 
 from embedry import ModelSpec, list_models, resolve
-from embedry.space import space_fingerprint
+from embedry.fingerprint import space_fingerprint
 
 
 class EmbedryModel(EmbeddingModel):
@@ -19,7 +19,7 @@ class EmbedryModel(EmbeddingModel):
 
     supports_text = True
     supports_binary = False
-    batch_size = 1024  # of an iterable without end, so many texts are held at a time
+    batch_size = 1024  # texts held at a time when an iterable is embedded
 
     def __init__(self, spec: ModelSpec, role: str, model_id: str) -> None:
         self.model_id = model_id
@@ -40,7 +40,7 @@ class EmbedryModel(EmbeddingModel):
 def register_embedding_models(register: Callable[..., None]) -> None:
     """Each model of the registry for documents; if its queries take another prompt, for queries too.
 
-    llm has no roles: `llm similar` asks in the way in which it stored. So documents are what an id without more means.
+    llm has no roles: `llm similar` embeds queries as it embedded the stored texts. So a plain id embeds documents.
     """
     for spec in list_models():
         name, space = f"embedry/{spec.name}", _space(spec)
@@ -50,10 +50,8 @@ def register_embedding_models(register: Callable[..., None]) -> None:
 
 
 def _space(spec: ModelSpec) -> str:
-    """The end of an id: "@" and the fingerprint; nothing for an entry without digests, whose files would have to be read."""
+    """The suffix of an id, "@" and the fingerprint; empty for an entry without digests, whose files would have to be read."""
     digests = {file: digest for file, digest in spec.files.items() if digest is not None}
     if len(digests) < len(spec.files):
         return ""
-    return "@" + space_fingerprint(
-        spec, digests, dims=spec.dims, max_seq_length=spec.max_seq_length, normalize=spec.normalize
-    )
+    return "@" + space_fingerprint(spec, digests, chain=spec.chain, max_seq_length=spec.max_seq_length)

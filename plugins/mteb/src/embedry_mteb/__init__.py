@@ -1,4 +1,4 @@
-"""embedry's models under the tasks of mteb.
+"""embedry's models in mteb's evaluations.
 
 import mteb
 from embedry_mteb import EmbedryModel
@@ -42,7 +42,7 @@ class EmbedryModel(AbsEncoder):
         **options: further options of `resolve`.
 
     Raises:
-        OptionError: the entry is pinned to another revision, or its similarity is none that mteb's encoders have.
+        OptionError: the entry is pinned to another revision, or mteb's encoders do not have its similarity.
         UnknownModelError and so on, as `resolve`.
     """
 
@@ -61,11 +61,11 @@ class EmbedryModel(AbsEncoder):
         spec = self.model.spec
         if revision not in (None, spec.revision):
             raise OptionError(
-                f"revision={revision!r} is not possible: {spec.name!r} is pinned to {spec.revision!r}; leave revision out, "
-                "or write a ModelSpec for the other one"
+                f"revision must be {spec.revision!r}, which {spec.name!r} is pinned to, got {revision!r}; leave revision "
+                "out, or write a ModelSpec for the other one"
             )
         if spec.similarity not in ("cosine", "dot"):
-            raise OptionError(f"{spec.name!r} compares by {spec.similarity!r}; mteb's encoders know 'cosine' and 'dot'")
+            raise OptionError(f"{spec.name!r} compares by {spec.similarity!r}; mteb's encoders have 'cosine' and 'dot'")
         self.mteb_model_meta = _meta(self.model, options)
 
     def encode(
@@ -82,8 +82,8 @@ class EmbedryModel(AbsEncoder):
 
         A query and a document take the role of that name, unless the entry has a prompt for this very task or kind of
         task. Without a `prompt_type`, as in most symmetric tasks, mteb's wrapper of sentence-transformers puts no prompt
-        before a text, and so do we, that the scores can be compared; only a prompt that the model puts before every
-        text stays. `batch_size` is not needed.
+        before a text. embedry does the same, so that the scores can be compared; only a prompt that the model puts
+        before every text stays. `batch_size` is not needed.
 
         Raises:
             OptionError: `precision` is given; it belongs to `EmbedryModel`.
@@ -91,18 +91,18 @@ class EmbedryModel(AbsEncoder):
         """
         if "precision" in kwargs:
             raise OptionError(
-                f"precision={kwargs['precision']!r} is not possible here; use EmbedryModel(name, precision=...)"
+                f"encode has no option precision, got {kwargs['precision']!r}; use EmbedryModel(name, precision=...)"
             )
         texts = [text for batch in inputs for text in batch["text"]]
         spec = self.model.spec
         role = get_prompt_name(dict(spec.prompts), task_metadata, prompt_type) or (prompt_type and prompt_type.value)
         if role is None and spec.prompt("query") != spec.prompt("document"):
-            return self.model.load().encode(checked(texts), "")
+            return self.model.pipeline.encode(checked(texts), "")
         return self.model.encode(texts, role=role or "document")
 
 
 def _meta(embedder: "LazyEmbedder", options: dict[str, Any]) -> ModelMeta:
-    """What results are filed under. The space is part of it: with other options a model's scores are others."""
+    """The metadata under which mteb stores results. The space is part of it: other options give other scores."""
     spec, config = embedder.spec, embedder.config
     stated: dict[str, Any] = {
         "name": spec.repo or f"embedry/{spec.name}",
@@ -115,20 +115,20 @@ def _meta(embedder: "LazyEmbedder", options: dict[str, Any]) -> ModelMeta:
         "loader": partial(_load, spec),
         "loader_kwargs": options,
         "experiment_kwargs": {"space": embedder.fingerprint},
-        "extra_requirements_groups": None,  # those of the library that mteb would run it with
+        "extra_requirements_groups": None,  # mteb would list those of another library
     }
     if spec.license.lower() in get_args(Licenses):
         stated["license"] = spec.license.lower()
-    # mteb itself knows of many models how many parameters they have and what they were trained on.
+    # mteb has the number of parameters and the training data of many models.
     known = MODEL_REGISTRY.get(spec.repo or "") or ModelMeta.create_empty()
     return known.model_copy(update=stated)
 
 
 def _load(spec: ModelSpec, name: str, *, revision: str, space: str, **options: Any) -> EmbedryModel:
-    """`ModelMeta.load_model`: the same model again, on another device if asked to.
+    """`ModelMeta.load_model`: the same model again, on another device if requested.
 
     Raises:
-        SpaceError: the options make other vectors than those that the results are filed under.
+        SpaceError: the options make other vectors than those of the stored results.
     """
     model = EmbedryModel(spec, **options)
     if model.model.fingerprint != space:

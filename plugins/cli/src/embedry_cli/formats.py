@@ -1,0 +1,132 @@
+"""The formats of inputs: those that are read, by a file's extension, and those that are not, by their first bytes."""
+
+import codecs
+import re
+import shlex
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from embedry_cli.errors import InputError
+
+Kind = Literal["text", "jsonl", "csv", "tsv", "parquet"]
+
+STDIN = "-"
+
+START = 4096
+"""Bytes that `refuse_other_formats` looks at."""
+
+_KINDS: dict[str, Kind] = {
+    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
+}  # fmt: skip
+
+_CONVERTED = (
+    (rb"\x1f\x8b\x08", "gzip data, not text; decompress it", "gunzip -c FILE"),
+    (rb"BZh[1-9]1AY&SY", "bzip2 data, not text; decompress it", "bunzip2 -c FILE"),
+    (rb"\xfd7zXZ\0", "xz data, not text; decompress it", "xz -dc FILE"),
+    (rb"\x28\xb5\x2f\xfd", "zstd data, not text; decompress it", "zstd -dc FILE"),
+    (rb"%PDF-[12]\.", "a PDF document, not text; extract its text", "pdftotext FILE -"),
+    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-32, not UTF-8; convert it", "iconv -f UTF-32 -t UTF-8 FILE"),
+    (rb"\xff\xfe|\xfe\xff", "UTF-16, not UTF-8; convert it", "iconv -f UTF-16 -t UTF-8 FILE"),
+)
+"""First bytes; what they mean; a program that makes UTF-8 of them. UTF-32 is first, for its mark starts as that of UTF-16."""
+
+_REFUSED = (
+    (rb"PK\x03\x04|PK\x05\x06", "a zip archive, as .xlsx and .docx files are, not text; unpack an archive with unzip, save a spreadsheet as CSV in UTF-8 and a document as text"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office document of the old form, not text; save a spreadsheet as CSV in UTF-8 and a document as text"),
+    (rb"\x89PNG", "a PNG image, not text; pass a file of text"),
+    (rb"\xff\xd8\xff", "a JPEG image, not text; pass a file of text"),
+    (rb"PAR1.*[\x00-\x08]", "Parquet, not text; pass it as a file with --format parquet"),  # PAR1 alone may start a text
+    (rb".{257}ustar", "a tar archive, not text; unpack it with tar -xf, and pass the files in it"),
+)  # fmt: skip
+
+_WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
+
+_CONTROLS = bytes(set(range(32)) - set(b"\0\t\n\v\f\r\x1b"))
+"""Bytes that no text has, in whatever encoding of one byte or more a character; NUL is looked for by itself."""
+
+
+def kind_of(name: str) -> Kind:
+    """The format by a file's extension; lines of text for any other."""
+    suffix = Path(name).suffix.lower()
+    if suffix == ".json":
+        raise InputError(f"{name}: a JSON document is not supported; if each line is an object, use --format jsonl")
+    return _KINDS.get(suffix, "text")
+
+
+def refuse_other_formats(start: bytes, name: str, command: str) -> None:
+    """Looks at the first bytes of what should be UTF-8 text.
+
+    Args:
+        start: the first `START` bytes.
+        name: the file, or `STDIN`.
+        command: the command that reads it, for the message.
+
+    Raises:
+        InputError: they are those of another format or encoding; the message says what makes text of it.
+    """
+    for signature, advice in _REFUSED:
+        if re.match(signature, start, re.DOTALL):
+            raise InputError(f"{name}: {advice}")
+    for signature, advice, program in _CONVERTED:
+        if re.match(signature, start):
+            raise InputError(f"{name}: {advice}: {piped(program, name, command)}")
+    wide = _without_mark(start)
+    if wide:
+        program = f"iconv -f {wide} -t UTF-8 FILE"
+        raise InputError(f"{name}: {wide}, not UTF-8; convert it: {piped(program, name, command)}")
+
+
+def piped(program: str, name: str, command: str) -> str:
+    """How an input passes through another program first.
+
+    Args:
+        program: its command line, with FILE for what it reads.
+        name: the file, or `STDIN`.
+        command: the command of embedry that reads the result.
+    """
+    if name == STDIN:
+        return f"... | {program.removesuffix(' < FILE').replace('FILE', '-')} | embedry {command} - ..."
+    # What comes through a pipe has no extension: in.csv.gz has two.
+    kind = next((_KINDS[suffix] for suffix in map(str.lower, Path(name).suffixes[-2:]) if suffix in _KINDS), None)
+    options = f" --format {kind}" if kind else ""
+    return f"{program.replace('FILE', shlex.quote(name))} | embedry {command} -{options} ..."
+
+
+def is_binary(data: bytes) -> bool:
+    """Whether there are bytes that no text has; NUL alone does not count."""
+    return len(data.translate(None, _CONTROLS)) < len(data)
+
+
+def refuse_repeated(names: Sequence[str], place: str) -> None:
+    """Columns of one name would become one.
+
+    Raises:
+        InputError: a name occurs more than once; the message says in which columns, counted from 1.
+    """
+    for name in names:
+        numbers = [str(number) for number, other in enumerate(names, 1) if other == name]
+        if len(numbers) > 1:
+            listed = f"{', '.join(numbers[:-1])} and {numbers[-1]}"
+            raise InputError(f"{place}: the columns {listed} have the same name, {name!r}; give each its own")
+
+
+def _without_mark(start: bytes) -> str | None:
+    """The encoding of UTF-16 or UTF-32 without a byte order mark."""
+    nuls = start.count(0)
+    if not nuls or (nuls * 4 < len(start) and not is_binary(start)):  # few NULs in a text are only that
+        return None
+    best = max(_WIDE, key=lambda encoding: _likeness(start, encoding))
+    return best if _likeness(start, best) else None
+
+
+def _likeness(start: bytes, encoding: str) -> int:
+    """How many characters are ASCII if it is read so; zero if it cannot be. Bytes in the wrong order give few."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)().decode(start)  # the last character may be cut
+    except UnicodeDecodeError:
+        return 0
+    if any(unicodedata.category(char) in ("Cc", "Cn", "Co") and not char.isspace() for char in text):
+        return 0
+    return sum(char.isascii() for char in text)
