@@ -74,9 +74,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) ->
 def _what_a_test_registers_goes_with_it() -> Iterator[None]:
     yield
     models = installed()
-    if any(
-        claim.plugin == registry.APPLICATION for spec in models.models() for claim in models.registrations(spec.name)
-    ):
+    if any(each.plugin == registry.APPLICATION for spec in models.models() for each in models.registrations(spec.name)):
         registry._collected.cache_clear()
 
 

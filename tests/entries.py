@@ -1,4 +1,4 @@
-"""Registry entries for tests, and the places in which their plugins and files are found."""
+"""Registry entries for tests, and where their plugins and files are found."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -56,7 +56,7 @@ class ShufflesOrder(Mutant):
 
 
 class TruncatesEarly(Mutant):
-    """Reads two tokens less than the entry promises."""
+    """Reads two tokens less than the entry states."""
 
     def forward(self, ids: Ids, mask: Ids) -> Vectors:
         limit = self.spec.max_seq_length - 2
@@ -71,7 +71,7 @@ class LeaksPadding(Mutant):
 
 
 class LoadsTwice(Mutant):
-    """Loads the model anew for each batch."""
+    """Loads the model again for each batch."""
 
     def forward(self, ids: Ids, mask: Ids) -> Vectors:
         loads_twice.load(replace(self.request, threads=1, cache_dir=self.folder.parents[1]))

@@ -1,4 +1,4 @@
-"""Backends are found by name and never swapped for another; what is missing or broken is said with the cure."""
+"""Backends are found by name and never swapped for another; what is missing or broken is reported with the fix."""
 
 import re
 import sys

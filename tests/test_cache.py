@@ -1,4 +1,4 @@
-"""What is put into the cache is whole or not there; where it cannot be written, the work is done elsewhere and said."""
+"""What is put into the cache is whole or not there; where it cannot be written, the work is done elsewhere and reported."""
 
 import errno
 import itertools

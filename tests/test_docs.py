@@ -50,7 +50,7 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     for comment in re.findall(r"print\(.*?\)\s+# (.+)", program):
-        assert comment.removesuffix("...").split(" plain ")[0] in result.stdout, f"{page.name} promises: {comment}"
+        assert comment.removesuffix("...").split(" plain ")[0] in result.stdout, f"{page.name} states: {comment}"
 
 
 def run_commands(session: str, folder: Path, site: Path, environment: dict[str, str]) -> None:

@@ -1,4 +1,4 @@
-"""The embedder protocol: whoever writes `encode` has every spelling that an ecosystem knows."""
+"""The embedder protocol: a class with `encode` has every method that an ecosystem knows."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable

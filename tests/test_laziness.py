@@ -1,4 +1,4 @@
-"""Laziness is a promise: what may be in memory before somebody asks for a vector."""
+"""Laziness: what may be in memory before a vector is computed."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`resolve`: one shared embedder for a name and its options; what is impossible is said before anything is loaded."""
+"""`resolve`: one shared embedder for a name and its options; what is impossible is refused before anything is loaded."""
 
 import os
 import subprocess

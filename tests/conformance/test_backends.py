@@ -1,4 +1,4 @@
-"""Every first-party backend keeps every promise, on the real model and on small ones shaped like the others."""
+"""Every first-party backend passes every check, on the real model and on small ones shaped like the others."""
 
 from collections.abc import Callable
 from itertools import combinations
