@@ -16,6 +16,7 @@ import pytest
 
 from embedry import IntegrityError, ModelSpec, UnknownModelError
 from embedry._files import hub, hub_errors, sources, st_layout
+from embedry._files.hub_cache import cached
 from embedry.errors import CacheError, DownloadError
 from entries import COMMIT, contents, entry, fill, hub_cache
 from small_hub import Fault, SmallHub, gated, login_page, refused, too_many_requests
@@ -102,9 +103,9 @@ def test_a_branch_is_known_by_its_commit(small_hub: SmallHub, cache: Path) -> No
     folder = hub.download("acme/tiny", None, ["tok*.json"], cache)
     assert folder.name == commit
     assert contents(folder) == {"tokenizer.json": b"tokens"}
-    assert hub.cached("acme/tiny", None, ["tokenizer.json"], cache) == folder
-    assert hub.cached("acme/tiny", commit, ["tokenizer.json"], cache) == folder
-    assert hub.cached("acme/tiny", None, ["tokenizer.json", "model.safetensors"], cache) is None
+    assert cached("acme/tiny", None, ["tokenizer.json"], cache) == folder
+    assert cached("acme/tiny", commit, ["tokenizer.json"], cache) == folder
+    assert cached("acme/tiny", None, ["tokenizer.json", "model.safetensors"], cache) is None
 
 
 def test_what_the_hugging_face_cache_has_is_used_there(small_hub: SmallHub, cache: Path, tmp_path: Path) -> None:
@@ -504,7 +505,7 @@ import os, warnings
 from pathlib import Path
 from dataclasses import replace
 from embedry import ModelSpec
-from embedry._files import hub, sources
+from embedry._files import hub_cache, sources
 from embedry._files import weights  # noqa: F401, while the interpreter may still read its own files
 from entries import entry
 
@@ -516,7 +517,7 @@ spec = entry(repo="acme/tiny", revision="f" * 40)
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     for _ in range(2):
-        assert hub.cached("acme/tiny", None, ["tokenizer.json"], place / "closed") is None
+        assert hub_cache.cached("acme/tiny", None, ["tokenizer.json"], place / "closed") is None
         assert sources.find_local(spec, place / "closed") is None
         assert sources.find_local(replace(spec, name="other"), place / "closed") is None
         assert sources.find_local(spec, place / "private") is None

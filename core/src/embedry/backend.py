@@ -8,21 +8,33 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from embedry._cpu import features as cpu_features
-from embedry._files.artifacts import artifact
-from embedry._files.isolation import only_listed
-from embedry._files.resources import resource_file
-from embedry._files.weights import Tensor, is_read, tensors
 from embedry.modules import Module
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from embedry._cpu import features as cpu_features
+    from embedry._files.artifacts import artifact
+    from embedry._files.isolation import only_listed
+    from embedry._files.resources import resource_file
+    from embedry._files.weights import Tensor, is_read, tensors
+
+_HELPERS = {
+    "artifact": "artifacts",
+    "only_listed": "isolation",
+    "resource_file": "resources",
+    "Tensor": "weights",
+    "is_read": "weights",
+    "tensors": "weights",
+}
+"""What is imported when it is first used, because every program that resolves a model imports this module -> its module in `_files`."""
 
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
 """Families whose first token has the position of the padding's id + 1 (RoBERTa, arXiv:1907.11692, in its original code)."""
@@ -40,6 +52,16 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a 
     os.register_at_fork(
         before=PROCESS_SETTING.acquire, after_in_parent=PROCESS_SETTING.release, after_in_child=PROCESS_SETTING.release
     )
+
+
+def __getattr__(name: str) -> Any:
+    if name == "cpu_features":
+        from embedry._cpu import features
+
+        return features
+    if name in _HELPERS:
+        return getattr(import_module(f"embedry._files.{_HELPERS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def is_failure(error: BaseException) -> bool:

@@ -1,7 +1,6 @@
 """The compiled graph of a model: written once from the verified weights, and kept in the cache."""
 
 import platform
-import tempfile
 from contextlib import closing
 from pathlib import Path
 
@@ -57,6 +56,8 @@ def _calibration(spec: ModelSpec, cache_dir: Path) -> Path:
 
 
 def _write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None) -> None:
+    from tempfile import TemporaryDirectory
+
     from embedry_onnxruntime import chain, encoder
     from embedry_onnxruntime.checkpoint import Checkpoint
     from embedry_onnxruntime.families import MODULES
@@ -66,7 +67,7 @@ def _write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, cal
     family = MODULES[spec.architecture]
     weights = Checkpoint([source / file for file in spec.weights], family.PREFIX)
     shape = encoder.Shape.of(config)
-    with tempfile.TemporaryDirectory(prefix="unpacked-", dir=target) as unpacked:
+    with TemporaryDirectory(prefix="unpacked-", dir=target) as unpacked:
         with closing(Graph(Path(unpacked))) as graph:
             layer = QuantisedLayers(calibration) if calibration is not None else encoder.layer
             tokens = encoder.encode(graph, family, weights, shape, layer, first_only=chain.first_only(spec.body))

@@ -6,20 +6,22 @@ written it; see `trust`. The digests beside it only detect damage.
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedry._files import cache, digests, trust
 from embedry.errors import CacheError
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 _DIGESTS = "digests.json"
 
 FOLDER = "graphs"
 """The folder in the cache that holds artifacts."""
 
-_temporary: list[tempfile.TemporaryDirectory[str]] = []
+_temporary: "list[TemporaryDirectory[str]]" = []
 """Folders of artifacts that could not be cached. They go with the process, for they may be opened at any time."""
 
 
@@ -94,7 +96,9 @@ def _fill(folder: Path, build: Callable[[Path], None]) -> None:
 
 
 def _elsewhere(about: str, build: Callable[[Path], None], cache_dir: Path, *, reason: OSError) -> Path:
-    temporary = tempfile.TemporaryDirectory(prefix="embedry-", ignore_cleanup_errors=True)
+    from tempfile import TemporaryDirectory
+
+    temporary = TemporaryDirectory(prefix="embedry-", ignore_cleanup_errors=True)
     try:
         _fill(Path(temporary.name), build)
     except OSError as error:

@@ -5,7 +5,6 @@ import hashlib
 import os
 import platform
 import re
-import shutil
 import time
 import warnings
 from collections.abc import Iterator
@@ -88,7 +87,7 @@ def staging(cache_dir: Path) -> Iterator[Path]:
         folder.mkdir()
         yield folder
     finally:
-        shutil.rmtree(root / name, ignore_errors=True)
+        _remove(root / name)
         _in_use.discard(name)
 
 
@@ -139,7 +138,13 @@ def _sweep(root: Path) -> None:
             name = _NAME.fullmatch(entry.name)
             with suppress(OSError):  # another process may be faster
                 if name and entry.is_dir(follow_symlinks=False) and _is_abandoned(entry, name[1], int(name[2])):
-                    shutil.rmtree(entry.path, ignore_errors=True)
+                    _remove(Path(entry.path))
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # not needed to read the cache, which is all that most starts do
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_abandoned(entry: os.DirEntry[str], place: str, process: int) -> bool:

@@ -1,8 +1,6 @@
 """A folder with a model's listed files and nothing else, for libraries that read whatever they find."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,10 @@ def only_listed(spec: ModelSpec, folder: Path) -> Iterator[Path]:
 
     An engine that hands a folder to another library uses it, so that nothing is read that is not in the fingerprint.
     """
-    with tempfile.TemporaryDirectory(prefix="embedry-files-") as name:
+    import shutil
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="embedry-files-") as name:
         for file in spec.files:
             place = Path(name, file)
             place.parent.mkdir(parents=True, exist_ok=True)

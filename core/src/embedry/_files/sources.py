@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedry._files import cache, digests, hub, presence, wheels
+from embedry._files import cache, digests, hub_cache, presence, wheels
 from embedry._files.paths import inside
 from embedry.errors import (
     CacheError,
@@ -159,10 +159,10 @@ def _hub_cache(spec: ModelSpec, cache_dir: Path) -> Path | None:
     """The snapshot of the entry's revision, or else that of main if every digest says that its files are the same."""
     if spec.repo is None:
         return None
-    pinned = hub.cached(spec.repo, spec.revision, spec.files, cache_dir)
+    pinned = hub_cache.cached(spec.repo, spec.revision, spec.files, cache_dir)
     if pinned is not None or not _has_all_digests(spec):
         return pinned
-    main = hub.cached(spec.repo, None, spec.files, cache_dir)
+    main = hub_cache.cached(spec.repo, None, spec.files, cache_dir)
     return main if main is not None and not _different(spec, main, cache_dir) else None
 
 
@@ -207,6 +207,8 @@ def _from_hub(spec: ModelSpec, cache_dir: Path, *, force: bool = False) -> Locat
 
 def _downloaded(spec: ModelSpec, repo: str, cache_dir: Path, *, force: bool) -> Path:
     digested = _has_all_digests(spec)
+    from embedry._files import hub  # not for a model that is here
+
     folder = hub.download(repo, spec.revision, list(spec.files), cache_dir, force=force, or_main=digested)
     # The client passes over files that a repository does not have.
     missing = presence.missing(folder, spec.files)

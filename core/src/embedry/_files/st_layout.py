@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from embedry import registry
-from embedry._files import hub, model_config, parsing, st_modules, tokenizer_files
+from embedry._files import hub, hub_cache, model_config, parsing, st_modules, tokenizer_files
 from embedry._files.paths import inside
 from embedry._files.st_files import (
     DESCRIPTION,
@@ -66,7 +66,7 @@ def from_hub(repo: str, cache_dir: Path) -> ModelSpec:
         DownloadError: the hub cannot be asked, and the repository is not in the cache.
         Others: as `from_folder`.
     """
-    folder = hub.cached(repo, None, ["modules.json"], cache_dir)
+    folder = hub_cache.cached(repo, None, ["modules.json"], cache_dir)
     if folder is None:
         return _entry(Files(_described(repo, cache_dir)), repo)
     if not (folder / SETTINGS).is_file():  # the repository has none, or another program fetched only a part of it

