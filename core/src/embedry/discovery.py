@@ -1,7 +1,7 @@
 """Entry points: what installed packages offer, found without importing any of them."""
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -9,11 +9,17 @@ if TYPE_CHECKING:
 
 @cache
 def entry_points(group: str) -> "tuple[EntryPoint, ...]":
-    """The installed entry points of a group, ordered by name and package; scanned once a process."""
+    """The installed entry points of a group, ordered by name and package."""
+    return tuple(sorted(_scanned().select(group=group), key=lambda point: (point.name, origin(point))))
+
+
+@cache
+def _scanned() -> Any:
+    """Those of all groups: finding them reads a file of every installed package, and is done once a process."""
     # Importing importlib.metadata costs more than the rest of `import embedry`, hence here.
     from importlib import metadata
 
-    return tuple(sorted(metadata.entry_points(group=group), key=lambda point: (point.name, origin(point))))
+    return metadata.entry_points()  # of one class in Python 3.11 and of another from 3.12 on, both with select()
 
 
 def origin(point: "EntryPoint") -> str:
