@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import CacheError, CacheWarning, resolve
-from embedry._files import cache
+from embedry._files import cache, makers
 from embedry_onnxruntime.graph import Graph
 from entries import contents
 
@@ -350,7 +350,7 @@ def leftover(tmp_path: Path) -> Callable[..., Path]:
     numbers = itertools.count()
 
     def make(name: str | None = None, *, process: int = 0, age: float = 0) -> Path:
-        folder = tmp_path / "staging" / (name or f"{cache._place()}-{process}-{next(numbers):08x}")
+        folder = tmp_path / "staging" / (name or f"{makers.place()}-{process}-{next(numbers):08x}")
         (folder / "new").mkdir(parents=True)
         (folder / "new" / "file").write_text("half")
         os.utime(folder, (time.time() - age,) * 2)

@@ -23,8 +23,9 @@ from pyarrow import parquet as pq
 import embedry_cli
 from command_line import run
 from embedry import EmbedryWarning
+from embedry._files import makers
 from embedry.views import LazyEmbedder
-from embedry_cli import embed
+from embedry_cli import embed, outputs
 from embedry_cli.rows import Row, Rows
 
 TEXTS = [
@@ -198,18 +199,18 @@ def test_columns_keep_their_parquet_types(tmp_path: Path) -> None:
 
 WRONG = [
     ("in.jsonl", b'{"text": "x"}\n{"text": \n', "in.jsonl:2: not JSON: Expecting value at column 10"),
-    ("in.jsonl", b'{"text": "x"}\n\n["x"]\n', "in.jsonl:3: not a JSON object but list ['x']"),
+    ("in.jsonl", b'{"text": "x"}\n\n["x"]\n', "in.jsonl:3: must be a JSON object, got list ['x']"),
     ("in.jsonl", b'{"text": "x"}\n{"body": "x", "id": 1}\n', "in.jsonl:2: no column 'text'; choose one with --column: 'body', 'id'"),
-    ("in.jsonl", b'{"text": 3}\n', "in.jsonl:1: the column 'text' must hold a string, not int 3"),
+    ("in.jsonl", b'{"text": 3}\n', "in.jsonl:1: the column 'text' must be a string, got int 3"),
     ("in.jsonl", b'{"text": "x"}\n{"text": "\\ud800"}\n', "in.jsonl:2: text 1 has a lone surrogate"),
     ("in.jsonl", b'{"text": "x", "embedding": 1}\n', "in.jsonl:1: there is a column 'embedding' already"),
     ("in.txt", b"fine\nalso fine\nbad \xe9\n", "in.txt:3: not UTF-8: byte 0xe9 at offset 19"),
     ("in.csv", b"id,body\n1,x\n", "in.csv:2: no column 'text'; choose one with --column: 'id', 'body'"),
-    ("in.csv", b'text,id\n"a\nb",1\nc\n', "in.csv:4: 1 values, but the first line names 2 columns"),
-    ("in.csv", b"text,text\n", "in.csv:1: the first line names the column 'text' twice"),
+    ("in.csv", b'text,id\n"a\nb",1\nc\n', "in.csv:4: 1 value, but line 1 names 2 columns; add a value for 'id', which may be empty"),
+    ("in.csv", b"text,text\n", "in.csv:1: the columns 1 and 2 have the same name, 'text'; give each its own"),
     ("in.csv", b'text\nx\n"never closed\n', "in.csv:3: not CSV: unexpected end of data"),
     ("in.parquet", b"no parquet at all", "in.parquet: not Parquet that can be read"),
-    ("in.json", b'["x"]', "in.json: one JSON document is no list of texts"),
+    ("in.json", b'["x"]', "in.json: a JSON document is not supported"),
 ]  # fmt: skip
 
 
@@ -226,7 +227,7 @@ def test_what_is_wrong_is_told_by_its_place(name: str, content: bytes, message: 
 def test_a_null_in_parquet_is_told_by_its_row(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["x", None]}), tmp_path / "in.parquet")
     result = run("embed", tmp_path / "in.parquet", "--to", tmp_path / "out.npy")
-    assert "in.parquet, row 2: the column 'text' must hold a string, not NoneType None" in result.err
+    assert "in.parquet, row 2: the column 'text' must be a string, got NoneType None" in result.err
 
 
 def test_what_one_parquet_column_cannot_hold_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -275,7 +276,7 @@ def test_many_places_are_counted_and_other_warnings_are_still_shown(
     [
         ('{"text": "half \\ud800"}', "in.jsonl:48: text 47 has a lone surrogate"),
         ('{"text": "x", "embedding": 1}', "in.jsonl:48: there is a column 'embedding' already"),
-        ('{"text": 3}', "in.jsonl:48: the column 'text' must hold a string"),
+        ('{"text": 3}', "in.jsonl:48: the column 'text' must be a string"),
     ],
 )
 def test_after_blocks_that_were_written_a_wrong_row_is_told_by_its_place_and_nothing_stays(
@@ -379,6 +380,100 @@ def test_interrupted_midway_it_leaves_nothing(output: str, tmp_path: Path, minil
     assert "Traceback" not in err
     assert "Error" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, minilm_folder: Path) -> None:
+    long, short, output = tmp_path / "long.txt", write(tmp_path / "short.txt", ["x"]), tmp_path / "out.npy"
+    long.write_text("".join(f"line {n} of a file that takes a while\n" for n in range(100_000)))
+    command = [sys.executable, "-m", "embedry_cli", "embed", str(long), "--to", str(output)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            deadline = time.monotonic() + 120
+            while not (found := list(tmp_path.glob(".out.npy.*.part"))):
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert run("embed", short, "--to", output).code == 0
+            assert list(tmp_path.glob(".out.npy.*.part")) == found  # its process lives
+        finally:
+            process.kill()
+    assert list(tmp_path.glob(".out.npy.*.part")) == found
+    assert run("embed", short, "--to", output, "--overwrite").code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.txt", "out.npy", "short.txt"]
+
+
+NOBODYS = 999_999_999
+"""A process id above the highest that systems give."""
+
+WEEK = 7 * 24 * 3600
+
+
+def left(folder: Path, name: str, *, age: float = 0) -> Path:
+    """What a process of this name left."""
+    path = folder / name
+    path.write_text("half")
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+def test_only_what_embedry_left_for_the_same_output_is_removed(tmp_path: Path, minilm_folder: Path) -> None:
+    here = f"{makers.place()}-{NOBODYS}"
+    dead = [
+        left(tmp_path, f".out.npy.{here}-00000001.part"),
+        left(tmp_path, f".out.npy.00000000-{os.getpid()}-00000002.part", age=WEEK + 60),
+        left(tmp_path, f".out.npy.{makers.place()}-{os.getpid()}-00000003.part"),  # an earlier process had this id
+    ]
+    kept = [
+        left(tmp_path, f".out.npy.00000000-{NOBODYS}-00000004.part", age=WEEK - 60),  # on another machine
+        left(tmp_path, f".out.npy.{makers.place()}-{os.getppid()}-00000005.part", age=WEEK + 60),
+        left(tmp_path, f".other.npy.{here}-00000006.part"),
+        left(tmp_path, f"out.npy.{here}-00000007.part"),
+        left(tmp_path, f".out.npy.{here}-00000008.part.old"),
+        left(tmp_path, ".out.npy.part", age=WEEK + 60),
+    ]
+    folder = tmp_path / f".out.npy.{here}-00000009.part"
+    folder.mkdir()
+    link = tmp_path / f".out.npy.{here}-0000000a.part"
+    link.symlink_to(left(tmp_path, "precious"))
+    with outputs.whole(tmp_path / "out.npy", overwrite=False) as file:
+        file.write(b"first")
+        own = list(tmp_path.glob(f".out.npy.{makers.place()}-{os.getpid()}-*.part"))
+        assert run("embed", write(tmp_path / "in.txt", ["x"]), "--to", tmp_path / "out.npy").code == 0
+        assert list(tmp_path.glob(f".out.npy.{makers.place()}-{os.getpid()}-*.part")) == own  # of a thread, say
+    assert (tmp_path / "out.npy").read_bytes() == b"first"
+    assert not any(path.exists() for path in dead)
+    assert all(path.read_text() == "half" for path in kept)
+    assert folder.is_dir()
+    assert link.is_symlink()
+    assert (tmp_path / "precious").read_text() == "half"
+
+
+def test_what_the_process_of_another_user_writes_is_not_removed(
+    tmp_path: Path, minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(process: int, signal: int) -> None:
+        raise PermissionError
+
+    part = left(tmp_path, f".out.npy.{makers.place()}-{NOBODYS}-00000001.part")
+    monkeypatch.setattr(os, "kill", refuse)
+    assert run("embed", write(tmp_path / "in.txt", ["x"]), "--to", tmp_path / "out.npy").code == 0
+    assert part.exists()
+
+
+def test_what_was_left_beside_the_file_that_a_link_leads_to_is_removed(tmp_path: Path, minilm_folder: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "out.npy").symlink_to(tmp_path / "deep" / "vectors.npy")
+    dead = left(tmp_path / "deep", f".vectors.npy.{makers.place()}-{NOBODYS}-00000001.part")
+    assert run("embed", write(tmp_path / "in.txt", ["x"]), "--to", tmp_path / "out.npy").code == 0
+    assert not dead.exists()
+    assert (tmp_path / "out.npy").is_symlink()
+    assert np.load(tmp_path / "deep" / "vectors.npy").shape == (1, 384)
+
+
+def test_an_output_may_have_the_longest_name_of_a_file_system(tmp_path: Path, minilm_folder: Path) -> None:
+    name = "日" * 83 + ".npy"  # 253 bytes
+    assert run("embed", write(tmp_path / "in.txt", ["x"]), "--to", tmp_path / name).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", name]
 
 
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, minilm_folder: Path) -> None:

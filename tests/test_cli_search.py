@@ -94,6 +94,18 @@ def test_what_is_no_text_is_counted_by_its_reason(library: Path) -> None:
     assert named.out.count(".secret.txt:1") == 1
 
 
+def test_text_in_another_encoding_is_not_counted_as_binary(tmp_path: Path) -> None:
+    (tmp_path / "stars.txt").write_text("Jupiter is the largest planet.\n", encoding="utf-8")
+    (tmp_path / "wide.txt").write_text("Jupiter is the largest planet.\n", encoding="utf-16")
+    (tmp_path / "unmarked.txt").write_text("Jupiter is the largest planet.\n", encoding="utf-16-le")
+    (tmp_path / "ascii.pdf").write_bytes(b"%PDF-1.4\nJupiter is the largest planet.\n")
+    (tmp_path / "late.bin").write_bytes(b"Jupiter is the largest planet.\n" * 1000 + b"\0")
+    result = run("search", "planets", tmp_path)
+    assert result.code == 0
+    assert result.err == "skipped: 2 binary, 2 not UTF-8\n"
+    assert result.out.count(".txt:1") == 1
+
+
 def test_blocks_do_not_change_the_answer(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = json.loads(run("search", "planets", library, "--json").out)
     monkeypatch.setattr("embedry_cli.search._BLOCK", 1)

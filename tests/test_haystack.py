@@ -169,6 +169,14 @@ def test_a_model_that_changed_is_refused(folder: Path) -> None:
     assert isinstance(caught.value.__cause__, SpaceError)
 
 
+def test_a_saved_pipeline_opens_only_where_its_module_is_allowed(minilm: LazyEmbedder) -> None:
+    made = asking(minilm.name, InMemoryDocumentStore())
+    saved = made.dumps()
+    with pytest.raises(DeserializationError, match=r"allowed_modules=\['embedry_haystack'\]"):
+        Pipeline.loads(saved)
+    assert Pipeline.loads(saved, allowed_modules=["embedry_haystack"]).dumps() == saved
+
+
 def test_what_cannot_be_right_is_told(minilm: LazyEmbedder) -> None:
     with pytest.raises(UnknownOptionError, match="devise"):
         EmbedryTextEmbedder(minilm.name, options={"devise": "cpu"})

@@ -1,9 +1,7 @@
 """The cache folder, and how things are put into it whole: prepared aside, then moved into place in one step."""
 
 import errno
-import hashlib
 import os
-import platform
 import re
 import time
 import warnings
@@ -11,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embedry._files import trust
+from embedry._files import makers, trust
 from embedry.errors import CacheWarning
 
 STAGING = "staging"
@@ -21,8 +19,7 @@ _ABANDONED_AFTER = 24 * 3600
 """Seconds after which a staging folder counts as abandoned although it is not known whether its process is alive: it may
 run on another machine, or its id may have been given to another process."""
 
-_NAME = re.compile(r"([0-9a-f]{8})-(\d{1,9})-[0-9a-f]{8}")
-"""Names of staging folders: where process ids mean the same, the process id, something random."""
+_NAME = re.compile(makers.PATTERN)
 
 _in_use: set[str] = set()
 """The staging folders of this process, to tell them from those of an earlier process that had the same id."""
@@ -79,7 +76,7 @@ def staging(cache_dir: Path) -> Iterator[Path]:
     if root.is_symlink():
         raise NotADirectoryError(errno.ENOTDIR, "a link, through which nothing is written or removed", str(root))
     _sweep(root)
-    name = f"{_place()}-{os.getpid()}-{os.urandom(4).hex()}"
+    name = makers.mark()
     _in_use.add(name)
     try:
         (root / name).mkdir(mode=0o700)
@@ -148,22 +145,8 @@ def _remove(folder: Path) -> None:
 
 
 def _is_abandoned(entry: os.DirEntry[str], place: str, process: int) -> bool:
-    if place == _place() and os.name == "posix":  # elsewhere, asking about a process by a signal would end it
-        if process == os.getpid():
-            return entry.name not in _in_use
-        try:
-            os.kill(process, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # it is another user's
-            pass
+    if place == makers.place() and process == os.getpid():
+        return entry.name not in _in_use
+    if makers.is_dead(place, process):
+        return True
     return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER
-
-
-def _place() -> str:
-    """Stands for where a process id names the same process: a machine since it was started, or a container."""
-    facts = [platform.node()]
-    with suppress(OSError):  # only Linux has these
-        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
-        facts.append(str(Path("/proc/self/ns/pid").readlink()))
-    return hashlib.sha256(" ".join(facts).encode()).hexdigest()[:8]

@@ -31,7 +31,7 @@ def embed(
     role: Role = "document",
     kind: Annotated[
         Kind | None,
-        typer.Option("--format", help="What the inputs are; by default as their names end, else lines of text."),
+        typer.Option("--format", help="Format of the inputs; by default by file extension, else lines of text."),
     ] = None,
     column: Column = "text",
     vector_column: Annotated[str, typer.Option(help="The column that the vectors are written to.")] = "embedding",
@@ -40,19 +40,19 @@ def embed(
     threads: Threads = None,
     dims: Annotated[int | None, typer.Option(help="Shorter vectors, where the model was trained for them.")] = None,
     on_overflow: Annotated[
-        OnOverflow, typer.Option(help="What to do about texts that are longer than the model reads.")
+        OnOverflow, typer.Option(help="What to do with texts that are longer than the model reads.")
     ] = "truncate",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
 ) -> None:
     """Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.
 
-    Rows keep their order, and their other columns go along into .jsonl and .parquet.
-    The output appears when all is done, or not at all.
+    Rows keep their order, and .jsonl and .parquet keep their other columns.
+    The output file appears only when everything has succeeded.
     """
     embedder = resolve(model, backend=backend, precision=precision, threads=threads, dims=dims, on_overflow=on_overflow)
-    embedder.spec.prompt(role)  # a role that the model does not have is found before anything is read
+    embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     names = _named(inputs)
-    rows = Rows(names, kind, column)
+    rows = Rows(names, kind, column, "embed")
     kinds = {kind or kind_of(name) for name in names}
     texts = Texts(rows, None if to.lower().endswith(".npy") else vector_column)
     output = outputs.opened(
@@ -76,7 +76,7 @@ def embed(
 
 
 class Texts:
-    """The texts of rows, one after the other. Each row is held until its vector is there."""
+    """The texts of rows, one after the other. Each row is held until its vector is written."""
 
     def __init__(self, rows: Iterable[Row], vector_column: str | None) -> None:
         self._rows = rows
@@ -86,10 +86,10 @@ class Texts:
         """Rows that were taken."""
 
     def __iter__(self) -> Iterator[str]:
-        """Reads on.
+        """Reads the next rows.
 
         Raises:
-            InputError: a row has a column already where its vector is to go.
+            InputError: a row already has a column with the name of the vector column.
         """
         for row in self._rows:
             if self._vector_column in row.record:
@@ -100,12 +100,12 @@ class Texts:
             yield row.text
 
     def taken(self, count: int) -> list[dict[str, Any]]:
-        """All columns of the next rows, which are held no longer."""
+        """All columns of the next rows, which are then released."""
         self.done += count
         return [self._held.popleft().record for _ in range(count)]
 
     def places(self, positions: Sequence[int]) -> str:
-        """Where texts stand in the input, by their positions among all texts."""
+        """Locations of texts in the input, by their positions among all texts."""
         shown = ", ".join(self._held[position - self.done].place for position in positions[:5])
         return f"{shown} and {len(positions) - 5} more" if len(positions) > 5 else shown
 
@@ -114,13 +114,13 @@ def _named(inputs: Sequence[str] | None) -> Sequence[str]:
     if inputs:
         return inputs
     if sys.stdin.isatty():
-        raise InputError("nothing to embed; name files, or pipe text in")
+        raise InputError("nothing to embed; pass files, or pipe text in")
     return [STDIN]
 
 
 @contextmanager
 def _told_by_place(texts: Texts, max_seq_length: int) -> Iterator[None]:
-    """What is wrong with a text, or was cut of it, is told by its place in the input, not by its position in the stream."""
+    """Reports invalid and truncated texts by their location in the input, not by their position in the stream."""
     length = f"the {max_seq_length} tokens that the model reads"
     with warnings.catch_warnings():
         others = warnings.showwarning

@@ -27,10 +27,8 @@ _CONVERTED = (
     (rb"\xfd7zXZ\0", "xz data, not text; decompress it", "xz -dc FILE"),
     (rb"\x28\xb5\x2f\xfd", "zstd data, not text; decompress it", "zstd -dc FILE"),
     (rb"%PDF-[12]\.", "a PDF document, not text; extract its text", "pdftotext FILE -"),
-    (rb"\xff\xfe\0\0|\0\0\xfe\xff", "UTF-32, not UTF-8; convert it", "iconv -f UTF-32 -t UTF-8 FILE"),
-    (rb"\xff\xfe|\xfe\xff", "UTF-16, not UTF-8; convert it", "iconv -f UTF-16 -t UTF-8 FILE"),
 )
-"""First bytes; what they mean; a program that makes UTF-8 of them. UTF-32 is first, for its mark starts as that of UTF-16."""
+"""First bytes; what they mean; a program that makes text of it."""
 
 _REFUSED = (
     (rb"PK\x03\x04|PK\x05\x06", "a zip archive, as .xlsx and .docx files are, not text; unpack an archive with unzip, save a spreadsheet as CSV in UTF-8 and a document as text"),
@@ -40,6 +38,13 @@ _REFUSED = (
     (rb"PAR1.*[\x00-\x08]", "Parquet, not text; pass it as a file with --format parquet"),  # PAR1 alone may start a text
     (rb".{257}ustar", "a tar archive, not text; unpack it with tar -xf, and pass the files in it"),
 )  # fmt: skip
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),  # before UTF-16, whose mark it starts with
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
 
 _WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
 
@@ -72,10 +77,20 @@ def refuse_other_formats(start: bytes, name: str, command: str) -> None:
     for signature, advice, program in _CONVERTED:
         if re.match(signature, start):
             raise InputError(f"{name}: {advice}: {piped(program, name, command)}")
-    wide = _without_mark(start)
-    if wide:
-        program = f"iconv -f {wide} -t UTF-8 FILE"
-        raise InputError(f"{name}: {wide}, not UTF-8; convert it: {piped(program, name, command)}")
+    encoding = other_encoding(start)
+    if encoding:
+        program = f"iconv -f {encoding} -t UTF-8 FILE"
+        raise InputError(f"{name}: {encoding}, not UTF-8; convert it: {piped(program, name, command)}")
+
+
+def has_signature(start: bytes) -> bool:
+    """Whether these first bytes are those of a format that is not text."""
+    return any(re.match(signature, start, re.DOTALL) for signature, *_ in (*_REFUSED, *_CONVERTED))
+
+
+def other_encoding(start: bytes) -> str | None:
+    """UTF-16 or UTF-32, with the order of its bytes where no byte order mark says it; None if it is neither."""
+    return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None) or _without_mark(start)
 
 
 def piped(program: str, name: str, command: str) -> str:

@@ -1,13 +1,22 @@
-"""Lines of UTF-8 text. What is not UTF-8 is refused, with what makes UTF-8 of it."""
+"""Lines of UTF-8 text. Anything else is refused, with what makes UTF-8 of it."""
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from embedry_cli import formats
 from embedry_cli.errors import InputError
 
-_BOM = b"\xef\xbb\xbf"
+
+class _Fault(NamedTuple):
+    what: str
+    advice: str
+    program: str | None = None
+
+
+_BINARY = _Fault("not text", "pass a file of text, or what a program for its format exports as text")
+_NUL = _Fault("NUL, which no text has", "remove it", r"tr -d '\000' < FILE")
+_ENCODING = _Fault("not UTF-8", "if it is Windows-1252 or Latin-1, convert it", "iconv -f CP1252 -t UTF-8 FILE")
 
 
 def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
@@ -19,7 +28,7 @@ def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
         command: the command that reads it, for messages.
 
     Raises:
-        InputError: it is not UTF-8 text with line ends of today.
+        InputError: it is not UTF-8 text, or its lines end in carriage returns alone.
     """
     first = _first(file)
     start = b"".join(line[: formats.START] for line in first)[: formats.START]
@@ -30,20 +39,35 @@ def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
     offset = 0
     for number, line in enumerate(chain(first, file), 1):
         try:
-            if b"\0" in line:
-                raise _refused_nul(line, start, f"{name}:{number}", offset, name, command)
-            text = (line.removeprefix(_BOM) if number == 1 else line).decode()
+            text = _decoded(line)
         except UnicodeDecodeError as error:
-            raise _not_utf8(line, start, f"{name}:{number}", offset, name, command) from error
-        yield text, len(line)
+            byte = line[error.start]
+            fault = _fault(byte, start + line)
+            where = f"{name}:{number}: {fault.what}: byte 0x{byte:02x} at offset {offset + error.start}"
+            pipe = f": {formats.piped(fault.program, name, command)}" if fault.program else ""
+            raise InputError(f"{where}; {fault.advice}{pipe}") from error
+        yield text.removeprefix("\ufeff") if number == 1 else text, len(line)
         offset += len(line)
 
 
 def _first(file: BinaryIO) -> list[bytes]:
-    """The lines that the first bytes are in. A pipe cannot be opened a second time to look at them."""
+    """The lines that the first bytes are in: a pipe cannot be opened a second time to look at them."""
     found: list[bytes] = []
     size = 0
     while size < formats.START and (line := file.readline()):
         found.append(line)
         size += len(line)
     return found
+
+
+def _decoded(line: bytes) -> str:
+    nul = line.find(0)
+    if nul >= 0:  # valid UTF-8, but UTF-16 and many binary formats have it, and texts do not
+        raise UnicodeDecodeError("utf-8", line, nul, nul + 1, "NUL")
+    return line.decode()
+
+
+def _fault(byte: int, around: bytes) -> _Fault:
+    if formats.is_binary(around):
+        return _BINARY
+    return _ENCODING if byte else _NUL

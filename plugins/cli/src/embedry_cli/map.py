@@ -85,7 +85,7 @@ def map(  # noqa: A001  a command's function has the command's name
 
 
 def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list[Row]:
-    every = list(Rows([file], kind, column))
+    every = list(Rows([file], kind, column, "map"))
     rows = [row for row in every if row.text.strip()]
     if len(rows) < len(every):
         terminal.note(f"left out: {len(every) - len(rows):,} blank texts")

@@ -1,7 +1,6 @@
-"""Where vectors are written: .npy, .jsonl or .parquet, block by block, and whole or not at all."""
+"""Writing vectors to .npy, .jsonl or .parquet, block by block and atomically."""
 
 import json
-import secrets
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, OutputError
+from embedry_cli.parts import part_of
 
 STDOUT = "-"
 
@@ -28,7 +28,7 @@ class Writer(Protocol):
         ...
 
     def close(self) -> None:
-        """Writes what can only be known at the end."""
+        """Writes what is only known at the end."""
         ...
 
 
@@ -71,7 +71,7 @@ class JsonlWriter:
             self._file.write(line.encode(errors="backslashreplace") + b"\n")
 
     def close(self) -> None:
-        """Hands on what is buffered."""
+        """Flushes the buffer."""
         self._file.flush()
 
 
@@ -87,7 +87,7 @@ def opened(to: str, *, column: str, dims: int, overwrite: bool, parquet_inputs: 
         parquet_inputs: files whose column types the output takes over, if it is Parquet.
 
     Raises:
-        InputError: the name tells no format that can be written.
+        InputError: the extension is not one of a format that can be written.
         OutputError: the file exists, or its folder does not.
     """
     if to == STDOUT:
@@ -103,7 +103,7 @@ def opened(to: str, *, column: str, dims: int, overwrite: bool, parquet_inputs: 
 
 @contextmanager
 def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that takes its name when the block ends well; else it is gone, and what had the name before stays.
+    """A file that is renamed to `path` when the block succeeds; otherwise it is deleted, and the old file stays.
 
     Raises:
         OutputError: the file exists and may not be replaced, or its folder does not exist.
@@ -113,15 +113,10 @@ def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder {path.parent} to write {path.name} to")
     final = path.resolve()  # a link is followed, not replaced
-    # Beside its place, so that it moves there in one step; made by open() and not tempfile, for the usual permissions.
-    temporary = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
-    try:
-        with open(temporary, "xb") as file:
+    with part_of(final) as part:
+        with open(part, "xb") as file:
             yield file
-        temporary.replace(final)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        part.replace(final)
 
 
 def _writer(file: BinaryIO, path: Path, column: str, dims: int, parquet_inputs: Sequence[str]) -> Writer:
@@ -138,4 +133,4 @@ def _writer(file: BinaryIO, path: Path, column: str, dims: int, parquet_inputs: 
 def _as_json(value: object) -> str:
     if isinstance(value, date | datetime | time_of_day):
         return value.isoformat()
-    raise InputError(f"JSON has no form for {type(value).__name__} {str(value)[:40]!r}; write .parquet")
+    raise InputError(f"JSON cannot represent {type(value).__name__} {str(value)[:40]!r}; write .parquet")

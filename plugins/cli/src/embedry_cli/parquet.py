@@ -1,4 +1,4 @@
-"""Parquet in and out. Importing this module is what needs pyarrow, and what tells how to get it."""
+"""Reading and writing Parquet. Importing this module needs pyarrow, and reports how to install it."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO
@@ -18,10 +18,10 @@ _BATCH = 2048
 
 
 def batches(path: str) -> Iterator[tuple[list[dict[str, Any]], float]]:
-    """The rows of a file, some at a time, and which part of the file they bring us to.
+    """The rows of a file, some at a time, and the part of the file that has been read so far.
 
     Raises:
-        InputError: it is not Parquet, or holds values that Python has no type for.
+        InputError: it is not Parquet, or contains values that Python has no type for.
     """
     try:
         with pq.ParquetFile(path) as file:
@@ -29,6 +29,18 @@ def batches(path: str) -> Iterator[tuple[list[dict[str, Any]], float]]:
             for batch in file.iter_batches(_BATCH):
                 done += len(batch)
                 yield batch.to_pylist(), done / file.metadata.num_rows
+    except (pa.ArrowException, ValueError) as error:
+        raise InputError(f"{path}: not Parquet that can be read: {error}") from error
+
+
+def columns(path: str) -> list[str]:
+    """The names of a file's columns, in order.
+
+    Raises:
+        InputError: it is not Parquet.
+    """
+    try:
+        return list(pq.read_schema(path).names)
     except (pa.ArrowException, ValueError) as error:
         raise InputError(f"{path}: not Parquet that can be read: {error}") from error
 
@@ -55,7 +67,7 @@ class ParquetWriter:
         self._open(self._schema).write_table(table.append_column(self._vectors, lists))
 
     def close(self) -> None:
-        """Ends the file; one without rows has the vectors' column all the same."""
+        """Ends the file; one without rows still has the vectors' column."""
         self._open(self._schema if self._schema is not None else pa.schema([])).close()
 
     def _open(self, schema: pa.Schema) -> pq.ParquetWriter:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from embedry_cli import formats
 from embedry_cli.errors import InputError
 
 _SHORT = 0.3
-"""Paragraphs are merged until a passage has this part of the characters that it may have at most."""
+"""Paragraphs are merged until a passage has this part of its maximum length."""
 
 _PROBE = 8192
-"""Bytes read to tell a binary file from a text."""
+"""Bytes read to detect a binary file."""
 
 
 class Passage(NamedTuple):
@@ -40,7 +41,7 @@ def files(paths: Sequence[str], skipped: Counter[str]) -> list[Path]:
 
 
 def passages(paths: Iterable[Path], most: int, skipped: Counter[str]) -> Iterator[Passage]:
-    """Passages of at most `most` characters, file by file; a file that is no text is counted in `skipped` by its reason."""
+    """Passages of at most `most` characters, file by file; a file that is not text is counted in `skipped` by reason."""
     for path in paths:
         try:
             text = _text(path)
@@ -93,10 +94,15 @@ class _NotTextError(Exception):
 def _text(path: Path) -> str:
     try:
         with open(path, "rb") as file:
-            start = file.read(_PROBE)  # before the rest: a film is not read to its end to find that it is none
-            if b"\0" in start:
+            content = file.read(_PROBE)  # first only this: a large binary file is not read to its end
+            if formats.other_encoding(content):
+                raise _NotTextError("not UTF-8")
+            binary = formats.has_signature(content) or b"\0" in content
+            if not binary:
+                content += file.read()
+            if binary or b"\0" in content:
                 raise _NotTextError("binary")
-            return (start + file.read()).decode("utf-8-sig")
+            return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _NotTextError("not UTF-8") from error
     except OSError as error:

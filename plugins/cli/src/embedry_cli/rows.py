@@ -1,24 +1,18 @@
-"""The texts of input files: lines, JSONL, CSV, TSV or Parquet, each with its place and the other columns of its row."""
+"""The texts of input files: lines, JSONL, CSV, TSV or Parquet, each with its location and the other columns of its row."""
 
-import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from embedry_cli import delimited, formats
 from embedry_cli.errors import InputError
+from embedry_cli.formats import STDIN, Kind, kind_of
+from embedry_cli.lines import lines
 
-Kind = Literal["text", "jsonl", "csv", "tsv", "parquet"]
-
-STDIN = "-"
-
-_KINDS: dict[str, Kind] = {
-    ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
-}  # fmt: skip
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
-_BOM = b"\xef\xbb\xbf"
+__all__ = ["STDIN", "Kind", "Row", "Rows", "kind_of"]
 
 
 class Row(NamedTuple):
@@ -26,31 +20,42 @@ class Row(NamedTuple):
 
     text: str
     place: str
-    """Where it stands, for messages: "notes.txt:12"."""
+    """Its location, for messages: "notes.txt:12"."""
     record: dict[str, Any]
     """All columns of its row, the text's among them."""
 
 
 class Rows:
-    """The rows of all inputs, one input after the other, read only as they are asked for."""
+    """The rows of all inputs, one input after the other, read lazily.
 
-    def __init__(self, inputs: Sequence[str], kind: Kind | None, column: str) -> None:
+    Args:
+        inputs: files, or `STDIN`.
+        kind: their format; None for that of each file's extension.
+        column: the column that the texts are in.
+        command: the command that reads them, for messages.
+
+    Raises:
+        InputError: an input does not exist, is of another format, or has no valid text in its first row.
+    """
+
+    def __init__(self, inputs: Sequence[str], kind: Kind | None, column: str, command: str = "...") -> None:
         self._sources = [(name, kind or kind_of(name)) for name in inputs]
         self._column = column
+        self._command = command
         self.read = 0
         """Bytes read so far."""
         self.size = None if STDIN in inputs else sum(_size(name) for name in inputs)
         """Bytes of all inputs; None where standard input is one of them."""
+        self._try_starts()
 
     def __iter__(self) -> Iterator[Row]:
-        """Goes through the inputs.
+        """Reads the inputs.
 
         Raises:
-            InputError: something in them is no text; the message begins with its place.
+            InputError: a row has no valid text; the message starts with its location.
         """
         for name, kind in self._sources:
-            for place, record in _READERS[kind](self, name):
-                yield Row(_text_of(record, self._column, place), place, record)
+            yield from self._rows(name, kind)
 
     def text(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Every line is a text, a blank one too, so that rows and lines keep the same numbers."""
@@ -64,34 +69,18 @@ class Rows:
                 continue
             place = f"{name}:{number}"
             try:
-                record = json.loads(line.rstrip("\r\n"))
+                record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_object)
             except json.JSONDecodeError as error:
                 raise InputError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: not JSON that can be read: {error}") from error
             if not isinstance(record, dict):
-                raise InputError(f"{place}: not a JSON object but {_shown(record)}")
+                raise InputError(f"{place}: must be a JSON object, got {_shown(record)}")
             yield place, record
 
     def csv(self, name: str, delimiter: str = ",") -> Iterator[tuple[str, dict[str, Any]]]:
-        """The first record names the columns; a record may span lines, and its place is its first line."""
-        csv.field_size_limit(2**31 - 1)
-        lines = csv.reader((line for _, line in self._lines(name)), delimiter=delimiter, strict=True)
-        header: list[str] | None = None
-        while True:
-            place = f"{name}:{lines.line_num + 1}"
-            try:
-                values = next(lines)
-            except StopIteration:
-                break
-            except csv.Error as error:
-                raise InputError(f"{place}: not CSV: {error}") from error
-            if header is None:
-                header = _header(values, place)
-            elif values:
-                if len(values) != len(header):
-                    raise InputError(f"{place}: {len(values)} values, but the first line names {len(header)} columns")
-                yield place, dict(zip(header, values, strict=True))
+        """The first record that is not blank names the columns."""
+        return delimited.records((line for _, line in self._lines(name)), name, delimiter)
 
     def tsv(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """CSV with tabs."""
@@ -101,8 +90,6 @@ class Rows:
         """Rows are counted from 1."""
         from embedry_cli import parquet
 
-        if name == STDIN:
-            raise InputError("Parquet cannot be read from standard input, its end comes first; name a file")
         before = self.read
         number = 0
         for records, part in parquet.batches(name):
@@ -111,20 +98,25 @@ class Rows:
                 number += 1
                 yield f"{name}, row {number}", record
 
+    def _rows(self, name: str, kind: Kind) -> Generator[Row, None, None]:
+        for place, record in _READERS[kind](self, name):
+            yield Row(_text_of(record, self._column, place), place, record)
+
     def _lines(self, name: str) -> Iterator[tuple[int, str]]:
-        offset = 0
         with nullcontext(sys.stdin.buffer) if name == STDIN else open(name, "rb") as file:
-            for number, line in enumerate(file, 1):
-                self.read += len(line)
-                try:
-                    yield number, (line.removeprefix(_BOM) if number == 1 else line).decode()
-                except UnicodeDecodeError as error:
-                    byte = error.object[error.start]
-                    raise InputError(
-                        f"{name}:{number}: not UTF-8: byte 0x{byte:02x} at offset {offset + error.start}; "
-                        "if the encoding is known, convert it: iconv -f LATIN1 -t UTF-8"
-                    ) from error
-                offset += len(line)
+            for number, (line, size) in enumerate(lines(file, name, self._command), 1):
+                self.read += size
+                yield number, line
+
+    def _try_starts(self) -> None:
+        """Reads the start of every input that can be read twice: what is wrong there is an error before any work."""
+        for name, kind in self._sources:
+            if kind == "parquet":
+                _refuse_parquet(name)
+            elif name != STDIN and Path(name).is_file():  # a pipe can have a name too
+                with closing(self._rows(name, kind)) as rows:
+                    next(rows, None)
+        self.read = 0
 
 
 _READERS: dict[Kind, Callable[[Rows, str], Iterator[tuple[str, dict[str, Any]]]]] = {
@@ -132,29 +124,30 @@ _READERS: dict[Kind, Callable[[Rows, str], Iterator[tuple[str, dict[str, Any]]]]
 }  # fmt: skip
 
 
-def kind_of(name: str) -> Kind:
-    """The format that a file's name tells; lines of text where it tells none."""
-    suffix = Path(name).suffix.lower()
-    if suffix == ".json":
-        raise InputError(f"{name}: one JSON document is no list of texts; if each line is an object: --format jsonl")
-    return _KINDS.get(suffix, "text")
-
-
 def _size(name: str) -> int:
     path = Path(name)
     if path.is_dir():
-        raise InputError(f"{name} is a folder; name the files in it")
+        raise InputError(f"{name} is a folder; pass the files in it")
     try:
         return path.stat().st_size
     except FileNotFoundError:
         raise InputError(f"there is no file {name}") from None
 
 
-def _header(names: list[str], place: str) -> list[str]:
-    twice = sorted({name for name in names if names.count(name) > 1})
-    if twice:
-        raise InputError(f"{place}: the first line names the column {twice[0]!r} twice")
-    return names
+def _refuse_parquet(name: str) -> None:
+    if name == STDIN:
+        raise InputError("Parquet cannot be read from standard input, because its index is at the end; pass a file")
+    from embedry_cli import parquet
+
+    formats.refuse_repeated(parquet.columns(name), name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"the key {max(keys, key=keys.count)!r} occurs twice in an object; rename one")
+    return found
 
 
 def _text_of(record: dict[str, Any], column: str, place: str) -> str:
@@ -162,7 +155,7 @@ def _text_of(record: dict[str, Any], column: str, place: str) -> str:
         raise InputError(f"{place}: no column {column!r}; choose one with --column: {', '.join(map(repr, record))}")
     text = record[column]
     if not isinstance(text, str):
-        raise InputError(f"{place}: the column {column!r} must hold a string, not {_shown(text)}")
+        raise InputError(f"{place}: the column {column!r} must be a string, got {_shown(text)}")
     return text
 
 

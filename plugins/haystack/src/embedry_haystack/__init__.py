@@ -1,10 +1,10 @@
-"""embedry in Haystack: `EmbedryDocumentEmbedder` for what is stored, `EmbedryTextEmbedder` for what is asked.
+"""embedry in Haystack: `EmbedryDocumentEmbedder` for documents, `EmbedryTextEmbedder` for queries.
 
     from embedry_haystack import EmbedryTextEmbedder
 
     pipeline.add_component("embedder", EmbedryTextEmbedder("bge-small-en-v1.5"))
 
-A saved pipeline has the space of its vectors inside, and opens again only while the model makes the same ones.
+A saved pipeline includes the space of its vectors, and opens again only while the model makes the same vectors.
 """
 
 import asyncio
@@ -46,22 +46,22 @@ class _Model:
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
-        """What `to_dict` gave.
+        """Restores the component from `to_dict`.
 
         Raises:
-            SpaceError: the model makes other vectors today.
+            SpaceError: the model now makes other vectors.
         """
         return default_from_dict(cls, data)
 
 
 @component
 class EmbedryTextEmbedder(_Model):
-    """Embeds what is asked, with the prompt of a query. Making one loads nothing.
+    """Embeds queries, with the prompt of a query. Making one loads nothing.
 
     Args:
         model: what `embedry.resolve` takes as a name.
         options: options of `embedry.resolve` as plain values: backend, device, dims and so on.
-        space: what `to_dict` saved under that name; the model must still write into it.
+        space: the space that `to_dict` saved; the model must still make its vectors.
 
     Raises:
         SpaceError: the model does not make the vectors of `space`.
@@ -135,8 +135,7 @@ class EmbedryDocumentEmbedder(_Model):
         for document in documents:
             if not isinstance(document, Document):
                 raise TypeError(
-                    f"EmbedryDocumentEmbedder embeds a list of Document, got {document!r}; "
-                    "EmbedryTextEmbedder embeds a str"
+                    f"documents must be a list of Document, got {document!r} in it; use EmbedryTextEmbedder for a str"
                 )
         return [self._text(document) for document in documents]
 

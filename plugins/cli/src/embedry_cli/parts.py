@@ -1,0 +1,61 @@
+"""Unfinished outputs. The name of one says which process writes it, so that what a killed process left can be removed."""
+
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from embedry._files import makers
+
+_ABANDONED_AFTER = 7 * 24 * 3600
+"""Seconds without a change after which a part counts as abandoned whose process cannot be asked about: it ran on another
+machine, or before this one was started again."""
+
+_in_use: set[str] = set()
+"""The parts of this process, to tell them from those of an earlier process that had the same id."""
+
+
+@contextmanager
+def part_of(final: Path) -> Iterator[Path]:
+    """A new name beside `final`, to write to and then to rename; what is there is deleted if the block fails.
+
+    Before that, the parts of `final` that killed processes left are removed.
+    """
+    _sweep(final)
+    # In the same folder, so that it is renamed in one step; not of tempfile, so that it has the usual permissions.
+    part = final.with_name(f"{_prefix(final)}{makers.mark()}.part")
+    _in_use.add(part.name)
+    try:
+        yield part
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    finally:
+        _in_use.discard(part.name)
+
+
+def _sweep(final: Path) -> None:
+    """Removes parts by our names only, and never through a link."""
+    pattern = re.compile(re.escape(_prefix(final)) + makers.PATTERN + r"\.part")
+    with suppress(OSError), os.scandir(final.parent) as entries:
+        for entry in entries:
+            name = pattern.fullmatch(entry.name)
+            with suppress(OSError):  # another process may be faster
+                if name and entry.is_file(follow_symlinks=False) and _is_abandoned(entry, name[1], int(name[2])):
+                    Path(entry.path).unlink()
+
+
+def _is_abandoned(entry: os.DirEntry[str], place: str, process: int) -> bool:
+    if place == makers.place() and process == os.getpid():
+        return entry.name not in _in_use
+    dead = makers.is_dead(place, process)
+    if dead is None:
+        return time.time() - entry.stat(follow_symlinks=False).st_mtime > _ABANDONED_AFTER
+    return dead
+
+
+def _prefix(final: Path) -> str:
+    """Not the whole name, which may be as long as a file system allows."""
+    return f".{final.name[:50]}."
