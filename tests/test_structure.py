@@ -78,3 +78,10 @@ def test_every_package_is_typed_and_described() -> None:
 def test_a_module_can_be_held_in_the_head(folder: Path) -> None:
     for source in folder.glob("src/**/*.py"):
         assert len(source.read_text().splitlines()) <= 300, source
+
+
+def test_what_reads_files_knows_nothing_of_engines_and_of_the_pipeline() -> None:
+    above = ("embedry._pipeline", "embedry.backend", "embedry._backends", "embedry.views", "embedry.resolver")
+    for source in (ROOT / "core/src/embedry/_files").glob("*.py"):
+        reached = [name for name in imports(source) if name.startswith(above)]
+        assert not reached, f"{source.name} imports {', '.join(reached)}"

@@ -119,6 +119,14 @@ class SpaceError(EmbedryError, ValueError):
     """Vectors of two different spaces were about to be mixed."""
 
 
+def is_failure(error: BaseException) -> bool:
+    """Whether a library failed: any Exception, or a panic of Rust code, which its bindings raise as something else.
+
+    An interrupt and an exit are none.
+    """
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"
+
+
 class EmbedryWarning(UserWarning):
     """The base of all warnings issued by embedry."""
 

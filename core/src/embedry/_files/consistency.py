@@ -5,8 +5,8 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from embedry._config import ModelConfig
 from embedry._files import digests
-from embedry.backend import ModelConfig
 from embedry.errors import IntegrityError
 from embedry.modules import Dense, LibraryModule, Pooling
 from embedry.spec import ModelSpec
@@ -125,6 +125,6 @@ def _types(path: Path) -> str:
 
 
 def _greatest_token_id(path: Path) -> str:
-    from embedry._pipeline.tokenizer import greatest_id
+    from embedry._files.tokenizer_file import greatest_id
 
     return str(greatest_id(path))

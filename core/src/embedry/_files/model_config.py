@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from embedry._config import ModelConfig
 from embedry._files import parsing
-from embedry.backend import ModelConfig
 from embedry.errors import UnsupportedModelError
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]

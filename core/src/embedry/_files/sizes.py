@@ -7,8 +7,8 @@ a configuration of a few bytes could ask for all memory, or for a billion layers
 from collections.abc import Mapping
 from pathlib import Path
 
+from embedry._config import ModelConfig
 from embedry._files.weights import Tensor, tensors
-from embedry.backend import ModelConfig
 from embedry.errors import IntegrityError
 from embedry.modules import Dense, LayerNorm, LibraryModule, Pooling
 from embedry.spec import ModelSpec

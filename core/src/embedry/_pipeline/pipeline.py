@@ -21,8 +21,8 @@ from embedry._pipeline.heap import HeapTrimmer
 from embedry._pipeline.overflow import report_overflow
 from embedry._pipeline.readers import Batch, TextBatcher, TokenBatcher, TokenizedBlock, started_workers
 from embedry._pipeline.texts import blocks
-from embedry.backend import Encoder, TextEncoder, is_failure
-from embedry.errors import BackendError, EmbedryError, UnsupportedModelError
+from embedry.backend import Encoder, TextEncoder
+from embedry.errors import BackendError, EmbedryError, UnsupportedModelError, is_failure
 from embedry.modules import Pooling
 from embedry.options import Config
 

@@ -7,10 +7,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, normalizers, pre_tokenizers
-from tokenizers import Tokenizer as RustTokenizer
 
-from embedry.backend import is_failure
-from embedry.errors import IntegrityError
+from embedry._files import tokenizer_file
+from embedry.errors import IntegrityError, is_failure
 from embedry.spec import AT_TOP, Transformer
 
 _BLOCK = 1024
@@ -26,35 +25,11 @@ _MOST_CHARS_PER_TOKEN = 2048
 """What lies behind so many characters for each token the model reads is never tokenised, whatever it is."""
 
 
-def open_tokenizer(file: Path) -> RustTokenizer:
-    """The tokenizer of a tokenizer.json.
-
-    Raises:
-        IntegrityError: it is not one.
-    """
-    try:
-        return RustTokenizer.from_file(str(file))
-    except BaseException as error:  # the binding raises plain Exception, and for some files a Rust panic, which is none
-        if not is_failure(error):
-            raise
-        raise IntegrityError(f"{file} cannot be read as a tokenizer: {error}") from error
-
-
-def greatest_id(file: Path) -> int:
-    """The greatest token id that the tokenizer of a tokenizer.json can give; special tokens need not be in its vocabulary.
-
-    Raises:
-        IntegrityError: as `open_tokenizer`.
-    """
-    tokenizer = open_tokenizer(file)
-    return max([*tokenizer.get_vocab().values(), *_run(tokenizer, [""])[0].ids], default=0)
-
-
 class Tokenizer:
     """Turns texts into ids of at most `max_length` tokens. Never changed once made, and so safe from many threads."""
 
     def __init__(self, file: Path, max_length: int, reading: Transformer = AT_TOP) -> None:
-        self._rust = open_tokenizer(file)
+        self._rust = tokenizer_file.open_tokenizer(file)
         self._left = reading.truncate_left
         if reading.normalizer is not None:
             self._rust.normalizer = normalizers.BertNormalizer(
@@ -78,7 +53,7 @@ class Tokenizer:
             if not is_failure(error):
                 raise
             raise IntegrityError(f"{file} cannot be used with a length of {max_length} tokens: {error}") from error
-        own = len(_run(self._rust, [""])[0])
+        own = len(tokenizer_file.encode(self._rust, [""])[0])
         if own > max_length:
             raise IntegrityError(
                 f"{file} adds {own} special tokens, and max_seq_length={max_length} has no room for them"
@@ -106,10 +81,12 @@ class Tokenizer:
             size = self.max_length * _MOST_CHARS_PER_TOKEN
             return [
                 (encoding, self._overflows(encoding) or len(text) > size)
-                for encoding, text in zip(_run(self._rust, [text[-size:] for text in texts]), texts, strict=True)
+                for encoding, text in zip(
+                    tokenizer_file.encode(self._rust, [text[-size:] for text in texts]), texts, strict=True
+                )
             ]
         heads = [_head(text, size) for text in texts]
-        encoded = [(encoding, self._overflows(encoding)) for encoding in _run(self._rust, heads)]
+        encoded = [(encoding, self._overflows(encoding)) for encoding in tokenizer_file.encode(self._rust, heads)]
         for position, (head, text) in enumerate(zip(heads, texts, strict=True)):
             encoding, overflows = encoded[position]
             if len(head) < len(text) and not (overflows and len(head) < size):
@@ -124,7 +101,7 @@ class Tokenizer:
         while True:
             size = min(2 * size, most)
             head = _head(text, size)
-            encoding = _run(self._rust, [head])[0]
+            encoding = tokenizer_file.encode(self._rust, [head])[0]
             overflows = self._overflows(encoding)
             settled = overflows and (len(head) < size or encoding.ids == ids)
             if settled or len(head) == len(text) or size == most:
@@ -133,15 +110,6 @@ class Tokenizer:
 
     def _overflows(self, encoding: Encoding) -> bool:
         return len(encoding) == self.max_length and bool(encoding.overflowing)
-
-
-def _run(tokenizer: RustTokenizer, texts: Sequence[str]) -> list[Encoding]:
-    try:
-        return tokenizer.encode_batch_fast(texts)
-    except BaseException as error:  # a Rust panic is no Exception
-        if not is_failure(error):
-            raise
-        raise IntegrityError(f"the model's tokenizer is damaged, it fails on a text: {error}") from error
 
 
 def _row(encoding: Encoding) -> NDArray[np.int32]:
