@@ -221,8 +221,8 @@ class LanceVectorStore(VectorStore):
         schema = rows.schema(dims).with_metadata({_SPACE: json.dumps(self._space).encode()})
         try:
             return self._database.create_table(self._name, schema=schema)
-        except ValueError as error:
-            table = self._opened()  # unless another writer was first
+        except (ValueError, RuntimeError) as error:  # which one depends on how far another writer was
+            table = self._opened()
             if table is None:
                 raise error from None
             return table
