@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from embedry import _backends, discovery, registry, resolve
 from embedry._files import sources
@@ -68,6 +70,18 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) ->
         return made[key]
 
     return make
+
+
+@pytest.fixture
+def encode(checkpoint: Callable[..., Path]) -> Callable[[Path], NDArray[np.float32]]:
+    """Loads the tiny model with this cache folder, as a new process would, and encodes some texts."""
+    loads = iter(range(1, 100))
+
+    def run(cache_dir: Path) -> NDArray[np.float32]:
+        embedder = resolve(checkpoint("bert"), cache_dir=cache_dir, threads=next(loads))
+        return embedder.encode_query(["a text", "another text of a few more words", ""])
+
+    return run
 
 
 @pytest.fixture(autouse=True)

@@ -18,27 +18,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import CacheError, CacheWarning, resolve
+from embedry import CacheError, CacheWarning
 from embedry._files import cache, makers
 from embedry_onnxruntime.graph import Graph
 from entries import contents
 
-TEXTS = ["a text", "another text of a few more words", ""]
-
 Encode = Callable[..., NDArray[np.float32]]
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and process ids as POSIX has them")
-
-
-@pytest.fixture
-def encode(checkpoint: Callable[..., Path]) -> Encode:
-    """Loads the tiny model with this cache folder, as a new process would, and encodes the texts."""
-    loads = iter(range(1, 100))
-
-    def run(cache_dir: Path) -> NDArray[np.float32]:
-        return resolve(checkpoint("bert"), cache_dir=cache_dir, threads=next(loads)).encode_query(TEXTS)
-
-    return run
 
 
 @pytest.fixture

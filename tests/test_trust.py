@@ -18,19 +18,6 @@ Encode = Callable[..., NDArray[np.float32]]
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="owners and modes as POSIX has them")
 
-TEXTS = ["a text", "another text of a few more words", ""]
-
-
-@pytest.fixture
-def encode(checkpoint: Callable[..., Path]) -> Encode:
-    """Loads the tiny model with this cache folder, as a new process would, and encodes the texts."""
-    loads = iter(range(1, 100))
-
-    def run(cache_dir: Path) -> NDArray[np.float32]:
-        return resolve(checkpoint("bert"), cache_dir=cache_dir, threads=next(loads)).encode_query(TEXTS)
-
-    return run
-
 
 @pytest.fixture
 def shared() -> Iterator[Path]:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 GROUP = "embedry.backends"
 """The entry-point group of backends; an entry point's name is the backend's name."""
 
-
 _PACKAGES = ("onnxruntime", "transformers", "sentence-transformers")
 """Backends with a package of ours, by the name embedry-NAME. No other name is ever advised: anybody could register it."""
 
@@ -74,8 +73,7 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
         OptionError: the backend does not run on that device or not in that precision, or the model was not calibrated.
         SpecError: the entry names a calibration that is not there.
     """
-    missing = [modules.label(module) for module in spec.body if not isinstance(module, tuple(backend.modules))]
-    reason = f"it does not run {', '.join(dict.fromkeys(missing))}" if missing else backend.refusal(spec)
+    reason = _refusal(backend, spec)
     if reason is not None:
         raise UnsupportedModelError(
             f"the backend {name!r} cannot load {spec.name!r}: {reason}; {_alternatives(spec, name)}"
@@ -96,10 +94,15 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
     return device
 
 
+def _refusal(backend: Backend, spec: ModelSpec) -> str | None:
+    """Why the backend cannot load the model: a module of a type that it does not run, or a reason of its own."""
+    missing = [modules.label(module) for module in spec.body if not isinstance(module, tuple(backend.modules))]
+    return f"it does not run {', '.join(dict.fromkeys(missing))}" if missing else backend.refusal(spec)
+
+
 def _to_install(name: str) -> str:
-    close = [known for known in _PACKAGES if known == name]
     origin = "; the name comes from EMBEDRY_BACKEND" if os.environ.get("EMBEDRY_BACKEND") == name else ""
-    return (f"; try: pip install embedry-{close[0]}" if close else "") + origin
+    return (f"; try: pip install embedry-{name}" if name in _PACKAGES else "") + origin
 
 
 def _alternatives(spec: ModelSpec, name: str) -> str:
@@ -111,10 +114,7 @@ def _alternatives(spec: ModelSpec, name: str) -> str:
                 backend = find(other)
             except BackendError:  # which is its own trouble
                 continue
-            if (
-                all(isinstance(module, tuple(backend.modules)) for module in spec.body)
-                and backend.refusal(spec) is None
-            ):
+            if _refusal(backend, spec) is None:
                 able.append(other)
     if able:
         return f"try backend={' or '.join(map(repr, able))}"

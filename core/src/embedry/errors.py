@@ -119,6 +119,11 @@ class SpaceError(EmbedryError, ValueError):
     """Vectors of two different spaces were about to be mixed."""
 
 
+def some(values: Sequence[object], most: int) -> str:
+    """The first values for a message, with dots where there are more."""
+    return ", ".join(map(str, values[:most])) + (", ..." if len(values) > most else "")
+
+
 def is_failure(error: BaseException) -> bool:
     """Whether a library failed: any Exception, or a panic of Rust code, which its bindings raise as something else.
 

@@ -50,6 +50,11 @@ class Dense:
     """One of `ACTIVATIONS`."""
     bias: bool = True
 
+    @property
+    def weights(self) -> str:
+        """The file with its weights, inside the repository."""
+        return f"{self.path}/model.safetensors"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorm:
@@ -60,6 +65,11 @@ class LayerNorm:
 
     path: str = ""
     """The folder whose model.safetensors has `norm.weight` and `norm.bias`, both (width,); empty for neither."""
+
+    @property
+    def weights(self) -> str:
+        """The file with its weights, inside the repository; empty where it has none."""
+        return f"{self.path}/model.safetensors" if self.path else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,15 +142,41 @@ def fault(module: Module) -> str:
 
 def width_fault(chain: Chain, dims: int) -> str:
     """Where the sizes that a chain states do not follow from each other and end in `dims`; empty if they do."""
-    width: int | None = None  # of the vector at this point, where it is known
+    *before, last = widths(chain)
+    for module, width in zip(chain, before, strict=True):
+        if isinstance(module, Dense) and width not in (None, module.inputs):
+            return f"the Dense module {module.path!r} takes {module.inputs} values and gets {width}"
+    return "" if last in (None, dims) else f"the chain ends with vectors of {last}, and dims is {dims}"
+
+
+def widths(chain: Chain, tokens: int | None = None) -> list[int | None]:
+    """The length of a text's vector before each module, and after the last; None where nothing says it.
+
+    Args:
+        chain: of a model.
+        tokens: the width of its transformer's token vectors, where it is known.
+    """
+    found: list[int | None] = [None]
     for module in chain:
-        if isinstance(module, Dense):
-            if width not in (None, module.inputs):
-                return f"the Dense module {module.path!r} takes {module.inputs} values and gets {width}"
+        width = found[-1]
+        if isinstance(module, Pooling):
+            width = tokens * len(module.modes) if tokens is not None else None
+        elif isinstance(module, Dense):
             width = module.outputs
-        elif isinstance(module, Pooling | LibraryModule):
-            width = None
-    return "" if width in (None, dims) else f"the chain ends with vectors of {width}, and dims is {dims}"
+        elif isinstance(module, LibraryModule):  # may change token vectors too
+            tokens = width = None
+        found.append(width)
+    return found
+
+
+def leaves_out_prompt(chain: Chain) -> bool:
+    """Whether a pooling leaves out the prompt's tokens, which an engine cannot tell from token ids alone."""
+    return any(isinstance(module, Pooling) and not module.include_prompt for module in chain)
+
+
+def weights(chain: Chain) -> list[str]:
+    """The files with the weights of a chain's modules, inside the repository; those of a `LibraryModule` are its own affair."""
+    return [module.weights for module in chain if isinstance(module, Dense | LayerNorm) and module.weights]
 
 
 def as_dict(module: Module) -> dict[str, Any]:

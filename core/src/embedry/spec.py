@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from embedry import modules
 from embedry.errors import OptionError, SpecError
-from embedry.modules import Chain, Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling
+from embedry.modules import Chain, LibraryModule, Matryoshka, Normalize, Pooling
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
@@ -252,10 +252,7 @@ class ModelSpec:
             if digest is not None and not _SHA256.fullmatch(digest):
                 yield f"sha256 of {path!r} is not 64 lower-case hex digits: {digest!r}"
         needed = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
-        needed += [f"{module.path}/model.safetensors" for module in self.chain if isinstance(module, Dense)]
-        needed += [
-            f"{module.path}/model.safetensors" for module in self.chain if isinstance(module, LayerNorm) and module.path
-        ]
+        needed += modules.weights(self.chain)
         needed += [self.onnx] if self.onnx is not None else []
         for file in needed:
             if file not in self.files:

@@ -9,7 +9,7 @@ import os
 
 from embedry import ModelSpec, UnsupportedModelError
 from embedry.backend import Backend, Encoder, LoadRequest
-from embedry.modules import Dense, LayerNorm, Normalize, Pooling
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
 FAMILIES = ("bert", "mpnet", "distilbert", "roberta", "xlm-roberta")
 """Values of `model_type` for which the graph is written; each is a module of `families`, or shares one."""
@@ -24,11 +24,10 @@ class OnnxRuntimeBackend(Backend):
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
-        poolings = [module for module in spec.body if isinstance(module, Pooling)]
-        if not all(pooling.include_prompt for pooling in poolings):
+        if leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, which token ids do not tell"
         if spec.onnx is not None:
-            plain = len(spec.body) == 1 and all(pooling.mode in ("mean", "cls") for pooling in poolings)
+            plain = len(spec.body) == 1 and spec.body[0] in (Pooling(mode="mean"), Pooling(mode="cls"))
             return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
         if spec.architecture not in FAMILIES:
             return f"it writes graphs for {', '.join(FAMILIES)}, not {spec.architecture!r}, and the entry names no ONNX file"

@@ -53,7 +53,7 @@ def apply(graph: Graph, body: Chain, tokens: str, folder: Path, width: int) -> t
 
 
 def _dense(graph: Graph, module: Dense, x: str, folder: Path) -> str:
-    weights = Checkpoint([folder / module.path / "model.safetensors"])
+    weights = Checkpoint([folder / module.weights])
     weight = graph.weight(weights.read("linear.weight", module.outputs, module.inputs).T)
     if module.bias:
         x = graph.op("Gemm", x, weight, graph.weight(weights.read("linear.bias", module.outputs)))
@@ -66,8 +66,8 @@ def _dense(graph: Graph, module: Dense, x: str, folder: Path) -> str:
 
 
 def _norm(graph: Graph, module: LayerNorm, x: str, folder: Path, width: int) -> str:
-    if module.path:
-        weights = Checkpoint([folder / module.path / "model.safetensors"])
+    if module.weights:
+        weights = Checkpoint([folder / module.weights])
         scale, shift = weights.read("norm.weight", width), weights.read("norm.bias", width)
         weights.check_all_read()
     else:

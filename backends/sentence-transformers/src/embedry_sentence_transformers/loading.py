@@ -16,7 +16,7 @@ from transformers.utils import logging
 
 from embedry import EmbedryError, IntegrityError, ModelSpec, OptionError, UnsupportedModelError
 from embedry.backend import is_failure, is_read, tensors
-from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
+from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling, leaves_out_prompt
 
 Module = TypeVar("Module", bound=torch.nn.Module)
 
@@ -71,8 +71,7 @@ def model(spec: ModelSpec, folder: Path, device: str, precision: str) -> Sentenc
 
 def takes_ids(spec: ModelSpec) -> bool:
     """Whether the model starts with a transformer over token ids and never looks back at the text."""
-    excluding = [module for module in spec.body if isinstance(module, Pooling) and not module.include_prompt]
-    return spec.transformer is not None and not excluding
+    return spec.transformer is not None and not leaves_out_prompt(spec.body)
 
 
 def ignores_mask(spec: ModelSpec) -> bool:
@@ -106,10 +105,10 @@ def _modules(spec: ModelSpec, folder: Path, precision: str) -> list[torch.nn.Mod
             dense = library.Dense(
                 module.inputs, module.outputs, bias=module.bias, activation_function=_ACTIVATIONS[module.activation]()
             )
-            found.append(_filled(dense, spec, folder, module.path))
+            found.append(_filled(dense, spec, folder, module.weights))
         elif isinstance(module, LayerNorm):
             norm = library.LayerNorm(_width(found, width))
-            found.append(_filled(norm, spec, folder, module.path) if module.path else norm)
+            found.append(_filled(norm, spec, folder, module.weights) if module.weights else norm)
         elif isinstance(module, Normalize):
             found.append(library.Normalize())
         elif isinstance(module, LibraryModule):
@@ -154,11 +153,11 @@ def _width(modules: list[Any], width: int) -> int:
     return widths[-1] if widths else width
 
 
-def _filled(module: Module, spec: ModelSpec, folder: Path, path: str) -> Module:
-    """A module with the weights in its folder, which must hold exactly those it has."""
-    stored = tensors(folder / path / "model.safetensors")
+def _filled(module: Module, spec: ModelSpec, folder: Path, file: str) -> Module:
+    """A module with the weights in a file, which must hold exactly those it has."""
+    stored = tensors(folder / file)
     shapes = {name: tensor.shape for name, tensor in stored.items()}
-    _compare(module, shapes, f"{path}/model.safetensors of {spec.name!r}")
+    _compare(module, shapes, f"{file} of {spec.name!r}")
     module.load_state_dict({name: torch.tensor(tensor.values()) for name, tensor in stored.items()})
     return module
 

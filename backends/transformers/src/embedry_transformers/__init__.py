@@ -5,7 +5,7 @@ Importing this module is cheap; torch and transformers are imported by `load`.
 
 from embedry import ModelSpec
 from embedry.backend import Backend, Encoder, LoadRequest, only_listed
-from embedry.modules import Dense, LayerNorm, Normalize, Pooling
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
 
 class TransformersBackend(Backend):
@@ -19,7 +19,7 @@ class TransformersBackend(Backend):
         """Why the model cannot be reproduced here, or None."""
         if spec.transformer is None:
             return "it has no transformer"
-        if not all(module.include_prompt for module in spec.body if isinstance(module, Pooling)):
+        if leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, which token ids do not tell"
         return None
 

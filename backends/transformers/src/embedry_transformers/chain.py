@@ -21,10 +21,9 @@ class Body:
     """The modules of a body with their weights, on the transformer's device."""
 
     def __init__(self, body: Chain, folder: Path, device: torch.device) -> None:
-        self.poolings = [module for module in body if isinstance(module, Pooling)]
         # A pooling starts from the token vectors again, so what comes before the last one does not matter.
-        last = max(position for position, module in enumerate(body) if isinstance(module, Pooling))
-        self.mode = self.poolings[-1].mode
+        last, pooling = [(at, module) for at, module in enumerate(body) if isinstance(module, Pooling)][-1]
+        self.mode = pooling.mode
         self._steps = [_step(module, folder, device) for module in body[last + 1 :]]
 
     def __call__(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -61,18 +60,18 @@ def _step(module: Module, folder: Path, device: torch.device) -> Step:
     if isinstance(module, Dense):
         shapes: dict[str, tuple[int, ...] | None] = {"linear.weight": (module.outputs, module.inputs)}
         shapes |= {"linear.bias": (module.outputs,)} if module.bias else {}
-        found = _weights(folder / module.path, shapes, device)
+        found = _weights(folder / module.weights, shapes, device)
         activation = _ACTIVATIONS[module.activation]
         return lambda x: activation(functional.linear(x, found["linear.weight"], found.get("linear.bias")))
     if isinstance(module, LayerNorm):
-        found = _weights(folder / module.path, {"norm.weight": None, "norm.bias": None}, device) if module.path else {}
+        scaling: dict[str, tuple[int, ...] | None] = {"norm.weight": None, "norm.bias": None}
+        found = _weights(folder / module.weights, scaling, device) if module.weights else {}
         return lambda x: functional.layer_norm(x, x.shape[-1:], found.get("norm.weight"), found.get("norm.bias"))
     raise UnsupportedModelError(f"{module} is not a module that this backend runs")
 
 
-def _weights(folder: Path, shapes: dict[str, tuple[int, ...] | None], device: torch.device) -> dict[str, torch.Tensor]:
+def _weights(path: Path, shapes: dict[str, tuple[int, ...] | None], device: torch.device) -> dict[str, torch.Tensor]:
     """Exactly these tensors of a module, of these shapes; None is any."""
-    path = folder / "model.safetensors"
     stored = tensors(path)
     if set(filter(is_read, stored)) != set(shapes):
         raise IntegrityError(f"{path} must hold {', '.join(shapes)}, it holds {', '.join(sorted(stored))}")

@@ -5,10 +5,11 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
+from embedry import modules
 from embedry._config import ModelConfig
 from embedry._files import digests
 from embedry.errors import IntegrityError
-from embedry.modules import Dense, LibraryModule, Pooling
+from embedry.modules import Dense
 from embedry.spec import ModelSpec
 
 _RULES = 1
@@ -76,17 +77,11 @@ def _check_width(spec: ModelSpec, config: ModelConfig, where: str) -> None:
             f"{where} has a hidden_size of {config.hidden_size}, which its {config.num_attention_heads} attention heads do not "
             "divide"
         )
-    tokens: int | None = config.hidden_size
-    width: int | None = None  # of the text's vector at this point, where it is known
-    for module in spec.chain:
-        if isinstance(module, Pooling):
-            width = tokens * len(module.modes) if tokens is not None else None
-        elif isinstance(module, LibraryModule):  # may change the token vectors too
-            tokens = width = None
-        elif isinstance(module, Dense):
+    *before, last = modules.widths(spec.chain, config.hidden_size)
+    for module, width in zip(spec.chain, before, strict=True):
+        if isinstance(module, Dense):
             _check_fits(where, width, module.inputs)
-            width = module.outputs
-    _check_fits(where, width, spec.dims)
+    _check_fits(where, last, spec.dims)
 
 
 def _check_fits(where: str, width: int | None, wanted: int) -> None:

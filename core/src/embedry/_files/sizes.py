@@ -7,10 +7,11 @@ a configuration of a few bytes could ask for all memory, or for a billion layers
 from collections.abc import Mapping
 from pathlib import Path
 
+from embedry import modules
 from embedry._config import ModelConfig
 from embedry._files.weights import Tensor, tensors
 from embedry.errors import IntegrityError
-from embedry.modules import Dense, LayerNorm, LibraryModule, Pooling
+from embedry.modules import Dense, LayerNorm
 from embedry.spec import ModelSpec
 
 _FAMILIES = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
@@ -75,24 +76,18 @@ def _check_tables(found: Mapping[str, Tensor], config: ModelConfig) -> None:
             )
 
 
-def _check_modules(spec: ModelSpec, folder: Path, width: int | None) -> None:
-    """Compares the weights of each module; `width` is that of a token vector, None where nothing says it."""
-    x = width
-    for module in spec.chain:
+def _check_modules(spec: ModelSpec, folder: Path, tokens: int | None) -> None:
+    """Compares the weights of each module; `tokens` is the width of a token vector, None where nothing says it."""
+    *before, _ = modules.widths(spec.chain, tokens)
+    for module, width in zip(spec.chain, before, strict=True):
         stated: dict[str, tuple[int, ...]] = {}
-        if isinstance(module, Pooling):
-            x = width * len(module.modes) if width is not None else None
-        elif isinstance(module, Dense):
+        if isinstance(module, Dense):
             stated = {"linear.weight": (module.outputs, module.inputs)}
             stated |= {"linear.bias": (module.outputs,)} if module.bias else {}
-            x = module.outputs
-        elif isinstance(module, LayerNorm) and module.path and x is not None:
-            stated = {"norm.weight": (x,), "norm.bias": (x,)}
-        elif isinstance(module, LibraryModule):  # may change both widths, and says its own in its own way
-            width = x = None
+        elif isinstance(module, LayerNorm) and module.weights and width is not None:
+            stated = {"norm.weight": (width,), "norm.bias": (width,)}
         if stated and isinstance(module, Dense | LayerNorm):
-            file = f"{module.path}/model.safetensors"
-            _check_shapes(f"{file} of {spec.name!r}", tensors(folder / file), stated)
+            _check_shapes(f"{module.weights} of {spec.name!r}", tensors(folder / module.weights), stated)
 
 
 def _check_shapes(where: str, found: Mapping[str, Tensor], stated: Mapping[str, tuple[int, ...]]) -> None:

@@ -19,6 +19,7 @@ from embedry.errors import (
     IntegrityError,
     UnknownModelError,
     WeightsNotFoundError,
+    some,
 )
 from embedry.spec import ModelSpec
 
@@ -145,7 +146,7 @@ def _given_folder(spec: ModelSpec, folder: Path) -> Path:
         ) from None
     if not missing:
         return folder
-    has = f"it has {', '.join(there[:12])}{', ...' * (len(there) > 12)}" if there else "it is empty"
+    has = f"it has {some(there, 12)}" if there else "it is empty"
     if not folder.is_dir():
         has = "there is no such folder"
     raise WeightsNotFoundError(f"the folder {folder} of {spec.name!r} lacks {', '.join(missing)}; {has}")

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from embedry._files import parsing
 from embedry._files.paths import inside
-from embedry.errors import WeightsNotFoundError
+from embedry.errors import WeightsNotFoundError, some
 from embedry.spec import Similarity
 
 T = TypeVar("T")
@@ -194,5 +194,5 @@ class Files:
             elif file.endswith("tokenizer.json"):
                 text += "; make one with transformers: AutoTokenizer.from_pretrained(folder).save_pretrained(folder)"
             elif present:
-                text += f"; it has {', '.join(present[:12])}{', ...' * (len(present) > 12)}"
+                text += f"; it has {some(present, 12)}"
             raise WeightsNotFoundError(text)

@@ -8,7 +8,7 @@ for and embedry does not do is refused by name, and what they leave out is never
 import warnings
 from pathlib import Path
 
-from embedry import registry
+from embedry import modules, registry
 from embedry._files import hub, hub_cache, model_config, parsing, st_modules, tokenizer_files
 from embedry._files.paths import inside
 from embedry._files.st_files import (
@@ -32,7 +32,7 @@ from embedry.errors import (
     UnsupportedModelError,
     WeightsNotFoundError,
 )
-from embedry.modules import Dense, LayerNorm, LibraryModule, Module, Pooling
+from embedry.modules import LibraryModule, Module
 from embedry.spec import ModelSpec, Similarity, Transformer
 
 _MOST_MODULES = 64
@@ -167,14 +167,10 @@ class _Layout:
     def files(self) -> list[str]:
         """What engines read: the transformer's weights, configuration and tokenizer, and the weights of modules."""
         own = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
-        own += [
-            f"{module.path}/{WEIGHTS}" for module in self.chain if isinstance(module, Dense | LayerNorm) and module.path
-        ]
-        names = [*self.weights, *own]
-        if any(isinstance(module, LibraryModule) for module in self.chain) or not all(
-            module.include_prompt for module in self.chain if isinstance(module, Pooling)
-        ):  # only the library itself reads such a model, with its own tokenizer
-            names += self._library_files()
+        chain = tuple(self.chain)
+        names = [*self.weights, *own, *modules.weights(chain)]
+        if any(isinstance(module, LibraryModule) for module in chain) or modules.leaves_out_prompt(chain):
+            names += self._library_files()  # only the library itself reads such a model, with its own tokenizer
         return list(dict.fromkeys(names))
 
     def _read_settings(self) -> None:

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from embedry.errors import TextTooLongError, TruncationWarning
+from embedry.errors import TextTooLongError, TruncationWarning, some
 from embedry.options import OnOverflow
 
 
@@ -16,8 +16,10 @@ def report_overflow(positions: Sequence[int], total: int, max_length: int, polic
     """
     if not positions or policy == "truncate":
         return
-    shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
-    text = f"{len(positions)} of {total} texts have more than the {max_length} tokens that the model reads, at positions {shown}"
+    text = (
+        f"{len(positions)} of {total} texts have more than the {max_length} tokens that the model reads, at positions "
+        f"{some(positions, 10)}"
+    )
     if policy == "error":
         raise TextTooLongError(f'{text}; split them, or pass on_overflow="truncate"', positions)
     warnings.warn(TruncationWarning(f"{text}; the rest of each was not read", positions), stacklevel=_callers_level())

@@ -22,8 +22,7 @@ from embedry._pipeline.overflow import report_overflow
 from embedry._pipeline.readers import Batch, TextBatcher, TokenBatcher, TokenizedBlock, started_workers
 from embedry._pipeline.texts import blocks
 from embedry.backend import Encoder, TextEncoder
-from embedry.errors import BackendError, EmbedryError, UnsupportedModelError, is_failure
-from embedry.modules import Pooling
+from embedry.errors import BackendError, EmbedryError, UnsupportedModelError, is_failure, some
 from embedry.options import Config
 
 _BLOCK_TEXTS = 2048
@@ -67,9 +66,7 @@ class Pipeline:
         if isinstance(encoder, TextEncoder):
             self._read: Callable[[Sequence[str], str], TokenizedBlock] = TextBatcher(config, encoder).read
             self._block_chars = _BLOCK_CHARS
-        elif config.spec.transformer is None or not all(
-            module.include_prompt for module in config.spec.body if isinstance(module, Pooling)
-        ):
+        elif config.spec.transformer is None or modules.leaves_out_prompt(config.spec.body):
             raise UnsupportedModelError(
                 f"the backend {config.backend!r} runs {config.spec.name!r} over token ids, which is not how it reads texts"
             )
@@ -203,11 +200,10 @@ class Pipeline:
         """
         lost = set(failed.places.tolist())
         positions = [start + position for position, place in enumerate(places) if place in lost]
-        shown = ", ".join(map(str, positions[:10])) + (", ..." if len(positions) > 10 else "")
         reason = failed.__cause__
         return BackendError(
-            f"the backend {self._config.backend!r} failed for a batch of {len(positions)} texts, at positions {shown}: "
-            f"{type(reason).__name__}: {reason}"
+            f"the backend {self._config.backend!r} failed for a batch of {len(positions)} texts, at positions "
+            f"{some(positions, 10)}: {type(reason).__name__}: {reason}"
         )
 
     def _report(self, read: Sequence[TokenizedBlock], inverse: Sequence[int], start: int = 0) -> None:
