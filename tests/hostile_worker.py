@@ -132,7 +132,7 @@ def main() -> None:
 def _outcome(folder: Path, backend: str, cache_dir: Path, opened: set[str]) -> Outcome:
     import warnings
 
-    from embedry import EmbedryError, EmbedryWarning, resolve, views
+    from embedry import EmbedryError, EmbedryWarning, engine, resolve
 
     start = time.process_time()
     with warnings.catch_warnings(record=True) as warned:
@@ -146,7 +146,7 @@ def _outcome(folder: Path, backend: str, cache_dir: Path, opened: set[str]) -> O
         except BaseException as error:
             kind, message, fault = type(error).__name__, _traced(error), "a bare exception"
         finally:
-            views._embedders.clear()
+            engine._engines.clear()
     foreign = [str(each.message) for each in warned if not issubclass(each.category, EmbedryWarning)]
     outside = _outside(opened, folder, cache_dir)
     seconds, peak = time.process_time() - start, _peak_mb()

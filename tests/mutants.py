@@ -31,7 +31,7 @@ class DropsThePrompt(Mutant):
     """Removes the query prompt's tokens."""
 
     def forward(self, ids: Ids, mask: Ids) -> Vectors:
-        prompt = Tokenizer(self.folder / "tokenizer.json", 64).ids([self.spec.prompts["query"]])[0][0][1:-1]
+        prompt = next(Tokenizer(self.folder / "tokenizer.json").read(["query: "], 64))[0][1:-1]
         end = 1 + len(prompt)
         kept = ids.copy(), mask.copy()
         for row in np.flatnonzero((ids[:, 1:end] == prompt).all(axis=1) if ids.shape[1] > end else []):

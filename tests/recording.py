@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry._files import sources
-from embedry._pipeline.pipeline import Pipeline
-from embedry.backend import Encoder
+from embedry.backend import Encoder, TextEncoder
+from embedry.engine import Engine, assembled
 from embedry.views import LazyEmbedder
 
 
@@ -25,12 +24,12 @@ class Recorder(Encoder):
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         self.shapes.append(ids.shape)
-        return np.einsum("bsd,bs->bd", self.table[ids % 997], mask.astype(np.float32))
+        pooled: NDArray[np.float32] = np.einsum("bsd,bs->bd", self.table[ids % 997], mask.astype(np.float32))
+        return pooled
 
 
-def over(encoder: Encoder, embedder: LazyEmbedder, **changes: Any) -> LazyEmbedder:
+def over(encoder: Encoder | TextEncoder, embedder: LazyEmbedder, **changes: Any) -> LazyEmbedder:
     """The embedder with another engine, and with these fields of its configuration changed."""
     config = replace(embedder.config, **changes)
-    made = LazyEmbedder(config)
-    made._pipeline = Pipeline(config, sources.ensure_local(config.spec, config.cache_dir), encoder)
-    return made
+    loaded = embedder.engine.load()
+    return LazyEmbedder(config, Engine(config.engine, assembled(config.engine, loaded.folder, loaded.model, encoder)))

@@ -76,12 +76,11 @@ def test_an_engine_that_reads_texts_itself_has_no_token_budget(minilm: LazyEmbed
     assert timings.budgets(over(Reading(), minilm), ["a text"]) == {}
 
 
-def test_tokens_are_those_that_the_model_reads_and_unknown_without_a_transformer(minilm: LazyEmbedder) -> None:
+def test_tokens_are_those_that_the_model_reads_and_unknown_where_the_engine_reads(minilm: LazyEmbedder) -> None:
     spec = replace(minilm.spec, prompts={"document": "word: "})
     embedder = LazyEmbedder(replace(minilm.config, spec=spec, max_seq_length=16))
     assert timings.tokens(embedder, ["one two", "word " * 90]) == (2 + 2 + 2) + 16
-    bare = replace(minilm.spec, transformer=None)
-    assert timings.tokens(LazyEmbedder(replace(minilm.config, spec=bare)), ["one two"]) is None
+    assert timings.tokens(over(Reading(), minilm), ["one two"]) is None
 
 
 def test_a_model_that_cannot_be_measured_is_one_error() -> None:

@@ -39,8 +39,9 @@ def refusing(embedder: LazyEmbedder, error: BaseException) -> LazyEmbedder:
     """The embedder over an engine that raises this for the text "bad"; a batch holds one text, or several short ones."""
     from embedry._pipeline.tokenizer import Tokenizer
 
-    tokenizer = Tokenizer(embedder.pipeline.folder / "tokenizer.json", 16)
-    return over(Refusing(int(tokenizer.ids([BAD])[0][0][1]), error), embedder)
+    tokenizer = Tokenizer(embedder.engine.load().folder / "tokenizer.json")
+    (row, _), *_ = tokenizer.read([BAD], 16)
+    return over(Refusing(int(row[1]), error), embedder)
 
 
 @pytest.mark.parametrize("error", [IndexError("index out of range in self"), Panic("no entry found for key")])

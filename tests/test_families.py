@@ -154,6 +154,6 @@ def test_padding_in_the_middle_of_a_text_is_numbered_as_its_library_does(
     model = AutoModel.from_pretrained(folder).eval()
     with torch.inference_mode():
         reference = model(torch.from_numpy(ids).long(), attention_mask=torch.from_numpy(mask).long())[0][:, 0]
-    encoder = resolve(folder, cache_dir=tmp_path, normalize=False).load().pipeline.encoder
+    encoder = resolve(folder, cache_dir=tmp_path, normalize=False).engine.load().encoder
     assert isinstance(encoder, OnnxEncoder)
     assert np.abs(encoder.forward(ids, mask) - reference.numpy()).max() <= 1e-5

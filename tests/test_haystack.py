@@ -119,7 +119,7 @@ def test_the_event_loop_runs_on_meanwhile(kind: str, minilm: LazyEmbedder, monke
         "documents": lambda: documents.run_async(documents=[Document(content="a text")]),
         "warm_up": text.warm_up_async,
     }[kind]
-    method = "load" if kind == "warm_up" else "encode"
+    method = "load" if kind == "warm_up" else "_encode"
     started, went_on, real = threading.Event(), threading.Event(), getattr(minilm, method)
 
     def waiting(*arguments: Any, **options: Any) -> Any:

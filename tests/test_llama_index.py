@@ -103,12 +103,12 @@ def test_texts_come_to_embedry_in_one_call(minilm: LazyEmbedder, monkeypatch: py
 def test_the_event_loop_runs_on_while_vectors_are_computed(
     ask: Callable[[EmbedryEmbedding], Awaitable[Any]], minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    started, went_on, encode = threading.Event(), threading.Event(), minilm.encode
+    started, went_on, encode = threading.Event(), threading.Event(), minilm._encode
 
-    def waiting(texts: list[str], *, role: str) -> Any:
+    def waiting(*arguments: Any) -> Any:
         started.set()
         assert went_on.wait(20), "nothing else ran on the loop"
-        return encode(texts, role=role)
+        return encode(*arguments)
 
     async def other() -> None:
         while not started.is_set():
@@ -118,7 +118,7 @@ def test_the_event_loop_runs_on_while_vectors_are_computed(
     async def both() -> None:
         await asyncio.gather(ask(EmbedryEmbedding(minilm.name)), other())
 
-    monkeypatch.setattr(minilm, "encode", waiting)
+    monkeypatch.setattr(minilm, "_encode", waiting)
     asyncio.run(both())
 
 

@@ -96,6 +96,7 @@ def test_an_unknown_option_is_an_error_with_the_nearest_and_all_others() -> None
         ({"threads": 0}, "threads must be a positive integer, got 0"),
         ({"threads": 1.5}, "threads must be a positive integer, got 1.5"),
         ({"threads": True}, "threads must be a positive integer, got True"),
+        ({"threads": 1000}, f"threads must be at most {8 * (os.cpu_count() or 1)}, 8 for each processor, got 1000"),
         ({"normalize": 1}, "normalize must be True, False, or None for the model's own way, got 1"),
         ({"normalize": "yes"}, "got 'yes'"),
         ({"on_overflow": "cut"}, "on_overflow must be one of 'truncate', 'warn', 'error', got 'cut'"),

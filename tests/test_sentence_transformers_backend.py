@@ -236,7 +236,7 @@ def test_a_model_with_its_own_input_cuts_texts_while_another_thread_measures_the
     without_prompt_in_pooling: Path,
 ) -> None:
     shared = embedder(without_prompt_in_pooling)
-    engine = shared.pipeline.encoder
+    engine = shared.engine.load().encoder
     assert isinstance(engine, TextEncoder)
     expected = shared.encode_query(TEXTS[-1:])
     tokens = len(TEXTS[-1].split()) + 2

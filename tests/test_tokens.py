@@ -38,9 +38,16 @@ def whole(file: Path, text: str, length: int) -> tuple[list[int], list[int]]:
     return encoding.ids, [0] if encoding.overflowing else []
 
 
-def read(tokenizer: Tokenizer, text: str) -> tuple[list[int], list[int]]:
-    rows, cut = tokenizer.ids([text])
-    return rows[0].tolist(), cut
+def read(tokenizer: Tokenizer, text: str, length: int) -> tuple[list[int], list[int]]:
+    ((row, was_truncated),) = tokenizer.read([text], length)
+    return row.tolist(), [0] if was_truncated else []
+
+
+def rows_of(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> tuple[list[list[int]], list[int]]:
+    found = list(tokenizer.read(texts, length))
+    return [row.tolist() for row, _ in found], [
+        place for place, (_, was_truncated) in enumerate(found) if was_truncated
+    ]
 
 
 class Limited:
@@ -61,9 +68,9 @@ def test_ids_just_under_at_and_over_the_limit_are_those_of_transformers(minilm_f
     from transformers import AutoTokenizer
 
     texts = [" ".join(["word"] * number) for number in (length - 3, length - 2, length - 1, length, 5 * length)]
-    rows, cut = Tokenizer(minilm_folder / "tokenizer.json", length).ids(texts)
+    rows, cut = rows_of(Tokenizer(minilm_folder / "tokenizer.json"), texts, length)
     reference = AutoTokenizer.from_pretrained(minilm_folder)(texts, truncation=True, max_length=length)
-    assert [row.tolist() for row in rows] == reference["input_ids"]
+    assert rows == reference["input_ids"]
     assert [len(row) for row in rows] == [length - 1, length, length, length, length]
     assert cut == [2, 3, 4]
 
@@ -71,14 +78,14 @@ def test_ids_just_under_at_and_over_the_limit_are_those_of_transformers(minilm_f
 def test_the_length_and_padding_inside_the_tokenizers_file_have_no_effect(file: Path) -> None:
     inside = RustTokenizer.from_file(str(file))
     assert (inside.truncation["max_length"], inside.padding["length"]) == (128, 128)
-    rows, cut = Tokenizer(file, 256).ids(["word", "word " * 200, "word " * 300])
+    rows, cut = rows_of(Tokenizer(file), ["word", "word " * 200, "word " * 300], 256)
     assert [len(row) for row in rows] == [3, 202, 256]
     assert cut == [2]
 
 
 def test_positions_of_cut_texts_are_those_of_the_call_beyond_a_thousand_texts(file: Path) -> None:
     texts = ["word " * (30 if number % 700 == 5 else 3) for number in range(3000)]
-    rows, cut = Tokenizer(file, 16).ids(texts)
+    rows, cut = rows_of(Tokenizer(file), texts, 16)
     assert cut == [5, 705, 1405, 2105, 2805]
     assert {len(row) for row in rows} == {5, 16}
 
@@ -96,13 +103,13 @@ def pieces() -> Iterator[tuple[str, int]]:
 
 
 def test_random_texts_have_the_ids_of_the_text_read_whole(file: Path) -> None:
-    tokenizers = {length: Tokenizer(file, length) for length in (3, 5, 8, 16, 64)}
+    tokenizer = Tokenizer(file)
     rust = RustTokenizer.from_file(str(file))
     rust.no_padding()
     for text, length in pieces():
         rust.enable_truncation(length)
         encoding = rust.encode(text)
-        assert read(tokenizers[length], text) == (encoding.ids, [0] if encoding.overflowing else []), text
+        assert read(tokenizer, text, length) == (encoding.ids, [0] if encoding.overflowing else []), text
 
 
 @pytest.mark.parametrize("length", [3, 16, 256])
@@ -127,12 +134,12 @@ def test_random_texts_have_the_ids_of_the_text_read_whole(file: Path) -> None:
     ids=lambda text: ascii(text[:6]) if isinstance(text, str) else None,
 )
 def test_a_long_text_has_the_ids_of_the_text_read_whole(file: Path, text: str, length: int) -> None:
-    assert read(Tokenizer(file, length), text) == whole(file, text, length)
+    assert read(Tokenizer(file), text, length) == whole(file, text, length)
 
 
 def test_long_prose_has_the_ids_of_the_text_read_whole(file: Path, prose: str) -> None:
     for length in (16, 256, 512):
-        assert read(Tokenizer(file, length), prose) == whole(file, prose, length)
+        assert read(Tokenizer(file), prose, length) == whole(file, prose, length)
 
 
 @pytest.mark.parametrize(
@@ -151,14 +158,14 @@ def test_of_ten_megabytes_only_the_beginning_is_tokenised_and_the_rest_is_report
 ) -> None:
     unit = prose if unit == "prose" else unit
     text = unit * (MEGABYTES_10 // len(unit))
-    tokenizer = Tokenizer(file, 256)
+    tokenizer = Tokenizer(file)
     limited: Any = Limited(tokenizer._rust, most_characters)
     tokenizer._rust = limited
     expected = tokens_known or whole(file, text[:100_000], 256)[0]
-    assert read(tokenizer, text) == (expected, [0])
+    assert read(tokenizer, text, 256) == (expected, [0])
 
 
 def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(IntegrityError, match=r"tokenizer\.json cannot be read as a tokenizer"):
-        Tokenizer(tmp_path / "tokenizer.json", 16)
+        Tokenizer(tmp_path / "tokenizer.json")

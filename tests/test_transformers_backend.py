@@ -7,6 +7,7 @@ import subprocess
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -20,6 +21,7 @@ from transformers import AutoModel
 
 from checkpoints import FAMILIES
 from embedry import BackendError, IntegrityError, OptionError, Pooling, UnsupportedModelError, resolve
+from embedry.backend import Encoder
 from embedry.testing.subject import TOLERANCE
 from embedry_transformers import loading, packing
 from embedry_transformers.chain import Body, pool
@@ -321,14 +323,16 @@ def test_a_checkpoint_with_a_pretraining_head_is_loaded_without_a_word(
 def test_workers_that_start_at_the_same_time_leave_the_threads_of_the_application_alone(checkpoint: Checkpoint) -> None:
     path = checkpoint("bert")
     embedders = [resolve(path, backend=name, threads=2) for name in (BACKEND, "sentence-transformers")]
-    starts = [embedder.pipeline.encoder.start_worker for embedder in embedders] * 4
+    ids = np.full((1, 4), 101, dtype=np.int32)
+    engines = [embedder.engine.load().encoder for embedder in embedders]
+    starts = [partial(engine.forward, ids, np.ones_like(ids)) for engine in engines if isinstance(engine, Encoder)] * 4
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
         for _ in range(20):
             together = Barrier(len(starts), timeout=30)
 
-            def start(worker: Callable[[], None], together: Barrier = together) -> int:
+            def start(worker: Callable[[], object], together: Barrier = together) -> int:
                 together.wait()
                 worker()
                 return torch.get_num_threads()

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from embedry import ModelSpec, Transformer
 from embedry._files import consistency, model_config
-from embedry._pipeline import finishing, readers
+from embedry._pipeline import finishing, tokenizer
 from embedry.modules import Chain, Truncate
 from embedry.testing import CHECKS, Conformance, Subject, Violation, description, run
 
@@ -75,13 +75,13 @@ def test_files_that_are_not_compared_fail_their_check(monkeypatch: pytest.Monkey
 def test_a_tokenizer_that_is_taken_as_it_stands_fails_its_check(
     monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints
 ) -> None:
-    class AsItStands(readers.Tokenizer):
-        def __init__(self, file: Path, max_length: int, reading: Transformer) -> None:
-            super().__init__(file, max_length)
+    class AsItStands(tokenizer.Tokenizer):
+        def __init__(self, file: Path, reading: Transformer) -> None:
+            super().__init__(file)
 
     model = str(checkpoint("bert"))
     run("reading", Subject(model))
-    monkeypatch.setattr(readers, "Tokenizer", AsItStands)
+    monkeypatch.setattr(tokenizer, "Tokenizer", AsItStands)
     fails("reading", Subject(model, threads=1))
 
 

@@ -20,6 +20,7 @@ from embedry.errors import (
     DownloadError,
     EmbedryError,
     EmbedryWarning,
+    EncodeTimeoutError,
     FilesError,
     IntegrityError,
     ModelError,
@@ -40,6 +41,7 @@ from embedry.errors import (
 from embedry.hooks import hookimpl
 from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling
 from embedry.options import OnOverflow, Options
+from embedry.prepared import EncodedBlock, Prepared
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
 from embedry.space import Space
@@ -62,6 +64,8 @@ __all__ = [
     "Embedder",
     "EmbedryError",
     "EmbedryWarning",
+    "EncodeTimeoutError",
+    "EncodedBlock",
     "FilesError",
     "Int8",
     "IntegrityError",
@@ -77,6 +81,7 @@ __all__ = [
     "Options",
     "PluginWarning",
     "Pooling",
+    "Prepared",
     "Resource",
     "Space",
     "SpaceError",

@@ -5,13 +5,15 @@ normalising and checking belong to the pipeline above it, so that every engine t
 """
 
 import os
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from embedry._config import ModelConfig
 from embedry.errors import is_failure
@@ -28,6 +30,10 @@ if TYPE_CHECKING:
     from embedry._files.resources import resource_file
     from embedry._files.weights import Tensor, is_read, tensors
 
+T = TypeVar("T")
+
+_Job = tuple[Callable[[], Any], SimpleQueue[tuple[Any, BaseException | None]]]
+
 _HELPERS = {
     "artifact": "artifacts",
     "only_listed": "isolation",
@@ -39,7 +45,7 @@ _HELPERS = {
 """What is imported when it is first used, because every program that resolves a model imports this module -> its module in `_files`."""
 
 __all__ = [
-    "PROCESS_SETTING", "Backend", "Encoder", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder", "artifact", "cpu_features",
+    "PROCESS_SETTING", "Backend", "Encoder", "LoadRequest", "ModelConfig", "OneThread", "Tensor", "TextEncoder", "artifact", "cpu_features",
     "is_failure", "is_read", "only_listed", "resource_file", "tensors",
 ]  # fmt: skip
 
@@ -63,6 +69,37 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+class OneThread:
+    """A thread of its own for all calls of a library that keeps threads or memory for each thread that ever called it.
+
+    It ends when nothing refers to this object any more.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
+        weakref.finalize(self, self._jobs.put, None).atexit = False
+
+    def __call__(self, work: Callable[[], T]) -> T:
+        """What `work` returns, or raises, on that thread."""
+        answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
+        self._jobs.put((work, answers))
+        result, error = answers.get()
+        if error is not None:
+            raise error
+        return cast("T", result)
+
+
+def _serve(jobs: "SimpleQueue[_Job | None]") -> None:
+    while job := jobs.get():
+        work, answers = job
+        try:
+            answers.put((work(), None))
+        except BaseException as error:
+            answers.put((None, error))
+        del job, work, answers  # nothing is held while there is nothing to do
+
+
 class Encoder(ABC):
     """A loaded model over token ids, called from several threads at once."""
 
@@ -73,15 +110,17 @@ class Encoder(ABC):
     info: Mapping[str, str]
     """What runs where, for people: engine, provider, threads. "precision" is read by programs too; "fp32" if left out."""
 
-    def start_worker(self) -> None:  # noqa: B027  most engines have nothing to do here
-        """Called once in each thread that the pipeline starts, before its first batch."""
-
     @abstractmethod
     def forward(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
         """Token ids and mask, both (batch, sequence), right-padded -> what the body of the chain gives, float32 (batch, width).
 
-        Every row has at least one token. A text's vector must not depend on the others in its batch.
+        Every row has at least one token. A text's vector must not depend on the others in its batch. `workers` threads call
+        this at the same time, so it should compute on the thread that calls it.
         """
+
+    def forward_wide(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
+        """The same for a batch that nothing else is computed beside, such as a single query: on all threads, if that helps."""
+        return self.forward(ids, mask)
 
 
 class TextEncoder(ABC):

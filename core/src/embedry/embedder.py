@@ -96,12 +96,12 @@ class BaseEmbedder(ABC):
 
     async def aembed_query(self, text: str) -> list[float]:
         """`embed_query` without blocking the event loop."""
-        import asyncio
-
-        return await asyncio.to_thread(self.embed_query, text)
+        vectors = await self.aencode([text], role="query")
+        return cast("list[float]", vectors[0].tolist())
 
     async def aembed_documents(self, texts: Iterable[str]) -> list[list[float]]:
         """`embed_documents` without blocking the event loop."""
         import asyncio
 
-        return await asyncio.to_thread(self.embed_documents, texts)
+        vectors = await self.aencode(texts, role="document")
+        return cast("list[list[float]]", await asyncio.to_thread(vectors.tolist))  # of many texts it takes a while

@@ -20,7 +20,8 @@
     │   ├── IntegrityError
     │   ├── DownloadError
     │   └── CacheError
-    └── SpaceError             vectors of two spaces were about to be mixed
+    ├── SpaceError             vectors of two spaces were about to be mixed
+    └── EncodeTimeoutError     a call was not ready in the time that it was given
 
 Each also derives from the built-in exception that fits. A message says what was wrong, with the value, and what to do.
 """
@@ -117,6 +118,10 @@ class CacheError(FilesError, OSError):
 
 class SpaceError(EmbedryError, ValueError):
     """Vectors of two different spaces were about to be mixed."""
+
+
+class EncodeTimeoutError(EmbedryError, TimeoutError):
+    """The texts of a call were not encoded within its `timeout`; what was not being computed by then was dropped."""
 
 
 def some(values: Sequence[object], most: int) -> str:

@@ -1,16 +1,20 @@
 """The options of `resolve`: their types, their checks, and the whole configuration of an embedder that they make."""
 
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
 from embedry import _cpu, modules
 from embedry.errors import OptionError
 from embedry.modules import Chain, Normalize
-from embedry.spec import ModelSpec
+from embedry.spec import NO_SHORTER, ModelSpec
 
 OnOverflow = Literal["truncate", "warn", "error"]
+
+_THREADS_A_PROCESSOR = 8
+"""More than one is never faster, and of a thousand the start alone takes half a minute."""
 
 
 class Options(TypedDict, total=False):
@@ -29,6 +33,21 @@ class Options(TypedDict, total=False):
 
 
 @dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Everything that decides what is loaded; embedders with equal ones share an engine."""
+
+    spec: ModelSpec
+    """The entry without what only an embedder looks at, such as its prompts and the tail of its chain."""
+    backend: str
+    device: str
+    precision: str | None
+    threads: int
+    cache_dir: Path
+    stamps: tuple[tuple[str, int, int], ...]
+    """Path, size and modification time in ns of files without a digest: when they change it is another model."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything that tells one embedder from another; equal configurations share one embedder."""
 
@@ -36,6 +55,7 @@ class Config:
     backend: str
     device: str
     precision: str | None
+    """None leaves the choice to the backend."""
     chain: Chain
     """The model's chain as `dims` and `normalize` changed it."""
     dims: int
@@ -43,6 +63,28 @@ class Config:
     on_overflow: OnOverflow
     threads: int
     cache_dir: Path
+    stamps: tuple[tuple[str, int, int], ...] = ()
+
+    @property
+    def engine(self) -> EngineConfig:
+        """The part that decides what is loaded."""
+        spec = replace(
+            self.spec,
+            chain=self.spec.body or self.spec.chain,
+            preferred_backend=self.backend,
+            int8=self.spec.int8 if self.precision == "int8" else None,
+            aliases=(), prompts={}, similarity="cosine", matryoshka=NO_SHORTER, golden=None, license="", languages=(),
+            size_mb=None, description="",
+        )  # fmt: skip
+        return EngineConfig(
+            spec=spec,
+            backend=self.backend,
+            device=self.device,
+            precision=self.precision,
+            threads=self.threads,
+            cache_dir=self.cache_dir,
+            stamps=self.stamps,
+        )
 
     @property
     def normalize(self) -> bool:
@@ -87,6 +129,9 @@ def checked_threads(threads: int | None) -> int:
         return _cpu.available()
     if not _is_count(threads) or threads < 1:
         raise OptionError(f"threads must be a positive integer, got {threads!r}")
+    most = _THREADS_A_PROCESSOR * (os.cpu_count() or 1)
+    if threads > most:
+        raise OptionError(f"threads must be at most {most}, {_THREADS_A_PROCESSOR} for each processor, got {threads}")
     return threads
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from embedry import _backends, discovery, options, registry
-from embedry._files import cache
+from embedry._files import cache, sources
 from embedry.errors import OptionError, UnknownModelError, UnknownOptionError
 from embedry.options import Config, OnOverflow, Options
 from embedry.spec import ModelSpec
@@ -78,12 +78,16 @@ def resolve(
 
         spec = replace(spec, folder=str(Path(folder).expanduser().absolute()))
     chosen = backend or os.environ.get("EMBEDRY_BACKEND") or spec.preferred_backend
+    engine = _backends.find(chosen)
+    device = _backends.check(engine, chosen, spec, device, precision)
+    if precision is None and device == "cpu" and "fp32" in engine.precisions:
+        precision = "fp32"  # what every backend takes there: asked for or not, it is one engine
     length = options.checked_dims(spec, dims)
     return shared(
         Config(
             spec=spec,
             backend=chosen,
-            device=_backends.check(_backends.find(chosen), chosen, spec, device, precision),
+            device=device,
             precision=precision,
             chain=options.changed_chain(spec, dims=length, normalize=normalize),
             dims=length,
@@ -91,6 +95,7 @@ def resolve(
             on_overflow=options.checked_overflow(on_overflow),
             threads=options.checked_threads(threads),
             cache_dir=cache_folder,
+            stamps=sources.stamps(spec),
         )
     )
 

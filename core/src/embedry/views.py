@@ -1,18 +1,20 @@
-"""What `resolve` returns: a lazy embedder, one for each configuration, shared by the whole process."""
+"""What `resolve` returns: a lazy embedder, one for each configuration, a view on the engine that it shares with others."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from itertools import chain, islice
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Self
+from weakref import WeakValueDictionary
 
-from embedry import _backends
+from embedry import engine
 from embedry._files import digests, sources
 from embedry._pipeline.texts import checked, each_checked
-from embedry.backend import LoadRequest
 from embedry.embedder import BaseEmbedder
 from embedry.fingerprint import space_fingerprint
 from embedry.options import Config
+from embedry.prepared import EncodedBlock, Prepared
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -20,47 +22,107 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedry._pipeline.pipeline import Pipeline
+    from embedry._pipeline.scheduler import Request
 
 
 class LazyEmbedder(BaseEmbedder):
-    """The shared embedder of one configuration. Knows its entry at once; loads weights once, on first use.
+    """The shared embedder of one configuration. Knows its entry at once; its engine loads on first use.
 
-    A load that fails leaves nothing behind and is tried again by the next call.
+    Embedders of one model that differ in `dims`, `normalize`, `max_seq_length`, `on_overflow` or prompts share an engine:
+    the weights are in memory once. Safe to use from many threads, from exit handlers and from signal handlers.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, shared_engine: engine.Engine | None = None) -> None:
         self.config = config
+        self.engine = shared_engine or engine.Engine(config.engine)
         self.name = config.spec.name
         self.dims = config.dims
         self.max_seq_length = config.max_seq_length
-        self._pipeline: Pipeline | None = None
-        self._lock = Lock()
 
     @property
     def spec(self) -> ModelSpec:
         """The registry entry."""
         return self.config.spec
 
-    def encode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
-        """See `Embedder.encode`. Everything that can be wrong with the call is found before the model is loaded."""
+    def encode(self, texts: Iterable[str], *, role: str, timeout: float | None = None) -> "NDArray[np.float32]":
+        """See `Embedder.encode`. Everything that can be wrong with the call is found before the model is loaded.
+
+        Args:
+            texts: an iterable of `str`.
+            role: "query", "document", or a task that the model's entry names.
+            timeout: seconds after which to give up; what is not being computed by then is dropped.
+
+        Raises:
+            EncodeTimeoutError: the time is over.
+            As `Embedder.encode`.
+        """
+        from embedry._pipeline.scheduler import Request
+
+        return self._encode(texts, role, Request(timeout))
+
+    async def aencode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
+        """`encode` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
+        import asyncio
+
+        from embedry._pipeline.scheduler import Request
+
+        request = Request()
+        try:
+            return await asyncio.to_thread(self._encode, texts, role, request)
+        except asyncio.CancelledError:
+            request.cancel()
+            raise
+
+    def _encode(self, texts: Iterable[str], role: str, request: "Request") -> "NDArray[np.float32]":
         found = checked(texts)
         prompt = self.spec.prompt(role)
         if not found:
             import numpy as np
 
             return np.empty((0, self.dims), dtype=np.float32)
-        return self.pipeline.encode(found, prompt)
+        return self._pipeline().encode(found, prompt, request)
 
     def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
         """See `Embedder.encode_stream`. The role and the kind of `texts` are checked at once, each text when it comes."""
+        return _vectors(self.encode_blocks(texts, role=role))
+
+    def encode_blocks(self, texts: Iterable[str], *, role: str) -> Generator[EncodedBlock, None, None]:
+        """`encode_stream` that also gives the number of tokens of each text, and the positions of truncated ones."""
         remaining = each_checked(texts)
         prompt = self.spec.prompt(role)
-        return self._stream(remaining, prompt)
+        return self._blocks(remaining, prompt)
 
-    def _stream(self, texts: Iterator[str], prompt: str) -> "Iterator[NDArray[np.float32]]":
+    def _blocks(self, texts: Iterator[str], prompt: str) -> Generator[EncodedBlock, None, None]:
         first = list(islice(texts, 1))
         if first:  # nothing is loaded for no text, or for one that is wrong
-            yield from self.pipeline.stream(chain(first, texts), prompt)
+            from embedry._pipeline.scheduler import Request
+
+            yield from self._pipeline().stream(chain(first, texts), prompt, Request())
+
+    def prepare(self, texts: Iterable[str], *, role: str) -> Prepared:
+        """Reads the texts and computes nothing yet: the result knows their tokens, and which of them are too long.
+
+        Raises:
+            TextTooLongError: one is too long, under on_overflow="error".
+            As `Embedder.encode`.
+        """
+        found = checked(texts)
+        prompt = self.spec.prompt(role)
+        from embedry._pipeline.scheduler import Request
+
+        pipeline = self._pipeline()
+        return Prepared(pipeline, pipeline.prepare(found, prompt, Request()))
+
+    def count_tokens(self, texts: Iterable[str], *, role: str) -> list[int]:
+        """How many tokens each text has, however long it is: with the role's prompt and special tokens, before truncation.
+
+        A text fits if it has no more than `max_seq_length`.
+
+        Raises:
+            As `Embedder.encode`.
+        """
+        found = checked(texts)
+        return self._pipeline().engine.reader.lengths(found, self.spec.prompt(role)) if found else []
 
     def load(self) -> Self:
         """Loads the model now instead of on first use; returns the embedder. Of many threads one loads, the others wait.
@@ -68,43 +130,34 @@ class LazyEmbedder(BaseEmbedder):
         Raises:
             FilesError, UnsupportedModelError, BackendError: the model cannot be loaded.
         """
-        self.pipeline  # noqa: B018  loads
+        self._pipeline()
         return self
 
-    @property
-    def pipeline(self) -> "Pipeline":
-        """The loaded engine and the way to it; private, and loaded by asking for it."""
-        pipeline = self._pipeline
-        if pipeline is None:
-            with self._lock:
-                pipeline = self._pipeline
-                if pipeline is None:
-                    pipeline = self._pipeline = self._load()
-        return pipeline
+    def unload(self) -> None:
+        """Gives back the memory of the engine, also for all other embedders that share it.
 
-    def _load(self) -> "Pipeline":
-        from embedry._files import consistency
+        Calls that are under way finish, and the memory is given back after them. The next call loads again.
+        """
+        self.engine.unload()
+
+    def __enter__(self) -> Self:
+        """`with resolve(...) as embedder:` unloads the engine at the end of the block, or of the last one that is open."""
+        self.engine.enter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.leave()
+
+    def _pipeline(self) -> "Pipeline":
+        loaded = self.engine.load()
         from embedry._pipeline.pipeline import Pipeline
 
-        config = self.config
-        folder = sources.ensure_local(config.spec, config.cache_dir)
-        model = consistency.check(config.spec, folder, max_seq_length=config.max_seq_length, cache_dir=config.cache_dir)
-        request = LoadRequest(
-            spec=config.spec,
-            folder=folder,
-            config=model,
-            device=config.device,
-            precision=config.precision,
-            threads=config.threads,
-            cache_dir=config.cache_dir,
-        )
-        encoder = _backends.find(config.backend).load(request)
-        return Pipeline(config, folder, encoder, pad_id=model.pad_token_id if model is not None else 0)
+        return Pipeline(loaded, self.config)
 
     @property
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
-        return self._pipeline is not None
+        return self.engine.loaded is not None
 
     @property
     def fingerprint(self) -> str:
@@ -127,15 +180,11 @@ class LazyEmbedder(BaseEmbedder):
 
     @property
     def info(self) -> Mapping[str, str]:
-        """What computes the vectors, for people: backend, device and, once loaded, what the backend reports."""
-        config = self.config
-        basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
-        return basics | dict(self._pipeline.encoder.info) if self._pipeline is not None else basics
-
-    def forget_after_fork(self) -> "Pipeline | None":
-        """In a forked child: starts again, without the parent's locks and threads. Returns what must be kept alive."""
-        pipeline, self._pipeline, self._lock = self._pipeline, None, Lock()
-        return pipeline
+        """What computes the vectors, for people: backend, device, how many embedders share the engine and, once it is
+        loaded, what the backend reports, such as the memory of its weights.
+        """
+        sharing = sum(each.engine is self.engine for each in tuple(_views.values()))
+        return {**self.engine.info, "embedders": str(max(1, sharing))}
 
     def __reduce__(self) -> "tuple[Callable[[Config], LazyEmbedder], tuple[Config]]":
         return shared, (self.config,)
@@ -145,28 +194,28 @@ class LazyEmbedder(BaseEmbedder):
         return f"<embedry {self.name!r} dims={self.dims} backend={self.config.backend!r} {state}>"
 
 
-_embedders: dict[Config, LazyEmbedder] = {}
-_lock = Lock()
+def _vectors(blocks: Generator[EncodedBlock, None, None]) -> "Iterator[NDArray[np.float32]]":
+    with closing(blocks):  # a stream that is closed stops at once
+        for block in blocks:
+            yield block.vectors
+
+
+_views: WeakValueDictionary[Config, LazyEmbedder] = WeakValueDictionary()
+_lock = RLock()  # a signal handler may resolve while its own thread does
 
 
 def shared(config: Config) -> LazyEmbedder:
-    """The one embedder of a configuration; made if there is none yet."""
+    """The one embedder of a configuration; made if there is none."""
     with _lock:
-        embedder = _embedders.get(config)
-        if embedder is None:
-            embedder = _embedders[config] = LazyEmbedder(config)
-        return embedder
-
-
-_parents: "list[Pipeline | None]" = []
+        view = _views.get(config)
+        if view is None:
+            view = _views[config] = LazyEmbedder(config, engine.shared(config.engine))
+        return view
 
 
 def _after_fork_in_child() -> None:
-    """A forked child has its parent's memory but none of its threads: every embedder loads again on its next use."""
     global _lock
-    _lock = Lock()
-    # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.
-    _parents.extend(embedder.forget_after_fork() for embedder in _embedders.values())
+    _lock = RLock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 
 from embedry import ModelSpec, UnsupportedModelError
@@ -29,11 +30,13 @@ class PrebuiltEncoder(OnnxEncoder):
                 f"it takes {', '.join(self._inputs)} and gives {output.name} {output.shape}"
             )
 
-    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+    def run(
+        self, session: onnxruntime.InferenceSession, ids: NDArray[np.int32], mask: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
         values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         feed = {name: values[name].astype(dtype) for name, dtype in self._inputs.items()}
-        tokens = self.run(feed)
+        tokens: NDArray[np.float32] = session.run(None, feed)[0]
         if self._first:
             return tokens[:, 0]
         weights = mask.astype(np.float32)

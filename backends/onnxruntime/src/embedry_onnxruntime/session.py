@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Lock, local
-from typing import Any
+from threading import Lock
 
 import numpy as np
 import onnxruntime
@@ -22,8 +21,8 @@ _PROVIDER = "CPUExecutionProvider"
 class OnnxEncoder(Encoder):
     """See `embedry.backend.Encoder`.
 
-    A batch that comes alone, such as a query, computes on all threads. In the pipeline's workers each batch computes on
-    the thread that brings it: where there are many, no thread then waits for another at the end of every product.
+    A batch that comes alone, such as a query, is computed on all threads. Of several at a time each is computed by the thread
+    that brings it: then no thread waits for another at the end of every product.
     """
 
     batch_tokens = BATCH_TOKENS
@@ -34,31 +33,37 @@ class OnnxEncoder(Encoder):
         self._wide = open_session(path, threads=threads, optimize=optimize)
         self._narrow: onnxruntime.InferenceSession | None = self._wide if threads == 1 else None
         self._lock = Lock()
-        self._worker = local()
         self.workers = threads
+        files = [path] if optimize else path.parent.iterdir()  # a compiled graph has its weights beside it
         self.info: Mapping[str, str] = {
             "engine": f"onnxruntime {onnxruntime.__version__}",
             "provider": self._wide.get_providers()[0],
             "precision": precision,
             "workers": f"{threads} of 1 thread, or 1 of {threads}",
+            "memory": f"{sum(file.stat().st_size for file in files) / 1e6:,.0f} MB of weights",
         }
 
-    def start_worker(self) -> None:
-        """Gives the calling worker one thread: its own."""
-        with self._lock:
-            if self._narrow is None:
-                self._narrow = open_session(self._path, threads=1, optimize=self._optimize)
-        self._worker.session = self._narrow
-
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Pooled vectors of a batch, float32 (batch, dims)."""
-        return self.run({"input_ids": ids, "attention_mask": mask})
+        """What the body of the chain gives, float32 (batch, width), computed by the calling thread."""
+        return self.run(self._single(), ids, mask)
 
-    def run(self, inputs: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The graph's first result, computed by the calling thread, and by others if it is not a worker."""
-        session = getattr(self._worker, "session", self._wide)
-        result: NDArray[np.float32] = session.run(None, inputs)[0]
+    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The same on all threads."""
+        return self.run(self._wide, ids, mask)
+
+    def run(
+        self, session: onnxruntime.InferenceSession, ids: NDArray[np.int32], mask: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """The same by one of the two sessions."""
+        result: NDArray[np.float32] = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
         return result
+
+    def _single(self) -> onnxruntime.InferenceSession:
+        if self._narrow is None:  # a process that only asks single queries never needs it
+            with self._lock:
+                if self._narrow is None:
+                    self._narrow = open_session(self._path, threads=1, optimize=self._optimize)
+        return self._narrow
 
 
 def open_session(

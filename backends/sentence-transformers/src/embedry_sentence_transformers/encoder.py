@@ -1,7 +1,8 @@
 """Running a model of the library: over the pipeline's token ids, or over texts where the model reads them in its own way."""
 
 from collections.abc import Mapping, Sequence
-from threading import Lock, Thread
+from functools import partial
+from threading import Lock, Thread, local
 
 import numpy as np
 import sentence_transformers
@@ -9,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from embedry.backend import PROCESS_SETTING, Encoder, TextEncoder
+from embedry.backend import PROCESS_SETTING, Encoder, OneThread, TextEncoder
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
@@ -26,23 +27,25 @@ class ModuleEncoder(Encoder):
         self._unpadded = unpadded
         self._on_cpu = model.device.type == "cpu"
         self.workers = threads if self._on_cpu else 1
+        self._worker = local()
+        if self._on_cpu:
+            self._wide = OneThread("embedry-wide")
+            self._wide(partial(_use_threads, threads))
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = _info(model) | {"workers": str(self.workers)}
 
-    def start_worker(self) -> None:
-        """Gives the calling worker one thread of torch's own, and leaves the application's setting as it is."""
-        if not self._on_cpu:
-            return
-        with PROCESS_SETTING:
-            before = torch.get_num_threads()
-            torch.set_num_threads(1)
-            # That also sets the number that later threads start with, which a thread of no other use sets back.
-            restore = Thread(target=torch.set_num_threads, args=(before,))
-            restore.start()
-            restore.join()
-
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
+        if self._on_cpu and not hasattr(self._worker, "is_narrow"):
+            _use_threads(1)
+            self._worker.is_narrow = True
+        return self._vectors(ids, mask)
+
+    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The same on all threads of the CPU."""
+        return self._wide(partial(self._vectors, ids, mask)) if self._on_cpu else self._vectors(ids, mask)
+
+    def _vectors(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         if not self._unpadded:
             return self._forward(ids, mask)
         lengths = mask.sum(axis=1)
@@ -86,6 +89,17 @@ class OwnInputEncoder(TextEncoder):
         return np.asarray(vectors, dtype=np.float32)
 
 
+def _use_threads(count: int) -> None:
+    """Gives the calling thread so many of torch's own, and leaves the application's setting as it is."""
+    with PROCESS_SETTING:
+        before = torch.get_num_threads()
+        torch.set_num_threads(count)
+        # That also sets the number that later threads start with, which a thread of no other use sets back.
+        restore = Thread(target=torch.set_num_threads, args=(before,))
+        restore.start()
+        restore.join()
+
+
 def _info(model: SentenceTransformer) -> dict[str, str]:
     return {
         "engine": f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}",
@@ -93,5 +107,6 @@ def _info(model: SentenceTransformer) -> dict[str, str]:
         "precision": {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[
             model.dtype or torch.float32
         ],
+        "memory": f"{sum(tensor.nbytes for tensor in model.state_dict().values()) / 1e6:,.0f} MB of weights",
         "modules": ", ".join(type(module).__name__ for module in model.children()),
     }

@@ -1,7 +1,7 @@
 """Running a loaded model: padded batches everywhere, packed ones on CUDA, and memory that runs out is not the end."""
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Thread, local
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedry import BackendError
-from embedry.backend import PROCESS_SETTING, Encoder
+from embedry.backend import PROCESS_SETTING, Encoder, OneThread
 from embedry_transformers import packing
 from embedry_transformers.chain import Body
 
@@ -23,8 +23,8 @@ _DEVICE_BATCH_TOKENS = 32_768
 class TorchEncoder(Encoder):
     """See `embedry.backend.Encoder`.
 
-    On the CPU each of the pipeline's workers computes the batches that it brings, and several run at the same time. A batch
-    that comes alone, such as a query, computes on all threads. On a device two threads take turns, so that one prepares
+    On the CPU each of the pipeline's workers computes its batches on one thread, and several run at the same time. A batch
+    that comes alone, such as a query, is computed on all threads. On a device two workers take turns, so that one prepares
     a batch while the other's is computed.
     """
 
@@ -37,30 +37,29 @@ class TorchEncoder(Encoder):
             packing.prepare(model)
         self.workers = threads if self._on_cpu else 2
         self._worker = local()
-        # One thread for all that comes alone: of each thread that ever called it, torch keeps threads and memory.
-        self._wide = ThreadPoolExecutor(
-            1, thread_name_prefix="embedry-wide", initializer=_use_threads, initargs=(threads,)
-        )
+        if self._on_cpu:
+            self._wide = OneThread("embedry-wide")
+            self._wide(partial(_use_threads, threads))
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = {
             "engine": f"torch {torch.__version__}, transformers {transformers.__version__}",
             "device": str(model.device),
             "precision": {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[model.dtype],
             "attention": "packed, without padding" if self._packed else str(model.config._attn_implementation),
-            "workers": f"{self.workers} of 1 thread" if self._on_cpu else str(self.workers),
+            "workers": f"{self.workers} of 1 thread, or 1 of {threads}" if self._on_cpu else str(self.workers),
+            "memory": f"{model.get_memory_footprint() / 1e6:,.0f} MB of weights",
         }
-
-    def start_worker(self) -> None:
-        """Gives the calling worker one thread of torch's own."""
-        self._worker.started = True
-        if self._on_cpu:
-            _use_threads(1)
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims). Where memory runs out the batch is halved."""
-        if hasattr(self._worker, "started"):
-            return self._forward(ids, mask)
-        return self._wide.submit(self._forward, ids, mask).result()
+        if self._on_cpu and not hasattr(self._worker, "is_narrow"):
+            _use_threads(1)
+            self._worker.is_narrow = True
+        return self._forward(ids, mask)
+
+    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """The same on all threads of the CPU."""
+        return self._wide(partial(self._forward, ids, mask)) if self._on_cpu else self._forward(ids, mask)
 
     @torch.inference_mode()
     def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:

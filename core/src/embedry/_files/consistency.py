@@ -16,13 +16,12 @@ _RULES = 1
 """Raised whenever what is refused here, or in the modules that are asked, changes: answers of older rules are not believed."""
 
 
-def check(spec: ModelSpec, folder: Path, *, max_seq_length: int, cache_dir: Path) -> ModelConfig | None:
+def check(spec: ModelSpec, folder: Path, *, cache_dir: Path) -> ModelConfig | None:
     """The transformer's config.json, once it is known to fit the entry, the tokenizer and the weights.
 
     Args:
         spec: the entry.
         folder: holds its files, verified.
-        max_seq_length: tokens that will be read of each text.
         cache_dir: where what was found once is remembered.
 
     Raises:
@@ -42,11 +41,6 @@ def check(spec: ModelSpec, folder: Path, *, max_seq_length: int, cache_dir: Path
     if config.model_type != spec.architecture:
         raise IntegrityError(f"{where} is of a {config.model_type!r}, the entry says {spec.architecture!r}")
     _check_width(spec, config, where)
-    if config.longest is not None and max_seq_length > config.longest:
-        raise IntegrityError(
-            f"{where} has positions for {config.longest} tokens, and max_seq_length={max_seq_length} asks for more; "
-            f"pass max_seq_length={config.longest} to resolve"
-        )
     if config.vocab_size is not None:
         tokenizer = folder / spec.transformer.file("tokenizer.json")
         _check_token_ids(spec, config.pad_token_id, config.vocab_size, tokenizer, cache_dir)

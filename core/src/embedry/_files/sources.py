@@ -51,6 +51,20 @@ def find_local(spec: ModelSpec, cache_dir: Path) -> Location | None:
     return None
 
 
+def stamps(spec: ModelSpec) -> tuple[tuple[str, int, int], ...]:
+    """Path, size and modification time in ns of the files in a given folder that have no digest; 0 for a missing one."""
+    unknown = [file for file, digest in spec.files.items() if digest is None] if spec.folder is not None else []
+    found = []
+    for file in unknown:
+        try:
+            status = Path(str(spec.folder), file).stat()
+        except OSError:  # loading says what is wrong
+            found.append((file, 0, 0))
+        else:
+            found.append((file, status.st_size, status.st_mtime_ns))
+    return tuple(found)
+
+
 def ensure_local(spec: ModelSpec, cache_dir: Path) -> Path:
     """The folder of the model's files, verified; downloaded from the hub where no nearer source has them.
 

@@ -19,12 +19,13 @@ def batches(lengths: Sequence[int], budget: int, workers: int = 1) -> list[NDArr
 
     Of all such groups the cheapest, where a group costs what is computed, padding included, and a fixed amount. A text
     longer than the budget goes alone. Longest first, the largest memory is taken once, at the start. What is more than
-    one batch is shared by the workers, and the last batches are smaller, so that no worker ends long after the others.
+    one batch is shared by the workers, and the last batches are smaller, so that no worker ends long after the others. A text
+    without tokens is in no batch.
     """
-    if len(lengths) == 1:
+    if len(lengths) == 1 and lengths[0]:
         return [_ALONE]
-    order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")
-    cuts = _cheapest_cuts([max(1, lengths[place]) for place in order], budget, workers)
+    order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")[: np.count_nonzero(lengths)]
+    cuts = _cheapest_cuts([lengths[place] for place in order], budget, workers)
     return [order[start:end] for start, end in pairwise(cuts)]
 
 
@@ -61,7 +62,7 @@ def _cheapest_cuts(lengths: Sequence[int], budget: int, workers: int) -> list[in
 
 def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Ids and mask, both int32 (texts, longest), padded on the right."""
-    width = max(1, *(len(row) for row in rows))  # a text may have no token at all
+    width = max(map(len, rows))
     ids = np.full((len(rows), width), pad_id, dtype=np.int32)
     mask = np.zeros((len(rows), width), dtype=np.int32)
     for place, row in enumerate(rows):

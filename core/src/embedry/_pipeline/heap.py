@@ -23,6 +23,10 @@ class HeapTrimmer:
         """One more batch was computed, in so many seconds."""
         self._worked += seconds
         if self._worked >= _SECONDS:
-            self._worked = 0.0
-            if self._trim is not None:
-                self._trim(0)
+            self.trim()
+
+    def trim(self) -> None:
+        """Has it return free memory now."""
+        self._worked = 0.0
+        if self._trim is not None:
+            self._trim(0)

@@ -1,105 +1,123 @@
 """From texts to batches that an engine can compute: the first half of the pipeline."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedry._pipeline import batching
-from embedry._pipeline.microbatches import MicroBatches
 from embedry._pipeline.tokenizer import Tokenizer
 from embedry.backend import Encoder, TextEncoder
-from embedry.errors import OptionError
+from embedry.errors import IntegrityError, OptionError
 from embedry.options import Config
+
+_BLOCK_BATCHES = 64
+_CHARS_PER_TOKEN = 4
+_BLOCK_CHARS = 2**17
+"""Texts are read in blocks of about so many batches, by the characters of running text, or at least of so many characters:
+enough to sort them by length, few enough to hold two blocks at a time."""
 
 TEXT_BATCH = 256
 """Texts handed at a time to an engine that reads texts itself."""
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Some texts of a block, by their positions in it, and how to get their pooled vectors."""
+class ReadBlock:
+    """Texts that were read: how the engine takes each of them, and which of them go together, by their positions."""
 
-    positions: NDArray[np.intp]
-    compute: Callable[[], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class TokenizedBlock:
-    """Texts that were read: how many, their batches, and the positions of those that are longer than the model reads."""
-
-    size: int
-    batches: list[Batch]
+    rows: Sequence[Any]
+    batches: Sequence[NDArray[np.intp]]
     truncated: list[int]
+    """The positions of texts that are longer than the model reads."""
+    tokens: list[int] | None
+    """That the engine is given of each text; None if only the engine knows."""
 
 
-def started_workers(encoder: Encoder | TextEncoder) -> ThreadPoolExecutor:
-    """Threads for the engine to compute on, as many as it wants. None is started before it is needed."""
-    count = 1 if isinstance(encoder, TextEncoder) else encoder.workers
-    start = getattr(encoder, "start_worker", None)
-    return ThreadPoolExecutor(count, thread_name_prefix="embedry", initializer=start)
+class TokenReader:
+    """Reads texts into token ids, for engines that take those."""
 
-
-class TokenBatcher:
-    """Reads texts into batches of token ids, for engines that take those."""
-
-    def __init__(self, config: Config, folder: Path, encoder: Encoder, pad_id: int) -> None:
-        assert config.spec.transformer is not None  # noqa: S101  checked where the encoder is taken
+    def __init__(self, tokenizer: Tokenizer, encoder: Encoder, *, pad_id: int, longest: int | None) -> None:
+        self._tokenizer = tokenizer
         self._encoder = encoder
-        reading = config.spec.transformer
-        self._tokenizer = Tokenizer(folder / reading.file("tokenizer.json"), config.max_seq_length, reading)
         self._pad_id = pad_id
-        # Workers of their own: a query does not stand in line behind a thousand documents.
-        workers = started_workers(encoder)
-        self._together = MicroBatches(self._forward, workers, slots=encoder.workers, tokens=encoder.batch_tokens)
+        self._longest = longest
+        self.workers, self.batch_tokens = encoder.workers, encoder.batch_tokens
+        self.block_chars = max(_BLOCK_CHARS, _BLOCK_BATCHES * encoder.batch_tokens * _CHARS_PER_TOKEN)
 
-    def read(self, texts: Sequence[str], prompt: str) -> TokenizedBlock:
-        """Batches of like length within the engine's token budget, longest first."""
-        rows, truncated = self._tokenizer.ids([prompt + text for text in texts] if prompt else texts)
-        # Without special tokens an empty text has no token: nothing is computed for it, and its vector is zero.
-        full = [position for position, row in enumerate(rows) if len(row)] if not all(map(len, rows)) else None
-        lengths = [len(row) for row in rows if len(row)]
-        groups = batching.batches(lengths, self._encoder.batch_tokens, self._encoder.workers)
-        if full is not None:
-            groups = [np.asarray(full, dtype=np.intp)[group] for group in groups]
-        # A single batch is likely a query, and others may come at the same time.
-        compute = self._together.vectors if len(groups) == 1 else self._forward
-        return TokenizedBlock(
-            len(rows), [Batch(group, partial(compute, [rows[at] for at in group])) for group in groups], truncated
-        )
+    def check(self, config: Config) -> None:
+        """Raises IntegrityError if the model has no positions, or its special tokens no room, for the configured length."""
+        length, name = config.max_seq_length, config.spec.name
+        if self._longest is not None and length > self._longest:
+            raise IntegrityError(
+                f"config.json of {name!r} has positions for {self._longest} tokens, and max_seq_length={length} asks for "
+                f"more; pass max_seq_length={self._longest} to resolve"
+            )
+        self._tokenizer.check_length(length)
 
-    def _forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+    def read(self, texts: Sequence[str], prompt: str, config: Config, step: Callable[[], object]) -> ReadBlock:
+        """Batches of similar length within the token budget, longest first. Calls `step` before each text."""
+        rows: list[NDArray[np.int32]] = []
+        truncated: list[int] = []
+        whole = [prompt + text for text in texts] if prompt else texts
+        for row, was_truncated in self._tokenizer.read(whole, config.max_seq_length):
+            step()
+            if was_truncated:
+                truncated.append(len(rows))
+            rows.append(row)
+        lengths = [len(row) for row in rows]
+        return ReadBlock(rows, batching.batches(lengths, self.batch_tokens, self.workers), truncated, lengths)
+
+    def lengths(self, texts: Sequence[str], prompt: str) -> list[int]:
+        """Tokens of whole texts, special tokens included."""
+        return self._tokenizer.lengths([prompt + text for text in texts])
+
+    def forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+        """What the engine gives for a batch."""
         return self._encoder.forward(*batching.padded(rows, self._pad_id))
 
+    def forward_wide(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
+        """The same with all of its threads."""
+        return self._encoder.forward_wide(*batching.padded(rows, self._pad_id))
 
-class TextBatcher:
+
+class TextReader:
     """Hands texts as they are to engines that read them in their own way."""
 
-    def __init__(self, config: Config, encoder: TextEncoder) -> None:
-        if config.max_seq_length != config.spec.max_seq_length:  # nothing here could truncate a text at a token
+    workers = 1
+    batch_tokens = 0
+    block_chars = _BLOCK_CHARS
+
+    def __init__(self, encoder: TextEncoder) -> None:
+        self._encoder = encoder
+
+    def check(self, config: Config) -> None:
+        """Raises OptionError for a length of the caller's: nothing here could truncate a text at a token."""
+        if config.max_seq_length != config.spec.max_seq_length:
             raise OptionError(
                 f"max_seq_length={config.max_seq_length} is not possible: {config.spec.name!r} reads texts in its own way"
             )
-        self._config = config
-        self._encoder = encoder
 
-    def read(self, texts: Sequence[str], prompt: str) -> TokenizedBlock:
+    def read(self, texts: Sequence[str], prompt: str, config: Config, step: Callable[[], object]) -> ReadBlock:
         """Batches in the given order; lengths are asked for only where the overflow policy needs them."""
+        step()
         truncated: list[int] = []
-        if self._config.on_overflow != "truncate":
-            lengths = self._encoder.lengths([prompt + text for text in texts])
-            truncated = [position for position, length in enumerate(lengths) if length > self._config.max_seq_length]
-        starts = range(0, len(texts), TEXT_BATCH)
-        positions = [np.arange(start, min(start + TEXT_BATCH, len(texts))) for start in starts]
-        return TokenizedBlock(
-            len(texts),
-            [Batch(part, self._batch(texts[part[0] : part[-1] + 1], prompt)) for part in positions],
-            truncated,
-        )
+        if config.on_overflow != "truncate":
+            lengths = self.lengths(texts, prompt)
+            truncated = [position for position, length in enumerate(lengths) if length > config.max_seq_length]
+        starts = range(TEXT_BATCH, len(texts), TEXT_BATCH)
+        return ReadBlock([(text, prompt) for text in texts], np.split(np.arange(len(texts)), starts), truncated, None)
 
-    def _batch(self, texts: Sequence[str], prompt: str) -> Callable[[], NDArray[np.float32]]:
-        return lambda: self._encoder.forward_texts(texts, prompt)
+    def lengths(self, texts: Sequence[str], prompt: str) -> list[int]:
+        """Tokens of whole texts, as the engine counts them."""
+        return list(self._encoder.lengths([prompt + text for text in texts]))
+
+    def forward(self, rows: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
+        """What the engine gives for a batch, whose texts have one prompt."""
+        return self._encoder.forward_texts([text for text, _ in rows], rows[0][1])
+
+    forward_wide = forward
+
+
+Reader: TypeAlias = TokenReader | TextReader

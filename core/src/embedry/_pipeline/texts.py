@@ -1,8 +1,13 @@
 """What may be embedded: any iterable of `str` that is text. Checked before anything is loaded or computed."""
 
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Set
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, NamedTuple
 
 from embedry.errors import TextError, TextTypeError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def checked(texts: Iterable[str]) -> list[str]:
@@ -40,6 +45,54 @@ def _not_a_sequence_of_texts(texts: object) -> str:
     if hasattr(texts, "columns"):  # a table of pandas, polars, pyarrow
         return 'iterating over it gives its columns; pass one column, such as table["text"]'
     return ""
+
+
+class Part(NamedTuple):
+    """Where texts that are read together, each once, stand in a call or in a stream."""
+
+    first: int
+    """Different texts before these."""
+    total: int
+    """Different texts of the whole call, or of this block of a stream."""
+    inverse: list[int]
+    """For each of the caller's texts, which of the different ones it is."""
+    start: int
+    """The position of the first of the caller's texts."""
+
+    def positions(self, places: Sequence[int]) -> list[int]:
+        """The positions of the caller's texts that are the ones at these places of the part."""
+        chosen = {self.first + place for place in places}
+        return (
+            [self.start + position for position, which in enumerate(self.inverse) if which in chosen] if chosen else []
+        )
+
+    def spread(self, vectors: "NDArray[np.float32]") -> "NDArray[np.float32]":
+        """The vectors of the caller's texts, from those of the different ones."""
+        return vectors if self.total == len(self.inverse) else vectors[self.inverse]
+
+
+def parts_of_call(texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]:
+    """The different texts of a call in parts; see `blocks`."""
+    different, inverse = _distinct(texts)
+    first = 0
+    for block in blocks(different, count=count, chars=chars):
+        yield block, Part(first, len(different), inverse, 0)
+        first += len(block)
+
+
+def parts_of_stream(texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]:
+    """The texts of a stream in parts, each with its different texts; see `blocks`."""
+    start = 0
+    for block in blocks(texts, count=count, chars=chars):
+        different, inverse = _distinct(block)
+        yield different, Part(0, len(different), inverse, start)
+        start += len(block)
+
+
+def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
+    places: dict[str, int] = {}
+    inverse = [places.setdefault(text, len(places)) for text in texts]
+    return list(places), inverse
 
 
 def blocks(texts: Iterable[str], *, count: int, chars: int) -> Iterator[list[str]]:

@@ -1,18 +1,18 @@
 """Text to token ids, with the model's own tokenizer."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, normalizers, pre_tokenizers
+from tokenizers import normalizers, pre_tokenizers
 
 from embedry._files import tokenizer_file
 from embedry.errors import IntegrityError, is_failure
 from embedry.spec import AT_TOP, Transformer
 
-_BLOCK = 1024
+_BLOCK = 256
 """Texts tokenised at a time: an `Encoding` weighs a hundred times what its ids do, so few are held at once."""
 
 _CHARS_PER_TOKEN = 16
@@ -24,11 +24,19 @@ _LEAST_CHARS = 1024
 _MOST_CHARS_PER_TOKEN = 2048
 """What lies behind so many characters for each token the model reads is never tokenised, whatever it is."""
 
+_PROBE = "a 1"
+"""A text that every tokenizer finds a token in, to see where the special ones are."""
+
 
 class Tokenizer:
-    """Turns texts into ids of at most `max_length` tokens. Never changed once made, and so safe from many threads."""
+    """Turns texts into token ids. Never changed once made: it is safe from many threads, and serves all lengths.
 
-    def __init__(self, file: Path, max_length: int, reading: Transformer = AT_TOP) -> None:
+    Raises:
+        IntegrityError: the file is not a tokenizer, or not one that can be used.
+    """
+
+    def __init__(self, file: Path, reading: Transformer = AT_TOP) -> None:
+        self._file = file
         self._rust = tokenizer_file.open_tokenizer(file)
         self._left = reading.truncate_left
         if reading.normalizer is not None:
@@ -46,78 +54,88 @@ class Tokenizer:
             steps = [pre_tokenizers.WhitespaceSplit(), *([own] if own is not None else [])]
             self._rust.pre_tokenizer = pre_tokenizers.Sequence(steps)
         try:
-            # The file may carry a padding and a length of its own (all-MiniLM-L6-v2: 128); the entry's length holds.
+            # The file may carry a padding and a length of its own (all-MiniLM-L6-v2: 128); the embedder's length holds.
             self._rust.no_padding()
-            self._rust.enable_truncation(max_length, direction="left" if self._left else "right")
-        except BaseException as error:  # a length that leaves no room beside the special tokens
+            self._rust.no_truncation()
+            is_special = self._rust.encode(_PROBE).special_tokens_mask
+        except BaseException as error:
             if not is_failure(error):
                 raise
-            raise IntegrityError(f"{file} cannot be used with a length of {max_length} tokens: {error}") from error
-        own = len(tokenizer_file.encode(self._rust, [""])[0])
-        if own > max_length:
-            raise IntegrityError(
-                f"{file} adds {own} special tokens, and max_seq_length={max_length} has no room for them"
-            )
-        self.max_length = max_length
+            raise IntegrityError(f"{file} cannot be used: {error}") from error
+        self._special = sum(is_special)
+        self._before = is_special.index(0) if 0 in is_special else 0
+        """Special tokens before a text; the others are behind it."""
 
-    def ids(self, texts: Sequence[str]) -> tuple[list[NDArray[np.int32]], list[int]]:
-        """Token ids of each text, special tokens included, and the positions of the texts that were truncated.
+    def check_length(self, max_length: int) -> None:
+        """Raises IntegrityError if the special tokens alone are more than so many."""
+        if self._special > max_length:
+            raise IntegrityError(
+                f"{self._file} adds {self._special} special tokens, and max_seq_length={max_length} has no room for them"
+            )
+
+    def lengths(self, texts: Sequence[str]) -> list[int]:
+        """The number of tokens of each text, read whole, special tokens included."""
+        parts = (texts[start : start + _BLOCK] for start in range(0, len(texts), _BLOCK))
+        return [len(encoding) for part in parts for encoding in tokenizer_file.encode(self._rust, part)]
+
+    def read(self, texts: Sequence[str], max_length: int) -> Iterator[tuple[NDArray[np.int32], bool]]:
+        """The ids of at most `max_length` tokens of each text, special tokens included, and whether it was truncated.
 
         Raises:
             IntegrityError: the tokenizer itself fails.
         """
-        rows: list[NDArray[np.int32]] = []
-        truncated: list[int] = []
         for start in range(0, len(texts), _BLOCK):
-            for encoding, was_truncated in self._encode(texts[start : start + _BLOCK]):
-                if was_truncated:
-                    truncated.append(len(rows))
-                rows.append(_row(encoding))
-        return rows, truncated
+            for ids, was_truncated in self._encode(texts[start : start + _BLOCK], max_length):
+                yield _row(ids), was_truncated
 
-    def _encode(self, texts: Sequence[str]) -> list[tuple[Encoding, bool]]:
-        size = max(_LEAST_CHARS, self.max_length * _CHARS_PER_TOKEN)
+    def _encode(self, texts: Sequence[str], length: int) -> list[tuple[list[int], bool]]:
+        size = max(_LEAST_CHARS, length * _CHARS_PER_TOKEN)
         if self._left:  # where a word starts depends on what is before it, so such texts are read as they are
-            size = self.max_length * _MOST_CHARS_PER_TOKEN
-            return [
-                (encoding, self._overflows(encoding) or len(text) > size)
-                for encoding, text in zip(
-                    tokenizer_file.encode(self._rust, [text[-size:] for text in texts]), texts, strict=True
-                )
-            ]
+            size = length * _MOST_CHARS_PER_TOKEN
+            found = self._truncated([text[-size:] for text in texts], length)
+            return [(ids, overflows or len(text) > size) for (ids, overflows), text in zip(found, texts, strict=True)]
         heads = [_head(text, size) for text in texts]
-        encoded = [(encoding, self._overflows(encoding)) for encoding in tokenizer_file.encode(self._rust, heads)]
+        found = self._truncated(heads, length)
         for position, (head, text) in enumerate(zip(heads, texts, strict=True)):
-            encoding, overflows = encoded[position]
+            ids, overflows = found[position]
             if len(head) < len(text) and not (overflows and len(head) < size):
-                encoded[position] = self._encode_further(text, size, encoding.ids)
-        return encoded
+                found[position] = self._encode_further(text, length, size, ids)
+        return found
 
-    def _encode_further(self, text: str, size: int, ids: list[int]) -> tuple[Encoding, bool]:
+    def _encode_further(self, text: str, length: int, size: int, ids: list[int]) -> tuple[list[int], bool]:
         """A long text that a first look does not settle: one of few tokens, such as blank pages or one endless word, or
         one whose last word was cut. Read twice as far until it fills up, with whole words or with the same ids as before.
         """
-        most = self.max_length * _MOST_CHARS_PER_TOKEN
+        most = length * _MOST_CHARS_PER_TOKEN
         while True:
             size = min(2 * size, most)
             head = _head(text, size)
-            encoding = tokenizer_file.encode(self._rust, [head])[0]
-            overflows = self._overflows(encoding)
-            settled = overflows and (len(head) < size or encoding.ids == ids)
+            before = ids
+            ids, overflows = self._truncated([head], length)[0]
+            settled = overflows and (len(head) < size or ids == before)
             if settled or len(head) == len(text) or size == most:
-                return encoding, overflows or len(head) < len(text)
+                return ids, overflows or len(head) < len(text)
+
+    def _truncated(self, texts: Sequence[str], length: int) -> list[tuple[list[int], bool]]:
+        """Ids of at most so many tokens, as the tokenizers library truncates, and whether there are more.
+
+        That library would keep the length in the tokenizer, which one thread at a time could use then.
+        """
+        start = self._before if self._left else length - (self._special - self._before)
+        found: list[tuple[list[int], bool]] = []
+        for encoding in tokenizer_file.encode(self._rust, texts):
             ids = encoding.ids
+            overflows = len(ids) > length
+            found.append((ids[:start] + ids[len(ids) - (length - start) :] if overflows else ids, overflows))
+        return found
 
-    def _overflows(self, encoding: Encoding) -> bool:
-        return len(encoding) == self.max_length and bool(encoding.overflowing)
 
-
-def _row(encoding: Encoding) -> NDArray[np.int32]:
+def _row(ids: list[int]) -> NDArray[np.int32]:
     try:
-        return np.array(encoding.ids, dtype=np.int32)
+        return np.array(ids, dtype=np.int32)
     except OverflowError as error:
         raise IntegrityError(
-            f"the model's tokenizer gives the token id {max(encoding.ids)}, and no table has so many rows"
+            f"the model's tokenizer gives the token id {max(ids)}, and no table has so many rows"
         ) from error
 
 

@@ -34,15 +34,11 @@ def of_length(embedder: LazyEmbedder, tokens: int, last: str = "time") -> str:
     if reading is None:
         raise NotApplicable("the model has no transformer")
     folder = ensure_local(config.spec, config.cache_dir)
-    tokenizer = Tokenizer(folder / reading.file("tokenizer.json"), tokens + 64, reading)
-
-    def length(text: str) -> int:
-        return len(tokenizer.ids([text])[0][0])
-
-    special = length("")
+    tokenizer = Tokenizer(folder / reading.file("tokenizer.json"), reading)
+    (special,) = tokenizer.lengths([""])
     words = [WORDS[number % len(WORDS)] for number in range(tokens - special - 1)]
     text = " ".join([*words, last])
-    if length(text) != tokens:
+    if tokenizer.lengths([text]) != [tokens]:
         raise NotApplicable(f"{', '.join(WORDS)} are not words of one token each to this model's tokenizer")
     return text
 

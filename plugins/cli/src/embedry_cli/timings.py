@@ -9,10 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import takewhile
 
-from embedry._files import sources
-from embedry._pipeline.pipeline import Pipeline
-from embedry._pipeline.tokenizer import Tokenizer
 from embedry.backend import TextEncoder
+from embedry.engine import Engine, assembled
 from embedry.views import LazyEmbedder
 
 ROUNDS = 3
@@ -65,14 +63,9 @@ def documents(embedder: LazyEmbedder, texts: Sequence[str]) -> float:
 
 
 def tokens(embedder: LazyEmbedder, texts: Sequence[str]) -> int | None:
-    """Tokens that the model reads of the texts, special ones included; None for a model without a transformer."""
-    reading = embedder.spec.transformer
-    if reading is None:
-        return None
-    file = sources.ensure_local(embedder.spec, embedder.config.cache_dir) / reading.file("tokenizer.json")
-    prompt = embedder.spec.prompt("document")
-    rows, _ = Tokenizer(file, embedder.max_seq_length, reading).ids([prompt + text for text in texts])
-    return sum(map(len, rows))
+    """Tokens that the model reads of the texts, special ones included; None where only the engine knows."""
+    counted = embedder.prepare(texts, role="document").tokens
+    return sum(counted) if counted is not None else None
 
 
 def budgets(embedder: LazyEmbedder, texts: Sequence[str]) -> dict[int, float]:
@@ -81,22 +74,23 @@ def budgets(embedder: LazyEmbedder, texts: Sequence[str]) -> dict[int, float]:
     The budgets alternate, so that other load on the machine affects all of them equally. Empty for an engine that reads
     texts itself, because it makes its own batches.
     """
-    loaded = embedder.load().pipeline
-    engine = loaded.encoder
-    if isinstance(engine, TextEncoder):
+    loaded = embedder.engine.load()
+    if isinstance(loaded.encoder, TextEncoder):
         return {}
-    prompt = embedder.spec.prompt("document")
-    pipelines: dict[int, Pipeline] = {}
-    for budget in (engine.batch_tokens // 2, engine.batch_tokens, engine.batch_tokens * 2):
-        other = copy.copy(engine)  # the same weights and threads
+    own = loaded.encoder.batch_tokens
+    candidates: dict[int, LazyEmbedder] = {}
+    for budget in (own // 2, own, own * 2):
+        other = copy.copy(loaded.encoder)  # the same weights and threads
         other.batch_tokens = budget
-        pipelines[budget] = Pipeline(embedder.config, loaded.folder, other, loaded.pad_id)
-        pipelines[budget].encode(texts[:_FEWEST], prompt)  # its workers start
+        config = embedder.engine.config
+        engine = Engine(config, assembled(config, loaded.folder, loaded.model, other))
+        candidates[budget] = LazyEmbedder(embedder.config, engine)
+        candidates[budget].encode_document(texts[:_FEWEST])  # warms up
     rounds = [
-        {budget: seconds(partial(pipeline.encode, texts, prompt)) for budget, pipeline in pipelines.items()}
+        {budget: seconds(partial(each.encode_document, texts)) for budget, each in candidates.items()}
         for _ in range(ROUNDS)
     ]
-    return {budget: statistics.median(measured[budget] for measured in rounds) for budget in pipelines}
+    return {budget: statistics.median(measured[budget] for measured in rounds) for budget in candidates}
 
 
 def peak_memory_mb() -> float | None:

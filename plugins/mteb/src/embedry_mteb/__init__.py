@@ -6,6 +6,7 @@ from embedry_mteb import EmbedryModel
 results = mteb.evaluate(EmbedryModel("e5-small-v2"), mteb.get_tasks(["NFCorpus"]))
 """
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,7 +18,6 @@ from mteb.models.model_meta import ScoringFunction
 from mteb.types import Licenses
 
 from embedry import ModelSpec, OptionError, SpaceError, resolve
-from embedry._pipeline.texts import checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +66,7 @@ class EmbedryModel(AbsEncoder):
             )
         if spec.similarity not in ("cosine", "dot"):
             raise OptionError(f"{spec.name!r} compares by {spec.similarity!r}; mteb's encoders have 'cosine' and 'dot'")
+        self._without_prompts = resolve(replace(spec, prompts={}), device=device, **options)  # the same engine
         self.mteb_model_meta = _meta(self.model, options)
 
     def encode(
@@ -97,7 +98,7 @@ class EmbedryModel(AbsEncoder):
         spec = self.model.spec
         role = get_prompt_name(dict(spec.prompts), task_metadata, prompt_type) or (prompt_type and prompt_type.value)
         if role is None and spec.prompt("query") != spec.prompt("document"):
-            return self.model.pipeline.encode(checked(texts), "")
+            return self._without_prompts.encode(texts, role="document")
         return self.model.encode(texts, role=role or "document")
 
 

@@ -89,7 +89,7 @@ def _read_by_the_core(subject: Subject) -> Transformer:
     """How the transformer reads, where the core does the reading."""
     if subject.spec.transformer is None:
         raise NotApplicable("the model has no transformer")
-    if isinstance(subject.embedder.pipeline.encoder, TextEncoder):
+    if isinstance(subject.embedder.engine.load().encoder, TextEncoder):
         raise NotApplicable("the engine reads texts in its own way")
     return subject.spec.transformer
 

@@ -21,11 +21,15 @@ def roles(subject: Subject) -> None:
         require(not np.allclose(query, document, atol=1e-4, rtol=0), description(roles), "they are the same")
     if spec.prompts:
         plain = subject.with_entry(prompts={})
+        bare = plain.encode_document(MIXED)
         for role in spec.prompts:
             by_hand = plain.encode_document([spec.prompts[role] + text for text in MIXED])
             require_close(
                 subject.embedder.encode(MIXED, role=role), by_hand, subject.tolerance, f"{description(roles)} ({role})"
             )
+            if spec.prompts[role]:
+                is_read = not np.allclose(by_hand, bare, atol=1e-4, rtol=0)
+                require(is_read, f"{description(roles)} ({role})", "a prompt before a text changes nothing")
     try:
         subject.embedder.encode(MIXED, role="no such role")
     except OptionError:

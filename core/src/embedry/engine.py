@@ -1,0 +1,167 @@
+"""An engine: what is heavy of a model, loaded once for all embedders that share it, and given back when it is unloaded."""
+
+import gc
+import os
+import weakref
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Lock, get_ident
+from typing import TYPE_CHECKING
+
+from embedry import _backends, modules
+from embedry._files import sources
+from embedry.backend import Encoder, LoadRequest, ModelConfig, TextEncoder
+from embedry.errors import BackendError, UnsupportedModelError
+from embedry.options import EngineConfig
+
+if TYPE_CHECKING:
+    from embedry._pipeline.pipeline import LoadedEngine
+    from embedry._pipeline.readers import Reader
+
+
+class Engine:
+    """Loads on first use, and again on the first use after `unload`. Calls under way keep what they compute with.
+
+    A load that fails leaves nothing behind and is tried again by the next call.
+    """
+
+    def __init__(self, config: EngineConfig, loaded: "LoadedEngine | None" = None) -> None:
+        self.config = config
+        self._loaded = loaded
+        self._lock = Lock()
+        self._loading_thread: int | None = None
+        self._with_blocks: list[None] = []  # a number that threads may change without a lock
+
+    @property
+    def loaded(self) -> "LoadedEngine | None":
+        """The model in memory, or None."""
+        return self._loaded
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """What is used, and once loaded what the backend reports."""
+        config, loaded = self.config, self._loaded
+        basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
+        return basics | dict(loaded.encoder.info) if loaded is not None else basics
+
+    def load(self) -> "LoadedEngine":
+        """The model in memory. Of many threads that ask for it one loads, and the others wait.
+
+        Raises:
+            FilesError, UnsupportedModelError, BackendError: the model cannot be loaded.
+            BackendError: this thread is loading it already, and a signal handler interrupted that.
+        """
+        loaded = self._loaded
+        if loaded is not None:
+            return loaded
+        if self._loading_thread == get_ident():
+            raise BackendError(
+                f"{self.config.spec.name!r} cannot be used by a signal handler that interrupts its loading; "
+                "load it before signals are handled: embedder.load()"
+            )
+        with self._lock:
+            loaded = self._loaded
+            if loaded is None:
+                self._loading_thread = get_ident()
+                try:
+                    loaded = self._loaded = _load(self.config)
+                finally:
+                    self._loading_thread = None
+            return loaded
+
+    def unload(self) -> None:
+        """Gives the memory back: at once, or when what is being computed has ended."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is None:
+            return
+        scheduler, left = loaded.scheduler, weakref.ref(loaded)
+        del loaded
+        if left() is None:  # nobody else uses it, and its threads are ending
+            scheduler.join()
+            del scheduler
+            gc.collect()  # models of torch refer to themselves
+            from embedry._pipeline.heap import HeapTrimmer
+
+            HeapTrimmer().trim()
+
+    def enter(self) -> None:
+        """A `with` block begins."""
+        self._with_blocks.append(None)
+
+    def leave(self) -> None:
+        """A `with` block ends; after the last one the engine is unloaded."""
+        self._with_blocks.pop()
+        if not self._with_blocks:
+            self.unload()
+
+    def forget_after_fork(self) -> "LoadedEngine | None":
+        """In a forked child: starts again, without the parent's locks and threads. Returns what must be kept alive."""
+        loaded = self._loaded
+        self.__init__(self.config)  # type: ignore[misc]  # on purpose
+        return loaded
+
+
+def _load(config: EngineConfig) -> "LoadedEngine":
+    from embedry._files import consistency
+
+    spec = config.spec
+    folder = sources.ensure_local(spec, config.cache_dir)
+    model = consistency.check(spec, folder, cache_dir=config.cache_dir)
+    request = LoadRequest(
+        spec=spec,
+        folder=folder,
+        config=model,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        cache_dir=config.cache_dir,
+    )
+    return assembled(config, folder, model, _backends.find(config.backend).load(request))
+
+
+def assembled(
+    config: EngineConfig, folder: Path, model: ModelConfig | None, encoder: Encoder | TextEncoder
+) -> "LoadedEngine":
+    """A loaded encoder with its tokenizer in front of it, and its workers started.
+
+    Raises:
+        IntegrityError: the tokenizer cannot be used.
+        UnsupportedModelError: the encoder takes token ids, and the model has none.
+    """
+    from embedry._pipeline.pipeline import LoadedEngine
+    from embedry._pipeline.readers import TextReader, TokenReader
+    from embedry._pipeline.tokenizer import Tokenizer
+
+    spec = config.spec
+    if isinstance(encoder, TextEncoder):
+        reader: Reader = TextReader(encoder)
+    elif spec.transformer is None or model is None or modules.leaves_out_prompt(spec.body):
+        raise UnsupportedModelError(
+            f"the backend {config.backend!r} runs {spec.name!r} over token ids, which is not how it reads texts"
+        )
+    else:
+        tokenizer = Tokenizer(folder / spec.transformer.file("tokenizer.json"), spec.transformer)
+        reader = TokenReader(tokenizer, encoder, pad_id=model.pad_token_id, longest=model.longest)
+    return LoadedEngine(folder, model, encoder, reader)
+
+
+_engines: dict[EngineConfig, Engine] = {}
+_of_parents: "list[LoadedEngine | None]" = []
+
+
+def shared(config: EngineConfig) -> Engine:
+    """The one engine of a configuration. Called with the lock of `views`."""
+    engine = _engines.get(config)
+    if engine is None:
+        engine = _engines[config] = Engine(config)
+    return engine
+
+
+def _after_fork_in_child() -> None:
+    """A forked child has its parent's memory but none of its threads: every engine loads again on its next use."""
+    # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.
+    _of_parents.extend(engine.forget_after_fork() for engine in _engines.values())
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
