@@ -207,8 +207,8 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_added(where: Path | N
         store.add_documents([Document("a"), Document("b", metadata={"when": object()})])
     with pytest.raises(ValueError, match="1 ids for 2 documents"):
         store.add_documents([Document("a"), Document("b")], ids=["1"])
-    with pytest.raises(TypeError, match="'batch_size'"):
-        store.add_documents([Document("a")], batch_size=3)
+    with pytest.raises(TypeError, match="'batchsize'"):
+        store.add_documents([Document("a")], batchsize=3)
     assert store.similarity_search("a") == []
     assert store.table is None
 

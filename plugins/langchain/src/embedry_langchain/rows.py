@@ -1,7 +1,7 @@
 """Documents as the rows of a store, and back."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 from uuid import uuid4
 
@@ -10,12 +10,18 @@ import pyarrow as pa
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
+from embedry._pipeline.texts import checked
+from embedry_langchain import metadata
+
+_KEY = {"lance-schema:unenforced-primary-key": "true"}
+"""Makes Lance notice that two writers insert one id at the same moment; without it both rows stay."""
+
 
 def schema(dims: int) -> pa.Schema:
     """The columns of a store whose vectors have so many dims."""
     return pa.schema(
         [
-            pa.field("id", pa.string(), nullable=False),
+            pa.field("id", pa.string(), nullable=False, metadata=_KEY),
             pa.field("text", pa.string(), nullable=False),
             pa.field("vector", pa.list_(pa.float32(), dims), nullable=False),
             pa.field("metadata", pa.json_(), nullable=False),
@@ -23,26 +29,50 @@ def schema(dims: int) -> pa.Schema:
     )
 
 
-def rows(documents: Sequence[Document], ids: Sequence[str] | None) -> list[dict[str, str]]:
+def fits(found: pa.Schema) -> bool:
+    """Whether a table with these columns can be a store."""
+    return set(schema(1).names) <= set(found.names) and pa.types.is_fixed_size_list(found.field("vector").type)
+
+
+def checked_ids(ids: Iterable[str]) -> list[str]:
+    """The ids of stored documents, as a list.
+
+    Raises:
+        TypeError: not a list, or one of them is not a str.
+        ValueError: one of them is not valid Unicode.
+    """
+    found = _listed(ids)
+    for place, each in enumerate(found):
+        _check_id(each, f"ids[{place}]")
+    return found
+
+
+def documents(texts: Iterable[str], metadatas: Sequence[dict[str, Any]] | None) -> list[Document]:
+    """A document for each text.
+
+    Raises:
+        TextTypeError: `texts` is not a list of str.
+        ValueError: another number of metadatas than of texts.
+    """
+    found = checked(texts)
+    if metadatas and len(metadatas) != len(found):
+        raise ValueError(f"{len(metadatas)} metadatas for {len(found)} texts")
+    return [Document(text, metadata=each) for text, each in zip(found, metadatas or [{}] * len(found), strict=True)]
+
+
+def rows(documents: Iterable[Document], ids: Iterable[str | None] | None) -> list[dict[str, str]]:
     """Ids, texts and metadata as they are stored; a document without an id gets a new one.
 
     Raises:
-        ValueError: metadata that JSON cannot hold, or another number of ids than of documents.
+        TypeError: something that is not a document, a text or an id stands where one should be.
+        ValueError: something cannot be stored, or another number of ids than of documents.
     """
-    if ids is not None and len(ids) != len(documents):
-        raise ValueError(f"{len(ids)} ids for {len(documents)} documents")
-    given = ids if ids is not None else [each.id for each in documents]
+    given = _checked_documents(documents)
+    texts = checked(each.page_content for each in given)
     return [
-        {"id": known or str(uuid4()), "text": each.page_content, "metadata": _json(each, place)}
-        for place, (each, known) in enumerate(zip(documents, given, strict=True))
+        {"id": each, "text": text, "metadata": metadata.dumped(document.metadata, place)}
+        for place, (each, text, document) in enumerate(zip(_new_ids(given, ids), texts, given, strict=True))
     ]
-
-
-def _json(document: Document, place: int) -> str:
-    try:
-        return json.dumps(document.metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"the metadata of document {place} cannot be kept as JSON: {error}") from error
 
 
 def document(row: Mapping[str, Any]) -> Document:
@@ -56,3 +86,46 @@ def columns(stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32]) -
     found: dict[str, Any] = {name: [row[name] for row in stored] for name in ("id", "text", "metadata")}
     found["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dims)
     return pa.table(found).select(schema(dims).names).cast(schema(dims))
+
+
+def _checked_documents(documents: Iterable[Document]) -> list[Document]:
+    if isinstance(documents, Document):
+        raise TypeError("documents must be a list of Document, got one Document; write [document]")
+    found = list(documents)
+    for place, each in enumerate(found):
+        if not isinstance(each, Document):
+            raise TypeError(
+                f"documents must be a list of Document, got {type(each).__name__} at position {place}; "
+                "use add_texts for texts"
+            )
+    return found
+
+
+def _new_ids(documents: Sequence[Document], ids: Iterable[str | None] | None) -> list[str]:
+    if ids is None:
+        found, name = [each.id for each in documents], "the id of document {}"
+    else:
+        found, name = _listed(ids), "ids[{}]"
+        if isinstance(ids, Set):
+            raise TypeError(f"ids must be a list in the order of the documents, got {type(ids).__name__}")
+        if len(found) != len(documents):
+            raise ValueError(f"{len(found)} ids for {len(documents)} documents")
+    for place, each in enumerate(found):
+        if each is not None:
+            _check_id(each, name.format(place))
+    return [each or str(uuid4()) for each in found]
+
+
+def _listed(ids: Any) -> list[Any]:
+    if isinstance(ids, str | bytes | Mapping) or not isinstance(ids, Iterable):
+        advice = f"; write [{str(ids)!r}] for one id" if isinstance(ids, str | int) else ""
+        raise TypeError(f"ids must be a list of str, got {ids!r}{advice}")
+    return list(ids)
+
+
+def _check_id(value: Any, name: str) -> None:
+    if not isinstance(value, str):
+        advice = "" if value is None else f"; write {str(value)!r}"
+        raise TypeError(f"{name} must be a str, got {value!r}{advice}")
+    if metadata.has_lone_surrogate(value):
+        raise ValueError(f"{name} has a lone surrogate and cannot be stored: {value!r}")
