@@ -185,3 +185,7 @@ def test_what_cannot_be_right_is_told(minilm: LazyEmbedder) -> None:
     for wrong in ("a text", ["a text"]):
         with pytest.raises(TypeError, match="use EmbedryTextEmbedder for a str"):
             EmbedryDocumentEmbedder(minilm.name).run(documents=wrong)
+    with pytest.raises(TypeError, match="got one Document"):
+        EmbedryDocumentEmbedder(minilm.name).run(documents=Document(content="a text"))
+    with pytest.raises(TypeError, match=r"meta_fields_to_embed must be a list of str, got 'title'; write \['title'\]"):
+        EmbedryDocumentEmbedder(minilm.name, meta_fields_to_embed="title")  # type: ignore[arg-type]

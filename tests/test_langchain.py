@@ -5,6 +5,7 @@ import pickle
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 from pathlib import Path
 from subprocess import CompletedProcess
 
@@ -18,6 +19,7 @@ from embedry_langchain import (
     EMBEDDING_MODELS,
     EmbeddingsManager,
     EmbedryEmbeddings,
+    create_vector_store,
     get_embeddings,
     list_available_models,
 )
@@ -133,3 +135,22 @@ def test_the_four_steps_of_the_readme_on_real_files(
         f"print(store.similarity_search({question!r}, k=1)[0].metadata['source'])"
     )
     assert again.stdout.strip() == answer
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/langchain.md"])
+def test_what_the_examples_add_is_replaced_when_they_are_run_again(
+    tmp_path: Path, minilm: LazyEmbedder, fresh: Callable[..., CompletedProcess[str]], page: str
+) -> None:
+    steps = next(block.text for block in blocks(ROOT / page) if "create_vector_store" in block.text)
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "policy.md").write_text("Refunds are paid within 14 days.\n\n" + "We ship to Europe. " * 40)
+
+    def stored() -> list[dict[str, str]]:
+        fresh(steps)
+        table = create_vector_store(get_embeddings(), tmp_path / "store").table
+        assert table is not None
+        return sorted(table.to_arrow().select(["id", "text"]).to_pylist(), key=itemgetter("id"))
+
+    first = stored()
+    assert len(first) > 1
+    assert stored() == first

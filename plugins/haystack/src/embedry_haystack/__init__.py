@@ -91,6 +91,10 @@ class EmbedryDocumentEmbedder(_Model):
         model, options, space: as for `EmbedryTextEmbedder`; give both the same.
         meta_fields_to_embed: names of meta fields whose values are put before the content.
         embedding_separator: what stands between them.
+
+    Raises:
+        TypeError: `meta_fields_to_embed` is a single str.
+        SpaceError, UnknownModelError, OptionError, UnknownOptionError: as for `EmbedryTextEmbedder`.
     """
 
     def __init__(
@@ -102,6 +106,10 @@ class EmbedryDocumentEmbedder(_Model):
         embedding_separator: str = "\n",
         space: Mapping[str, Any] | None = None,
     ) -> None:
+        if isinstance(meta_fields_to_embed, str):
+            raise TypeError(
+                f"meta_fields_to_embed must be a list of str, got {meta_fields_to_embed!r}; write [{meta_fields_to_embed!r}]"
+            )
         _Model.__init__(self, model, options=options, space=space)  # `component` makes a new class, where super() fails
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
@@ -132,6 +140,8 @@ class EmbedryDocumentEmbedder(_Model):
         return self._result(documents, vectors)
 
     def _texts(self, documents: list[Document]) -> list[str]:
+        if isinstance(documents, Document):
+            raise TypeError("documents must be a list of Document, got one Document; write [document]")
         for document in documents:
             if not isinstance(document, Document):
                 raise TypeError(
