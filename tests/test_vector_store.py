@@ -261,6 +261,14 @@ def test_many_threads_and_two_stores_write_to_one_folder(tmp_path: Path) -> None
         assert {document.id for document in store.similarity_search("x", k=99)} == {str(n) for n in range(24)}
 
 
+def test_many_threads_that_begin_a_store_in_memory_lose_nothing() -> None:
+    for _ in range(20):
+        store = create_vector_store(DeterministicFakeEmbedding(size=4))
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(lambda n, store=store: store.add_texts([f"{n}"], ids=[str(n)]), range(6)))  # type: ignore[misc]
+        assert {document.id for document in store.similarity_search("x", k=99)} == {str(n) for n in range(6)}
+
+
 WRITER = """
 import sys
 from itertools import count

@@ -251,6 +251,7 @@ def replaced(position: int, value: Any) -> Callable[[list[str]], Any]:
         (replaced(5, [1.0, 2.0, 3.0]), "document 5: it has 3 dims, and the first one has 2"),
         (replaced(0, []), "document 0: it is not a list of numbers"),
         (replaced(5, None), "document 5: it is not a list of numbers"),
+        (replaced(5, [10**400, 1]), "document 5: it is not a list of numbers"),
         (replaced(5, ["1", "x"]), "document 5: it is not a list of numbers"),
         (replaced(5, [[1.0, 2.0]]), "document 5: it is not a list of numbers"),
     ],

@@ -16,12 +16,13 @@ def create_vector_store(
 
     Args:
         embeddings: embeds documents and queries.
-        path: the folder of the store, created if it does not exist; without a path the store is only in memory.
+        path: the local folder of the store, created if it does not exist; without a path the store is only in memory.
         table: the name of the collection; a folder may hold several.
 
     Raises:
-        SpaceError: the folder's vectors were made by other embeddings.
+        SpaceError: the folder's vectors were made by other embeddings, or its table is damaged or not a store.
         NotADirectoryError: the path is a file.
+        ValueError: the path is a URL.
     """
     from embedry_langchain.lance import LanceVectorStore
 

@@ -23,7 +23,7 @@ def checked(values: Any, *, cosine: bool) -> NDArray[np.float32]:
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
         try:
             vector = np.asarray(values, dtype=np.float32)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise ValueError("it is not a list of numbers") from None
         if vector.ndim != 1 or not vector.size:
             raise ValueError("it is not a list of numbers")
