@@ -3,6 +3,7 @@
 Exit codes: 0 success, 1 something failed, 2 wrong usage or input, 130 interrupted.
 """
 
+import io
 import os
 import sys
 import warnings
@@ -22,7 +23,7 @@ from embedry import (
     UnknownModelError,
     __version__,
 )
-from embedry_cli import commands
+from embedry_cli import commands, terminal
 from embedry_cli.errors import InputError
 
 _WRONG_USAGE = (InputError, OptionError, TextError, UnknownBackendError, UnknownModelError)
@@ -56,6 +57,8 @@ def group() -> TyperGroup:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line, by default on the process's arguments, and ends with `SystemExit`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # what a code page lacks
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
@@ -71,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except (EmbedryError, OSError) as error:
             if os.environ.get("EMBEDRY_DEBUG"):
                 raise
-            typer.echo(f"error: {error}", err=True)
+            terminal.note(f"error: {error}")
             sys.exit(2 if isinstance(error, _WRONG_USAGE) else 1)
 
 
@@ -84,6 +87,6 @@ def _show_warning(
     line: str | None = None,
 ) -> None:
     if issubclass(category, EmbedryWarning):
-        typer.echo(f"warning: {message}", err=True)
+        terminal.warn(str(message))
     else:
-        typer.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True, nl=False)
+        terminal.note(warnings.formatwarning(message, category, filename, lineno, line).rstrip("\n"))

@@ -4,7 +4,6 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from rich.console import Console
 from rich.table import Table
 
 from embedry import resolve
@@ -119,16 +118,15 @@ def _show(found: Findings) -> None:
         table.add_row("most memory held", f"{found.peak_memory_mb:,.0f} MB")
     for budget, rate_of_it in found.batch_tokens.items():
         table.add_row(f"paragraphs in batches of {budget:,} tokens", f"{rate_of_it:,.0f} tokens/s")
-    console = terminal.console()
-    console.print(table)
-    console.print(f"\n{found.model} ({', '.join(f'{name} {value}' for name, value in found.computed_by.items())})")
+    terminal.console().print(table)
+    terminal.show(f"\n{found.model} ({', '.join(f'{name} {value}' for name, value in found.computed_by.items())})")
     if found.batch_tokens:
-        _compare(console, found.batch_tokens)
+        _compare(found.batch_tokens)
 
 
-def _compare(console: Console, batch_tokens: Mapping[int, float]) -> None:
+def _compare(batch_tokens: Mapping[int, float]) -> None:
     _, own, _ = batch_tokens
     best = max(batch_tokens, key=batch_tokens.__getitem__)
     gain = batch_tokens[best] / batch_tokens[own] - 1
     if gain > _WORTH_IT:
-        console.print(f"batches of {best:,} tokens are {gain:.0%} faster here than the {own:,} that the engine takes")
+        terminal.show(f"batches of {best:,} tokens are {gain:.0%} faster here than the {own:,} that the engine takes")

@@ -30,12 +30,12 @@ def check(
             show(f"checking: {description(function)}")
             verdict, why = _verdict(name, subject)
             verdicts.append(verdict)
-            table.add_row(description(function), Text.assemble((verdict, _STYLES[verdict]), f": {why}" if why else ""))
+            reason = terminal.shown(f": {why}" if why else "")
+            table.add_row(description(function), Text.assemble((verdict, _STYLES[verdict]), reason))
     facts = ", ".join(f"{name} {value}" for name, value in subject.embedder.info.items())
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
-    console = terminal.console()
-    console.print(table)
-    console.print(f"\n{subject.embedder.name}: {counts} ({facts})")
+    terminal.console().print(table)
+    terminal.show(f"\n{subject.embedder.name}: {counts} ({facts})")
     raise typer.Exit(1 if "failed" in verdicts else 0)
 
 

@@ -60,8 +60,7 @@ def compare(
     named = texts or _lines()
     if len(named) < (1 if query else 2):
         raise InputError(
-            f"there is nothing to compare {len(named)} text{'s' * (len(named) != 1)} with; "
-            "give two or more, or use --query"
+            f"there is nothing to compare {terminal.counted(len(named), 'text')} with; give two or more, or use --query"
         )
     columns = embedder.encode(named, role=role)
     rows = embedder.encode_query(query) if query else columns
@@ -114,7 +113,7 @@ def _show(found: Compared) -> None:
         listed = [*zip(rows, found.queries, strict=True), *listed]
     width = max(len(name) for name, _ in listed)
     for name, text in listed:
-        line = Text.assemble((name.rjust(width), "bold"), "  ", " ".join(text.split()))
+        line = Text.assemble((name.rjust(width), "bold"), "  ", terminal.shown(" ".join(text.split())))
         console.print(line, no_wrap=True, overflow="ellipsis")
     extremes = [_pair(rows, pairs, int(position)) for position in (np.nanargmin(pairs), np.nanargmax(pairs))]
     console.print(f"\n{found.similarity}: least alike {extremes[0]}, most alike {extremes[1]}")

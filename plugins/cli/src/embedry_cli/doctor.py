@@ -39,7 +39,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         for section, facts in report.items():
             if facts:
                 terminal.show_section(section, facts)
-        typer.echo("\n".join(f"problem: {problem}" for problem in problems) or "all is well")
+        terminal.show("\n".join(f"problem: {problem}" for problem in problems) or "all is well")
     raise typer.Exit(1 if problems else 0)
 
 

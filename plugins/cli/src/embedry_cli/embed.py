@@ -72,7 +72,7 @@ def embed(
             writer.write(texts.taken(len(vectors)), vectors)
             advance(texts.done, rows.read)
     seconds = time.perf_counter() - start
-    typer.echo(f"{texts.done:,} texts -> {to} in {seconds:.1f} s", err=True)
+    terminal.note(f"{terminal.counted(texts.done, 'text')} -> {to} in {seconds:.1f} s")
 
 
 class Texts:

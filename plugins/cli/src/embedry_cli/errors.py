@@ -8,7 +8,7 @@ class InputError(EmbedryError, ValueError):
 
 
 class OutputError(EmbedryError, OSError):
-    """The result cannot be written to the requested path."""
+    """The result cannot be written to the requested path, or in the requested format."""
 
 
 class MissingExtraError(EmbedryError, ImportError):

@@ -31,7 +31,7 @@ def info(
     else:
         terminal.show_facts([*_described(spec), ("weights", _where(found, spec)), *_computed(engine)])
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        terminal.note(f"error: {problem}")
     raise typer.Exit(1 if problems else 0)
 
 

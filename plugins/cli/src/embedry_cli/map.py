@@ -74,24 +74,24 @@ def map(  # noqa: A001  a command's function has the command's name
             output.write(
                 page.html(
                     "standard input" if file == "-" else Path(file).name,
-                    f"{len(rows):,} texts, near each other where {embedder.name} finds them similar",
+                    f"{terminal.counted(len(rows), 'text')}, near each other where {embedder.name} finds them similar",
                     points[of_row],
                     [row.text for row in rows],
                     {name: [_shown(row.record.get(name)) for row in rows] for name in others},
                     colours,
                 ).encode(errors="backslashreplace")  # a file's name need not be Unicode
             )
-    terminal.note(f"{len(rows):,} texts -> {to}")
+    terminal.note(f"{terminal.counted(len(rows), 'text')} -> {to}")
 
 
 def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list[Row]:
     every = list(Rows([file], kind, column, "map"))
     rows = [row for row in every if row.text.strip()]
     if len(rows) < len(every):
-        terminal.note(f"left out: {len(every) - len(rows):,} blank texts")
+        terminal.note(f"left out: {terminal.counted(len(every) - len(rows), 'blank text')}")
     distinct = len({row.text for row in rows})
     if distinct < _FEWEST:
-        raise InputError(f"{file} has {distinct} different texts; a map needs {_FEWEST} or more")
+        raise InputError(f"{file} has {terminal.counted(distinct, 'different text')}; a map needs {_FEWEST} or more")
     columns = {name: None for row in rows for name in row.record}
     if colour is not None and colour not in columns:
         raise InputError(f"{file} has no column {colour!r} to colour by; choose one of {', '.join(columns)}")

@@ -58,7 +58,7 @@ def _table(specs: tuple[ModelSpec, ...], *, described: bool) -> Table:
     for spec in specs:
         numbers = (spec.dims, spec.max_seq_length, spec.size_mb if spec.size_mb is not None else "?")
         texts = (_prompts(spec), spec.license or "?", spec.preferred_backend, spec.description)
-        table.add_row(spec.name, *map(str, numbers), *texts[: 4 if described else 3])
+        table.add_row(*map(terminal.shown, (spec.name, *map(str, numbers), *texts[: 4 if described else 3])))
     return table
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, OutputError
 from embedry_cli.parts import part_of
+from embedry_cli.terminal import shown
 
 STDOUT = "-"
 
@@ -67,8 +68,8 @@ class JsonlWriter:
         """Adds lines."""
         for record, vector in zip(records, vectors.tolist(), strict=True):
             line = json.dumps(record | {self._column: vector}, ensure_ascii=False, default=_as_json)
-            # A lone surrogate, which JSON can write and UTF-8 cannot, stays the escape that it was.
-            self._file.write(line.encode(errors="backslashreplace") + b"\n")
+            # Escapes what UTF-8 cannot encode, a lone surrogate, and what a terminal would act on.
+            self._file.write(shown(line).encode() + b"\n")
 
     def close(self) -> None:
         """Flushes the buffer."""

@@ -75,9 +75,10 @@ def _best(embedder: LazyEmbedder, question: str, found: Iterator[Passage], top: 
 def _show(best: Sequence[tuple[float, Passage]]) -> None:
     console = terminal.console()
     for score, passage in best:
-        console.print(Text.assemble((f"{score:.3f}", "cyan"), "  ", (f"{passage.file}:{passage.line}", "bold")))
+        place = terminal.shown(f"{passage.file}:{passage.line}")
+        console.print(Text.assemble((f"{score:.3f}", "cyan"), "  ", (place, "bold")))
         lines = [line for line in textwrap.dedent(passage.text).splitlines() if line]
         for line in lines[:_SHOWN_LINES]:
-            console.print(Text("       " + line), no_wrap=True, overflow="ellipsis")
+            console.print(Text("       " + terminal.shown(line)), no_wrap=True, overflow="ellipsis")
         if len(lines) > _SHOWN_LINES:
             console.print(Text(f"       ... {len(lines)} lines in all", style="dim"))

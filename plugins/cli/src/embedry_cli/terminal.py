@@ -1,6 +1,8 @@
 """Output of the commands: tables and lines on stdout, progress on stderr if it is a terminal."""
 
+import codecs
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -13,7 +15,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from embedry_cli.errors import OutputError
+
 _UNLIMITED = 10_000
+
+_NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls except tab and newline, which a terminal acts on; those that change the direction of text; surrogates."""
 
 
 def console() -> Console:
@@ -22,9 +29,28 @@ def console() -> Console:
     return found if found.is_terminal else Console(highlight=False, markup=False, width=_UNLIMITED)
 
 
+def shown(text: str) -> str:
+    r"""Text of others as it can be printed: what a terminal would act on becomes the escape that JSON has for it, `\u001b`."""
+    return _NOT_SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
+def show(text: str) -> None:
+    """Prints lines."""
+    console().print(Text(shown(text)))
+
+
 def show_json(value: Any) -> None:
-    """Prints a value as JSON, for other programs."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Prints a value as JSON, for other programs, in ASCII where standard output does not take all of Unicode.
+
+    Raises:
+        OutputError: a number is not finite, which JSON has no word for.
+    """
+    unicode = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False)
+    except ValueError as error:
+        raise OutputError(f"the result has a number that JSON cannot represent: {error}") from error
+    typer.echo(shown(text))
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
@@ -34,7 +60,7 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts:
         if value not in (None, ""):
-            table.add_row(name, ("no", "yes")[value] if isinstance(value, bool) else str(value))
+            table.add_row(shown(name), ("no", "yes")[value] if isinstance(value, bool) else shown(str(value)))
     console().print(table)
 
 
@@ -45,9 +71,14 @@ def show_section(title: str, facts: Mapping[str, object]) -> None:
     console().print()
 
 
+def counted(count: int, what: str) -> str:
+    """A number and a noun, in the plural but for one."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def note(text: str) -> None:
     """One line on stderr beside the result."""
-    typer.echo(text, err=True)
+    typer.echo(shown(text), err=True)
 
 
 def warn(text: str) -> None:
@@ -58,12 +89,12 @@ def warn(text: str) -> None:
 @contextmanager
 def waiting(text: str) -> Iterator[Callable[[str], None]]:
     """A spinner for work of unknown length. Yields a function that changes its text."""
-    stderr = Console(stderr=True)
+    stderr = Console(stderr=True, markup=False)
     if not stderr.is_terminal:
         yield lambda _: None
         return
-    with stderr.status(text) as status:
-        yield status.update
+    with stderr.status(Text(shown(text))) as status:
+        yield lambda changed: status.update(Text(shown(changed)))
 
 
 @contextmanager
