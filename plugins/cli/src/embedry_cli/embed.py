@@ -52,9 +52,10 @@ def embed(
     embedder = resolve(model, backend=backend, precision=precision, threads=threads, dims=dims, on_overflow=on_overflow)
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     names = _named(inputs)
-    rows = Rows(names, kind, column, "embed")
+    others = not to.lower().endswith(".npy")
+    rows = Rows(names, kind, column, "embed", others=others)
     kinds = {kind or kind_of(name) for name in names}
-    texts = Texts(rows, None if to.lower().endswith(".npy") else vector_column)
+    texts = Texts(rows, vector_column if others else None)
     output = outputs.opened(
         to,
         column=vector_column,
@@ -99,10 +100,10 @@ class Texts:
             self._held.append(row)
             yield row.text
 
-    def taken(self, count: int) -> list[dict[str, Any]]:
-        """All columns of the next rows, which are then released."""
+    def taken(self, count: int) -> list[Row]:
+        """The next rows, which are then released."""
         self.done += count
-        return [self._held.popleft().record for _ in range(count)]
+        return [self._held.popleft() for _ in range(count)]
 
     def places(self, positions: Sequence[int]) -> str:
         """Locations of texts in the input, by their positions among all texts."""

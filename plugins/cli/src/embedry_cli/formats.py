@@ -4,7 +4,7 @@ import codecs
 import re
 import shlex
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -120,11 +120,22 @@ def refuse_repeated(names: Sequence[str], place: str) -> None:
     Raises:
         InputError: a name occurs more than once; the message says in which columns, counted from 1.
     """
-    for name in names:
+    name = repeated(names)
+    if name is not None:
         numbers = [str(number) for number, other in enumerate(names, 1) if other == name]
-        if len(numbers) > 1:
-            listed = f"{', '.join(numbers[:-1])} and {numbers[-1]}"
-            raise InputError(f"{place}: the columns {listed} have the same name, {name!r}; give each its own")
+        shown, others = (numbers[:5], f"{len(numbers) - 5:,} more") if len(numbers) > 5 else (numbers[:-1], numbers[-1])
+        listed = f"{', '.join(shown)} and {others}"
+        raise InputError(f"{place}: the columns {listed} have the same name, {name!r}; give each its own")
+
+
+def repeated(names: Iterable[str]) -> str | None:
+    """The first name that occurred before; None if all are distinct."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def _without_mark(start: bytes) -> str | None:

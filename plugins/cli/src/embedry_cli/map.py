@@ -45,9 +45,9 @@ def map(  # noqa: A001  a command's function has the command's name
     column: Column = "text",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
 ) -> None:
-    """Draw the texts of a file as a map, in one HTML page that works offline.
+    r"""Draw the texts of a file as a map, in one HTML page that works offline.
 
-    Texts with similar meaning are near each other. Needs: pip install 'embedry-cli[map]'
+    Texts with similar meaning are near each other. Needs: pip install 'embedry-cli\[map]'
     """
     if not to.lower().endswith((".html", ".htm")):
         raise InputError(f"{to} must end in .html")
@@ -134,7 +134,7 @@ def _numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:
     """The values as numbers, nan where there is none; None if one is something else."""
     try:
         numbers = np.array([np.nan if value in (None, "") else float(value) for value in values])
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return np.where(np.isfinite(numbers), numbers, np.nan)
 

@@ -1,30 +1,35 @@
 """Writing vectors to .npy, .jsonl or .parquet, block by block and atomically."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, OutputError
 from embedry_cli.parts import part_of
+from embedry_cli.rows import Row, in_short
 from embedry_cli.terminal import shown
 
 STDOUT = "-"
 
 _SUFFIXES = (".npy", ".jsonl", ".parquet")
 
+_NOT_JSON = (TypeError, ValueError, RecursionError)
+"""Raised for values without a representation in JSON, as NaN and bytes, and for nesting that is too deep."""
+
 
 class Writer(Protocol):
     """Takes blocks of rows, in order."""
 
-    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
         """Adds rows: all their columns, and a vector each."""
         ...
 
@@ -42,7 +47,7 @@ class NpyWriter:
         self._rows = 0
         self._write_header()
 
-    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
         """Adds vectors; an array has no room for columns."""
         self._rows += len(vectors)
         self._file.write(vectors.astype("<f4", order="C", copy=False).data)
@@ -64,12 +69,15 @@ class JsonlWriter:
         self._file = file
         self._column = column
 
-    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
-        """Adds lines."""
-        for record, vector in zip(records, vectors.tolist(), strict=True):
-            line = json.dumps(record | {self._column: vector}, ensure_ascii=False, default=_as_json)
+    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
+        """Adds lines.
+
+        Raises:
+            InputError: JSON has nothing for a value.
+        """
+        for row, vector in zip(rows, vectors.tolist(), strict=True):
             # Escapes what UTF-8 cannot encode, a lone surrogate, and what a terminal would act on.
-            self._file.write(shown(line).encode() + b"\n")
+            self._file.write(shown(_line(row, {self._column: vector})).encode() + b"\n")
 
     def close(self) -> None:
         """Flushes the buffer."""
@@ -113,7 +121,7 @@ def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         raise OutputError(f"{path} exists; name another file, or replace it: --overwrite")
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder {path.parent} to write {path.name} to")
-    final = path.resolve()  # a link is followed, not replaced
+    final = Path(os.path.realpath(path))  # a link is followed, not replaced
     with part_of(final) as part:
         with open(part, "xb") as file:
             yield file
@@ -131,7 +139,24 @@ def _writer(file: BinaryIO, path: Path, column: str, dims: int, parquet_inputs: 
     return ParquetWriter(file, column, dims, parquet_inputs)
 
 
+def _line(row: Row, vector: dict[str, list[float]]) -> str:
+    try:
+        return _json({**row.record, **vector})
+    except _NOT_JSON:
+        for name, value in row.record.items():
+            try:
+                _json(value)
+            except _NOT_JSON as error:
+                what = f"JSON cannot represent {in_short(value)} in the column {name!r}"
+                raise InputError(f"{row.place}: {what}; write .parquet") from error
+        raise
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, default=_as_json)
+
+
 def _as_json(value: object) -> str:
     if isinstance(value, date | datetime | time_of_day):
         return value.isoformat()
-    raise InputError(f"JSON cannot represent {type(value).__name__} {str(value)[:40]!r}; write .parquet")
+    raise TypeError(type(value))

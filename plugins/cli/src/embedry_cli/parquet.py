@@ -1,12 +1,15 @@
 """Reading and writing Parquet. Importing this module needs pyarrow, and reports how to install it."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, MissingExtraError
+from embedry_cli.rows import Row, in_short
 
 try:
     import pyarrow as pa
@@ -17,20 +20,53 @@ except ImportError as error:
 _BATCH = 2048
 
 
-def batches(path: str) -> Iterator[tuple[list[dict[str, Any]], float]]:
+class ParquetRow(Mapping[str, Any]):
+    """A row of a file. Its values become those of Python when they are asked for, because not all of them can."""
+
+    def __init__(self, batch: pa.RecordBatch, index: int, place: str) -> None:
+        self.batch = batch
+        self.index = index
+        self._place = place
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.batch.column(name)[self.index]
+        try:
+            return value.as_py()
+        except (ValueError, OverflowError, LookupError) as error:  # a date after the year 9999, an unknown time zone
+            raise InputError(
+                f"{self._place}: Python has no value for the {value.type} in the column {name!r}: {error}; "
+                "remove the column"
+            ) from error
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.batch.schema.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.batch.schema.names)
+
+    def __len__(self) -> int:
+        return len(self.batch.schema)
+
+
+def batches(path: str, only: str | None) -> Iterator[tuple[pa.RecordBatch, float]]:
     """The rows of a file, some at a time, and the part of the file that has been read so far.
 
+    Args:
+        path: the file.
+        only: the one column to read; None, or a name that no column has, for all.
+
     Raises:
-        InputError: it is not Parquet, or contains values that Python has no type for.
+        InputError: it is not Parquet that can be read to its end.
     """
+    done = 0
     try:
         with pq.ParquetFile(path) as file:
-            done = 0
-            for batch in file.iter_batches(_BATCH):
+            columns = [only] if only in file.schema_arrow.names else None
+            for batch in file.iter_batches(_BATCH, columns=columns):
                 done += len(batch)
-                yield batch.to_pylist(), done / file.metadata.num_rows
-    except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path}: not Parquet that can be read: {error}") from error
+                yield batch, done / file.metadata.num_rows
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{path}: not Parquet that can be read after row {done}: {_in_a_line(error)}") from error
 
 
 def columns(path: str) -> list[str]:
@@ -39,30 +75,32 @@ def columns(path: str) -> list[str]:
     Raises:
         InputError: it is not Parquet.
     """
-    try:
-        return list(pq.read_schema(path).names)
-    except (pa.ArrowException, ValueError) as error:
-        raise InputError(f"{path}: not Parquet that can be read: {error}") from error
+    return list(_schema(path).names)
 
 
 class ParquetWriter:
-    """Writes records with their vectors as fixed-size lists. The first block decides the types unless inputs do."""
+    """Writes rows with their vectors as fixed-size lists.
+
+    Rows of Parquet files keep their values and types. Otherwise the first block decides the types, and a value that a
+    column would change is an error.
+    """
 
     def __init__(self, file: BinaryIO, column: str, dims: int, inputs: Sequence[str]) -> None:
         self._file = file
         self._vectors = pa.field(column, pa.list_(pa.float32(), dims))
+        self._inputs = bool(inputs)
         self._schema: pa.Schema | None = _common_schema(inputs) if inputs else None
         self._writer: pq.ParquetWriter | None = None
 
-    def write(self, records: list[dict[str, Any]], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
         """Adds rows.
 
         Raises:
-            InputError: a column has values of another type than before, or is new.
+            InputError: a column cannot hold a value unchanged, or is not in the first block.
         """
         if self._schema is None:
-            self._schema = _inferred(records)
-        table = _table(records, self._schema)
+            self._schema = _inferred(rows)
+        table = _copied(rows, self._schema) if self._inputs else _converted(rows, self._schema)
         lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
         self._open(self._schema).write_table(table.append_column(self._vectors, lists))
 
@@ -76,28 +114,116 @@ class ParquetWriter:
         return self._writer
 
 
+def _schema(path: str) -> pa.Schema:
+    try:
+        return pq.read_schema(path)
+    except (pa.ArrowException, ValueError, OSError) as error:
+        raise InputError(f"{path}: not Parquet that can be read: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 def _common_schema(paths: Sequence[str]) -> pa.Schema:
     try:
-        return pa.unify_schemas([pq.read_schema(path) for path in paths])
+        return pa.unify_schemas([_schema(path) for path in paths])
     except pa.ArrowException as error:
         raise InputError(f"the inputs cannot be put into one Parquet file: {error}") from error
 
 
-def _inferred(records: list[dict[str, Any]]) -> pa.Schema:
-    columns = {name: None for record in records for name in record}
-    try:
-        return pa.schema({name: pa.array([record.get(name) for record in records]).type for name in columns})
-    except pa.ArrowException as error:
-        raise InputError(f"the rows cannot be put into Parquet, whose columns have one type each: {error}") from error
+def _copied(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """The columns of rows of Parquet files, never converted to Python and back."""
+    slices = []
+    records = [cast(ParquetRow, row.record) for row in rows]
+    for _, group in groupby(records, key=lambda record: id(record.batch)):
+        first, *others = group
+        slices.append(pa.Table.from_batches([first.batch.slice(first.index, 1 + len(others))]))
+    return pa.concat_tables([schema.empty_table(), *slices], promote_options="default")  # a missing column is null
 
 
-def _table(records: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    new = sorted({name for record in records for name in record} - set(schema.names))
-    if new:
-        raise InputError(f"the column {new[0]!r} is not in the first rows, so Parquet cannot take it; write .jsonl")
+def _converted(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    known = set(schema.names)
+    for row in rows:
+        new = next((name for name in row.record if name not in known), None)
+        if new is not None:
+            raise InputError(
+                f"{row.place}: the column {new!r} is not in the first rows, so Parquet cannot take it; write .jsonl"
+            )
+    return pa.Table.from_arrays([_column(rows, field.name, field.type) for field in schema], schema=schema)
+
+
+def _inferred(rows: Sequence[Row]) -> pa.Schema:
+    types: dict[str, pa.DataType] = {}
+    for row in rows:
+        for name in row.record:
+            if name in types:
+                continue
+            if not _is_utf8(name):
+                raise InputError(f"{row.place}: Parquet cannot hold the name of the column {name!r}; write .jsonl")
+            types[name] = _column(rows, name, None).type
+    return pa.schema(types)
+
+
+def _column(rows: Sequence[Row], name: str, kind: pa.DataType | None) -> pa.Array:
+    """The values of a column, of this type; if it is None, of the type that suits them all.
+
+    Raises:
+        InputError: the column cannot hold a value unchanged.
+    """
+    values = [row.record.get(name) for row in rows]
+    array = _array(values, kind)
+    if array is not None and (kind is not None or _can_be_written(array.type)):
+        return array
+
+    def fails(last: int) -> bool:
+        found = _array(values[: last + 1], kind)
+        return found is None or (array is not None and not _can_be_written(found.type))
+
+    wrong = bisect_left(range(len(values) - 1), True, key=fails)
+    earlier = pa.array(values[:wrong]).type if kind is None else kind
+    before = "" if pa.types.is_null(earlier) else f", which has the type {str(earlier)[:60]} in the rows before"
+    raise InputError(
+        f"{rows[wrong].place}: Parquet cannot hold {in_short(values[wrong])} in the column {name!r}{before}; write .jsonl"
+    )
+
+
+def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array | None:
+    """The values as an array; None if it would not hold all of them unchanged."""
     try:
-        return pa.Table.from_pylist(records, schema=schema)
-    except (pa.ArrowException, OverflowError) as error:
-        raise InputError(
-            f"a column has values of another type than in the first rows: {error}; write .jsonl"
-        ) from error
+        array = pa.array(values, kind)
+        return array if all(map(_same, values, array.to_pylist())) else None
+    except (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError):
+        return None
+
+
+def _same(given: Any, held: Any) -> bool:
+    """Whether a value came back as it was given. A missing key is the same as null, a whole number as its float."""
+    if isinstance(given, dict):
+        return isinstance(held, dict) and all(
+            _same(given.get(key), held.get(key)) for key in given.keys() | held.keys()
+        )
+    if isinstance(given, list):
+        return isinstance(held, list) and len(given) == len(held) and all(map(_same, given, held))
+    if isinstance(given, bool) != isinstance(held, bool):
+        return False
+    return bool(given == held or (given != given and held != held))  # NaN differs from itself
+
+
+def _can_be_written(kind: pa.DataType) -> bool:
+    """Arrow has types that Parquet has not, as structs without fields and very deep lists."""
+    try:
+        file = pa.BufferOutputStream()
+        pq.write_table(pa.schema([("column", kind)]).empty_table(), file)
+        pq.read_schema(pa.BufferReader(file.getvalue()))
+    except (pa.ArrowException, OSError):
+        return False
+    return True
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,8 +1,9 @@
 """The texts of input files: lines, JSONL, CSV, TSV or Parquet, each with its location and the other columns of its row."""
 
 import json
+import math
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ class Row(NamedTuple):
     text: str
     place: str
     """Its location, for messages: "notes.txt:12"."""
-    record: dict[str, Any]
+    record: Mapping[str, Any]
     """All columns of its row, the text's among them."""
 
 
@@ -33,18 +34,23 @@ class Rows:
         kind: their format; None for that of each file's extension.
         column: the column that the texts are in.
         command: the command that reads them, for messages.
+        others: whether the other columns are needed as well; if not, Parquet's are not read.
 
     Raises:
         InputError: an input does not exist, is of another format, or has no valid text in its first row.
     """
 
-    def __init__(self, inputs: Sequence[str], kind: Kind | None, column: str, command: str = "...") -> None:
+    def __init__(
+        self, inputs: Sequence[str], kind: Kind | None, column: str, command: str = "...", *, others: bool = True
+    ) -> None:
         self._sources = [(name, kind or kind_of(name)) for name in inputs]
         self._column = column
         self._command = command
+        self._others = others
         self.read = 0
         """Bytes read so far."""
-        self.size = None if STDIN in inputs else sum(_size(name) for name in inputs)
+        sizes = [_size(name) for name in inputs if name != STDIN]
+        self.size = sum(sizes) if len(sizes) == len(inputs) else None
         """Bytes of all inputs; None where standard input is one of them."""
         self._try_starts()
 
@@ -57,46 +63,47 @@ class Rows:
         for name, kind in self._sources:
             yield from self._rows(name, kind)
 
-    def text(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def text(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Every line is a text, a blank one too, so that rows and lines keep the same numbers."""
         for number, line in self._lines(name):
             yield f"{name}:{number}", {self._column: line.removesuffix("\n").removesuffix("\r")}
 
-    def jsonl(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def jsonl(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Every line that is not blank is a JSON object."""
         for number, line in self._lines(name):
             if line.isspace():
                 continue
             place = f"{name}:{number}"
             try:
-                record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_object)
+                record = json.loads(line.rstrip("\r\n"), object_pairs_hook=_object, parse_float=_number)
             except json.JSONDecodeError as error:
                 raise InputError(f"{place}: not JSON: {error.msg} at column {error.colno}") from error
             except (ValueError, RecursionError) as error:
                 raise InputError(f"{place}: not JSON that can be read: {error}") from error
             if not isinstance(record, dict):
-                raise InputError(f"{place}: must be a JSON object, got {_shown(record)}")
+                raise InputError(f"{place}: must be a JSON object, got {in_short(record)}")
             yield place, record
 
-    def csv(self, name: str, delimiter: str = ",") -> Iterator[tuple[str, dict[str, Any]]]:
+    def csv(self, name: str, delimiter: str = ",") -> Iterator[tuple[str, Mapping[str, Any]]]:
         """The first record that is not blank names the columns."""
         return delimited.records((line for _, line in self._lines(name)), name, delimiter)
 
-    def tsv(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def tsv(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """CSV with tabs."""
         return self.csv(name, "\t")
 
-    def parquet(self, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def parquet(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Rows are counted from 1."""
         from embedry_cli import parquet
 
         before = self.read
         number = 0
-        for records, part in parquet.batches(name):
+        for batch, part in parquet.batches(name, None if self._others else self._column):
             self.read = before + int(part * _size(name))
-            for record in records:
+            for index in range(len(batch)):
                 number += 1
-                yield f"{name}, row {number}", record
+                place = f"{name}, row {number}"
+                yield place, parquet.ParquetRow(batch, index, place)
 
     def _rows(self, name: str, kind: Kind) -> Generator[Row, None, None]:
         for place, record in _READERS[kind](self, name):
@@ -119,7 +126,7 @@ class Rows:
         self.read = 0
 
 
-_READERS: dict[Kind, Callable[[Rows, str], Iterator[tuple[str, dict[str, Any]]]]] = {
+_READERS: dict[Kind, Callable[[Rows, str], Iterator[tuple[str, Mapping[str, Any]]]]] = {
     "text": Rows.text, "jsonl": Rows.jsonl, "csv": Rows.csv, "tsv": Rows.tsv, "parquet": Rows.parquet,
 }  # fmt: skip
 
@@ -135,8 +142,10 @@ def _size(name: str) -> int:
 
 
 def _refuse_parquet(name: str) -> None:
-    if name == STDIN:
-        raise InputError("Parquet cannot be read from standard input, because its index is at the end; pass a file")
+    if name == STDIN or not Path(name).is_file():
+        raise InputError(
+            f"{name}: Parquet cannot be read from standard input or a pipe, because its index is at the end; pass a file"
+        )
     from embedry_cli import parquet
 
     formats.refuse_repeated(parquet.columns(name), name)
@@ -145,20 +154,28 @@ def _refuse_parquet(name: str) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {max(keys, key=keys.count)!r} occurs twice in an object; rename one")
+        key = formats.repeated(key for key, _ in pairs)
+        raise ValueError(f"the key {key!r} occurs twice in an object; rename one")
     return found
 
 
-def _text_of(record: dict[str, Any], column: str, place: str) -> str:
+def _number(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"the number {digits[:40]} is too large for a float")
+    return number
+
+
+def _text_of(record: Mapping[str, Any], column: str, place: str) -> str:
     if column not in record:
         raise InputError(f"{place}: no column {column!r}; choose one with --column: {', '.join(map(repr, record))}")
     text = record[column]
     if not isinstance(text, str):
-        raise InputError(f"{place}: the column {column!r} must be a string, got {_shown(text)}")
+        raise InputError(f"{place}: the column {column!r} must be a string, got {in_short(text)}")
     return text
 
 
-def _shown(value: object) -> str:
+def in_short(value: object) -> str:
+    """The type and the value, or the start of it, for messages."""
     shown = f"{type(value).__name__} {value!r}"
     return shown if len(shown) <= 60 else shown[:60] + "..."
