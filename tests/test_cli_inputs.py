@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ from pyarrow import parquet as pq
 
 from command_line import run
 from embedry.views import LazyEmbedder
+from embedry_cli import formats, rows
+from embedry_cli.errors import InputError
+from embedry_cli.lines import lines
+from embedry_cli.rows import Row, Rows
 
 pytestmark = pytest.mark.usefixtures("minilm_folder")
 
@@ -225,6 +230,118 @@ def test_a_named_pipe_is_read_once(tmp_path: Path, minilm: LazyEmbedder) -> None
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), minilm.encode_document(["one", "two"]), atol=1e-6)
 
 
+def test_a_pipe_cannot_be_parquet(tmp_path: Path, no_work: None) -> None:
+    os.mkfifo(tmp_path / "in.parquet")
+    message = "Parquet cannot be read from standard input or a pipe, because its index is at the end; pass a file"
+    command = [sys.executable, "-m", "embedry_cli", "embed", "in.parquet", "--to", "-"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (2, f"error: in.parquet: {message}\n")
+    assert refused("embed", "-", "--format", "parquet") == f"-: {message}"
+
+
+def test_a_file_that_is_missing_is_told_beside_standard_input(no_work: None) -> None:
+    assert refused("embed", "-", "missing.parquet") == "there is no file missing.parquet"
+
+
+LONG = "z" * 997
+ENDLESS = {
+    "text": (f"yes {LONG} | tr -d '\\n'", "-:1: a line of more than 64 MB; split it into several texts"),
+    "jsonl": (f"printf '{{\"text\": \"'; yes {LONG} | tr -d '\\n'", "-:1: a line of more than 64 MB; split it into several texts"),
+    "csv": (f"printf 'text\\nfine\\n\"'; yes {LONG}", "-:3: a record of more than 64 MB; close the quote that opens in it, or split it"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+def test_a_row_without_end_is_refused(kind: str, tmp_path: Path) -> None:
+    program, message = ENDLESS[kind]
+    command = f"({program}) | {sys.executable} -m embedry_cli embed - --format {kind} --to out.npy"
+    result = subprocess.run(["sh", "-c", command], cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert (result.returncode, result.stderr.splitlines()[-1]) == (2, f"error: {message}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_device_without_end_is_refused() -> None:
+    assert refused("embed", "/dev/zero") == "/dev/zero:1: a line of more than 64 MB; split it into several texts"
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "end"), [("text", "", ""), ("jsonl", '{"text": "', '"}'), ("csv", "text\n", "")]
+)
+def test_the_longest_line_is_read(kind: str, start: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedry_cli.lines.LONGEST", 100)
+    monkeypatch.setattr("embedry_cli.delimited.LONGEST", 100)
+    text = "x" * (100 - len((start + end).removeprefix("text\n")) - 1)
+    assert embedded("--format", kind, stdin=f"{start}{text}{end}\n".encode()) == [{"text": text}]
+    line = 1 + start.count("\n")
+    message = refused("embed", "--format", kind, stdin=f"{start}x{text}{end}\n".encode())
+    assert message == f"-:{line}: a line of more than 64 MB; split it into several texts"
+
+
+def test_a_record_of_many_lines_is_bounded_and_many_records_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("embedry_cli.delimited.LONGEST", 100)
+    text = "x\n" * 48 + "x"  # 97 characters, two quotes and the line's end
+    content = f'text\n"{text}"\n"{text}"\n'
+    assert embedded("--format", "csv", stdin=content.encode()) == [{"text": text}, {"text": text}]
+    message = refused("embed", "--format", "csv", stdin=f'{content}"{text}x"\n'.encode())
+    assert message == "-:100: a record of more than 64 MB; close the quote that opens in it, or split it"
+
+
+def cut_while_read(source: Path, output: str, size: int, monkeypatch: pytest.MonkeyPatch) -> str:
+    """What `embed` says when a file is cut to this size after its first rows were read."""
+
+    class Cut(Rows):
+        def __iter__(self) -> Iterator[Row]:
+            for number, row in enumerate(super().__iter__()):
+                if number == 10:
+                    os.truncate(source, size)
+                yield row
+
+    monkeypatch.setattr("embedry_cli.embed.Rows", Cut)
+    result = run("embed", source, "--to", source.with_name(output))
+    assert (result.code, result.out) == (2, "")
+    assert [path.name for path in source.parent.iterdir()] == [source.name]
+    return result.err.removeprefix("error: ").rstrip("\n")
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv", "tsv"])
+def test_a_file_that_is_cut_while_it_is_read_is_refused(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / f"in.{suffix}"
+    row = '{"text": "a text"}\n' if suffix == "jsonl" else "text\n"
+    source.write_text(row * 50_000)  # more than is read ahead
+    size = 45_000 * len(row)  # between two lines, where nothing else is wrong
+    message = cut_while_read(source, "out.npy", size, monkeypatch)
+    assert message == (
+        f"{source}: it had {50_000 * len(row):,} bytes and ended after {size:,}, because another program "
+        "wrote to it while it was read; run the command again"
+    )
+
+
+def test_a_parquet_file_that_is_cut_while_it_is_read_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "in.parquet"
+    table = pa.table({"text": ["text"] * 600, "x": ["x" * 100_000] * 600})  # more than is read ahead
+    pq.write_table(table, source, row_group_size=50, compression=None, use_dictionary=False)
+    monkeypatch.setattr("embedry_cli.parquet._BATCH", 10)
+    message = cut_while_read(source, "out.parquet", source.stat().st_size // 2, monkeypatch)
+    assert message.startswith(f"{source}: not Parquet that can be read after row ")
+
+
+def test_what_is_left_of_standard_input_is_expected_and_no_more(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("first\n" + "other\n" * 50_000)
+    with open(tmp_path / "in.txt", "rb") as file:
+        file.readline()  # as another program may have, before this one
+        assert [text for text, _ in lines(file, "-", "embed")] == ["other\n"] * 50_000
+        file.seek(6)
+        rest = lines(file, "-", "embed")
+        next(rest)
+        os.truncate(tmp_path / "in.txt", 240_000)
+        with pytest.raises(InputError, match="it had 300,000 bytes and ended after 239,994, "):
+            list(rest)
+
+
 @pytest.mark.parametrize(
     ("content", "rows"),
     [
@@ -277,3 +394,32 @@ def test_parquet_with_two_columns_of_one_name_is_refused(double: Path, output: s
 def test_json_with_a_key_twice_is_refused(line: str) -> None:
     message = refused("embed", "--format", "jsonl", stdin=f'{{"text": "x"}}\n{line}\n'.encode())
     assert message == "-:2: not JSON that can be read: the key 'id' occurs twice in an object; rename one"
+
+
+class Compared(str):
+    """A name that counts how often it is compared."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return str.__eq__(self, other)
+
+    __hash__ = str.__hash__
+
+
+def test_names_are_not_compared_pairwise() -> None:
+    names = [Compared(number) for number in range(1000)]
+    formats.refuse_repeated(names, "in.csv:1")
+    with pytest.raises(InputError, match="the columns 6 and 1001 have the same name, '5'"):
+        formats.refuse_repeated([*names, Compared(5)], "in.csv:1")
+    with pytest.raises(ValueError, match="the key '5' occurs twice"):
+        rows._object([(name, 1) for name in (*names, Compared(5))])
+    assert Compared.times < 5000
+
+
+def test_a_name_that_many_columns_have_is_told_in_a_line(tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text(",".join(["same"] * 200_000) + "\n")
+    assert refused("embed", tmp_path / "in.csv") == (
+        f"{tmp_path}/in.csv:1: the columns 1, 2, 3, 4, 5 and 199,995 more have the same name, 'same'; give each its own"
+    )

@@ -1,6 +1,10 @@
 """`embedry search`: the right passage comes first, with its file and line; what is no text is left out and counted."""
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +108,33 @@ def test_text_in_another_encoding_is_not_counted_as_binary(tmp_path: Path) -> No
     assert result.code == 0
     assert result.err == "skipped: 2 binary, 2 not UTF-8\n"
     assert result.out.count(".txt:1") == 1
+
+
+def test_what_may_go_on_for_ever_is_skipped_unless_it_is_named(library: Path) -> None:
+    os.mkfifo(library / "pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(library / "socket"))
+    (library / "loop.txt").symlink_to("loop.txt")
+    (library / "again").symlink_to(library)
+    command = [sys.executable, "-m", "embedry_cli", "search", "planets"]  # which is stopped if it waits
+    result = subprocess.run([*command, library], capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 0
+    assert result.stderr == (
+        "skipped: 1 binary, 2 hidden, 1 not UTF-8, 2 not a regular file, "
+        "1 not readable (Too many levels of symbolic links)\n"
+    )
+    with subprocess.Popen(["sh", "-c", f"cat {library}/deep/stars.txt > {library}/pipe"]):
+        result = subprocess.run([*command, library / "pipe"], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Jupiter" in result.stdout
+    named = run("search", "planets", library / "loop.txt")
+    assert (named.code, named.err) == (2, f"error: there is no file or folder {library}/loop.txt\n")
+
+
+def test_a_file_that_is_too_large_for_the_memory_is_skipped(library: Path) -> None:
+    (library / "large.txt").write_bytes(b"planets\n" * 8_125_000)
+    assert "1 larger than 64 MB" in run("search", "planets", library).err
+    assert run("search", "planets", "/dev/zero").err.startswith("skipped: 1 binary\n")
 
 
 def test_blocks_do_not_change_the_answer(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 
 from embedry_cli import formats
 from embedry_cli.errors import InputError
+from embedry_cli.lines import LONGEST, LONGEST_MB
+from embedry_cli.terminal import counted
 
 _FAULTS = (
     ("new-line character", r"a \r outside quotes; put the value that has it in quotes"),
@@ -21,14 +23,27 @@ def records(lines: Iterable[str], name: str, delimiter: str) -> Iterator[tuple[s
     The first record that is not blank names the columns; a column without a name is called by its number: "column 3".
 
     Raises:
-        InputError: a record cannot be read or has too few or too many values, or names of columns are not distinct.
+        InputError: a record cannot be read, is longer than a line may be or has too few or too many values, or names of
+            columns are not distinct.
     """
+    line = size = 0
+
+    def bounded() -> Iterator[str]:
+        nonlocal size
+        for text in lines:
+            size += len(text)
+            if size > LONGEST:
+                raise InputError(
+                    f"{name}:{line}: a record of more than {LONGEST_MB} MB; close the quote that opens in it, or split it"
+                )
+            yield text
+
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    reader = csv.reader(bounded(), delimiter=delimiter, strict=True)
     names: list[str] = []
     names_line = 0
     while True:
-        line = reader.line_num + 1
+        line, size = reader.line_num + 1, 0
         try:
             values = next(reader)
         except StopIteration:
@@ -49,14 +64,10 @@ def _named(values: list[str]) -> list[str]:
 
 
 def _mismatch(values: list[str], names: list[str], names_line: int, delimiter: str) -> str:
-    counts = f"{_counted(len(values), 'value')}, but line {names_line} names {_counted(len(names), 'column')}"
+    counts = f"{counted(len(values), 'value')}, but line {names_line} names {counted(len(names), 'column')}"
     if len(values) < len(names):
         return f"{counts}; add a value for {names[len(values)]!r}, which may be empty"
     return f"{counts}; remove {values[len(names)][:40]!r}, or put a value that has {delimiter!r} in it in quotes"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def _in_words(error: csv.Error) -> str:

@@ -1,11 +1,18 @@
 """Lines of UTF-8 text. Anything else is refused, with what makes UTF-8 of it."""
 
-from collections.abc import Iterator
+import os
+import stat
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import BinaryIO, NamedTuple
 
 from embedry_cli import formats
 from embedry_cli.errors import InputError
+
+LONGEST_MB = 64
+LONGEST = LONGEST_MB * 1_000_000
+"""Bytes of a line, its end included. More is an error, so that a file without line ends does not fill the memory."""
 
 
 class _Fault(NamedTuple):
@@ -28,16 +35,21 @@ def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
         command: the command that reads it, for messages.
 
     Raises:
-        InputError: it is not UTF-8 text, or its lines end in carriage returns alone.
+        InputError: it is not UTF-8 text, its lines end in carriage returns alone, one is longer than `LONGEST`, or the
+            file became shorter while it was read.
     """
-    first = _first(file)
+    expected = _remaining(file)
+    read = partial(file.readline, LONGEST + 1)
+    first = _first(read)
     start = b"".join(line[: formats.START] for line in first)[: formats.START]
     formats.refuse_other_formats(start, name, command)
     if len(first) == 1 and b"\n" not in first[0] and b"\r" in first[0].rstrip(b"\r"):
         pipe = formats.piped(r"tr '\r' '\n' < FILE", name, command)
         raise InputError(rf"{name}: its lines end in \r alone, as on old Macs; convert them: {pipe}")
     offset = 0
-    for number, line in enumerate(chain(first, file), 1):
+    for number, line in enumerate(chain(first, iter(read, b"")), 1):
+        if len(line) > LONGEST:
+            raise InputError(f"{name}:{number}: a line of more than {LONGEST_MB} MB; split it into several texts")
         try:
             text = _decoded(line)
         except UnicodeDecodeError as error:
@@ -48,13 +60,27 @@ def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
             raise InputError(f"{where}; {fault.advice}{pipe}") from error
         yield text.removeprefix("\ufeff") if number == 1 else text, len(line)
         offset += len(line)
+    if offset < expected:
+        raise InputError(
+            f"{name}: it had {expected:,} bytes and ended after {offset:,}, because another program wrote to it "
+            "while it was read; run the command again"
+        )
 
 
-def _first(file: BinaryIO) -> list[bytes]:
+def _remaining(file: BinaryIO) -> int:
+    """The bytes to the end of a regular file; of a pipe it is not known where it ends."""
+    try:
+        status = os.fstat(file.fileno())
+    except OSError:  # it is no file of the operating system
+        return 0
+    return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else 0
+
+
+def _first(read: Callable[[], bytes]) -> list[bytes]:
     """The lines that the first bytes are in: a pipe cannot be opened a second time to look at them."""
     found: list[bytes] = []
     size = 0
-    while size < formats.START and (line := file.readline()):
+    while size < formats.START and (line := read()):
         found.append(line)
         size += len(line)
     return found

@@ -1,6 +1,7 @@
 """The text files of folders, cut into passages that fit a model."""
 
 import os
+import stat
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +16,9 @@ _SHORT = 0.3
 
 _PROBE = 8192
 """Bytes read to detect a binary file."""
+
+_LARGEST_MB = 64
+"""A larger file is skipped, because a file is searched as a whole in memory."""
 
 
 class Passage(NamedTuple):
@@ -37,7 +41,7 @@ def files(paths: Sequence[str], skipped: Counter[str]) -> list[Path]:
         if not path.exists():
             raise InputError(f"there is no file or folder {path}")
         found.extend(_below(path, skipped) if path.is_dir() else [path])
-    return list({path.resolve(): path for path in reversed(found)}.values())[::-1]
+    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
 
 
 def passages(paths: Iterable[Path], most: int, skipped: Counter[str]) -> Iterator[Passage]:
@@ -99,9 +103,11 @@ def _text(path: Path) -> str:
                 raise _NotTextError("not UTF-8")
             binary = formats.has_signature(content) or b"\0" in content
             if not binary:
-                content += file.read()
+                content += file.read(_LARGEST_MB * 1_000_000)
             if binary or b"\0" in content:
                 raise _NotTextError("binary")
+            if file.read(1):
+                raise _NotTextError(f"larger than {_LARGEST_MB} MB")
             return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _NotTextError("not UTF-8") from error
@@ -115,7 +121,18 @@ def _below(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
         skipped["hidden"] += len(folders) - len(visible)
         folders[:] = visible  # os.walk goes on into what is left here
         for name in sorted(names):
+            path = Path(root, name)
             if name.startswith("."):
                 skipped["hidden"] += 1
+            elif _is_special(path):
+                skipped["not a regular file"] += 1
             else:
-                yield Path(root, name)
+                yield path
+
+
+def _is_special(path: Path) -> bool:
+    """Whether it is a pipe, a socket or a device, which may wait or go on for ever."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:  # opening it will say why
+        return False

@@ -37,7 +37,8 @@ def search(
 ) -> None:
     """Search the text files of a folder by meaning.
 
-    Nothing is indexed: every file is read and embedded again. Hidden and binary files are left out.
+    Nothing is indexed: every file is read and embedded again.
+    Hidden files, binary files and files larger than 64 MB are left out.
     """
     embedder = resolve(model)
     if embedder.spec.similarity != "dot":  # on unit vectors the other similarities rank as the dot product does
