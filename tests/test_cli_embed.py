@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -99,7 +100,8 @@ def test_blocks_keep_the_order_and_the_header_tells_the_length(
 
 
 def test_no_rows_give_an_empty_array(tmp_path: Path) -> None:
-    assert run("embed", write(tmp_path / "in.txt", []), "--to", tmp_path / "out.npy").code == 0
+    result = run("embed", write(tmp_path / "in.txt", []), "--to", tmp_path / "out.npy")
+    assert (result.code, result.err.partition(" -> ")[0]) == (0, "0 texts")
     assert np.load(tmp_path / "out.npy").shape == (0, 384)
     assert run("embed", tmp_path / "in.txt", "--to", tmp_path / "out.parquet").code == 0
     assert pq.read_table(tmp_path / "out.parquet").schema.field("embedding").type == pa.list_(pa.float32(), 384)
@@ -300,7 +302,7 @@ def test_only_rows_whose_vectors_are_not_there_yet_are_held(
     held: list[int] = []
     real = embed.Texts.taken
 
-    def taken(self: embed.Texts, count: int) -> list[dict[str, object]]:
+    def taken(self: embed.Texts, count: int) -> list[Row]:
         held.append(len(self._held))
         return real(self, count)
 
@@ -319,7 +321,8 @@ def test_an_output_is_only_replaced_when_asked(tmp_path: Path) -> None:
     (tmp_path / "bad.txt").write_bytes(b"\xff")
     assert run("embed", source, tmp_path / "bad.txt", "--to", output, "--overwrite").code == 2
     assert output.read_text() == "precious"
-    assert run("embed", source, "--to", output, "--overwrite").code == 0
+    result = run("embed", source, "--to", output, "--overwrite")
+    assert (result.code, result.err.partition(" -> ")[0]) == (0, "1 text")
     assert np.load(output).shape == (1, 384)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "in.txt", "out.npy"]
 
@@ -359,27 +362,66 @@ def test_without_pyarrow_the_error_says_how_to_get_it(
     assert [path.name for path in tmp_path.iterdir()] == [source]
 
 
-def _default_interrupt() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a test run in the background may have inherited another
+def _default_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)  # a test run in the background may have inherited another
 
 
-@pytest.mark.parametrize("output", ["out.npy", "out.jsonl", "out.parquet"])
-def test_interrupted_midway_it_leaves_nothing(output: str, tmp_path: Path, minilm_folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("output", "number"),
+    [
+        ("out.npy", signal.SIGINT),
+        ("out.jsonl", signal.SIGINT),
+        ("out.parquet", signal.SIGINT),
+        ("out.npy", signal.SIGTERM),
+        ("out.parquet", signal.SIGTERM),
+        ("out.npy", signal.SIGHUP),
+    ],
+)
+def test_stopped_midway_it_leaves_nothing(
+    output: str, number: signal.Signals, tmp_path: Path, minilm_folder: Path
+) -> None:
     source = tmp_path / "in.txt"
     source.write_text("".join(f"line {n} of a file that takes a while\n" for n in range(100_000)))
     command = [sys.executable, "-m", "embedry_cli", "embed", str(source), "--to", str(tmp_path / output)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_default_interrupt) as process:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=_default_signals) as process:
         deadline = time.monotonic() + 120
         while not any(path.stat().st_size > 1000 for path in tmp_path.glob(f".{output}.*.part")):
             assert process.poll() is None
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        os.kill(process.pid, signal.SIGINT)
+        os.kill(process.pid, number)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert "Traceback" not in err
     assert "Error" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_only_the_first_signal_interrupts_and_one_that_is_ignored_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    done = []
+
+    def work() -> None:
+        signal.raise_signal(signal.SIGHUP)
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            done.append("work")
+        finally:
+            signal.raise_signal(signal.SIGTERM)
+            done.append("removal")
+
+    monkeypatch.setattr("embedry_cli.app.group", lambda: SimpleNamespace(main=lambda *_, **__: work()))
+    try:
+        result = run("models")
+        assert (result, done) == ((143, "", ""), ["removal"])
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, minilm_folder: Path) -> None:
@@ -468,6 +510,12 @@ def test_what_was_left_beside_the_file_that_a_link_leads_to_is_removed(tmp_path:
     assert not dead.exists()
     assert (tmp_path / "out.npy").is_symlink()
     assert np.load(tmp_path / "deep" / "vectors.npy").shape == (1, 384)
+
+
+def test_an_output_that_is_a_link_to_itself_is_replaced(tmp_path: Path, minilm_folder: Path) -> None:
+    (tmp_path / "out.npy").symlink_to("out.npy")
+    assert run("embed", write(tmp_path / "in.txt", ["x"]), "--to", tmp_path / "out.npy").code == 0
+    assert np.load(tmp_path / "out.npy").shape == (1, 384)
 
 
 def test_an_output_may_have_the_longest_name_of_a_file_system(tmp_path: Path, minilm_folder: Path) -> None:

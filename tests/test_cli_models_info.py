@@ -67,6 +67,14 @@ finally:
         assert f"'embedry_cli.{other}'" not in ours
 
 
+def test_help_and_version_have_short_names() -> None:
+    assert run("-V") == run("--version") == (0, f"embedry {embedry.__version__}\n", "")
+    for command in ([], ["embed"], ["models"]):
+        short = run(*command, "-h")
+        assert short == run(*command, "--help")
+        assert (short.code, short.err) == (0, "")
+
+
 @pytest.mark.parametrize("command", ["--help", "--version", "info all-MiniLM-L6-v2", "embed --help", "search --help"])
 def test_help_version_and_info_load_no_engine(command: str, fresh: Fresh, minilm_folder: Path) -> None:
     code = f"""

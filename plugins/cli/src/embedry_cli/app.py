@@ -1,14 +1,16 @@
 """The root of the command line: its commands, its exit codes, and how errors and warnings are shown.
 
-Exit codes: 0 success, 1 something failed, 2 wrong usage or input, 130 interrupted.
+Exit codes: 0 success, 1 something failed, 2 wrong usage or input, 130 interrupted, 143 terminated.
 """
 
 import io
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
-from typing import Annotated, TextIO
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, NoReturn, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -28,7 +30,15 @@ from embedry_cli.errors import InputError
 
 _WRONG_USAGE = (InputError, OptionError, TextError, UnknownBackendError, UnknownModelError)
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+_STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+"""Signals that ask a process to end: a service manager's, and that of a terminal that was closed."""
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
 
 
 def _show_version(requested: bool) -> None:
@@ -40,7 +50,7 @@ def _show_version(requested: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Text embeddings: the right model, ready and shared, the same vectors from every engine."""
@@ -59,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line, by default on the process's arguments, and ends with `SystemExit`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # what a code page lacks
-    with warnings.catch_warnings():
+    with _stoppable(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
             try:
@@ -76,6 +86,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             terminal.note(f"error: {error}")
             sys.exit(2 if isinstance(error, _WRONG_USAGE) else 1)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Lets a signal that asks to end raise `SystemExit`, so that what is unfinished is removed as after any error."""
+
+    def stop(number: int, _: object) -> NoReturn:
+        for each in caught:
+            signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the removal
+        sys.exit(128 + number)
+
+    caught = [number for number in _STOPS if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores some
+    for number in caught:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _show_warning(
