@@ -293,7 +293,7 @@ def test_what_is_wrong_is_told_and_nothing_is_written(
     result = run("map", *arguments)
     assert result.code in (1, 2)
     assert f"error: {message}" in result.err
-    assert len(result.err.replace("left out: 1 blank texts\n", "").splitlines()) == 1
+    assert len(result.err.replace("left out: 1 blank text\n", "").splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
     assert Path("old.html").read_text() == "old"
 
