@@ -23,6 +23,8 @@ from embedry import (
     Embedder,
     EmbedryError,
     EmbedryWarning,
+    EncodedBlock,
+    EncodeTimeoutError,
     FilesError,
     Int8,
     IntegrityError,
@@ -38,6 +40,7 @@ from embedry import (
     Options,
     PluginWarning,
     Pooling,
+    Prepared,
     Resource,
     Space,
     SpaceError,
@@ -64,6 +67,7 @@ from embedry.backend import (
     Encoder,
     LoadRequest,
     ModelConfig,
+    OneThread,
     Tensor,
     TextEncoder,
     artifact,
@@ -104,7 +108,22 @@ def stored(embedder: LazyEmbedder, policy: OnOverflow = "warn") -> dict[str, obj
     floats: list[float] = asyncio.run(again.aembed_query("a query"))
     rows: list[list[float]] = again.embed_documents(["a text"])
     array: NDArray[np.float32] = asyncio.run(again.aencode(["a text"], role="query"))
+    blocks: list[EncodedBlock] = list(again.encode_blocks(["a text"], role="document"))
+    assert blocks[0].tokens is None or blocks[0].tokens == again.count_tokens(["a text"], role="document")
     return {"facts": facts, "info": dict(again.info), "floats": floats, "rows": rows, "array": array}
+
+
+def in_time(model: str, texts: Sequence[str], seconds: float) -> NDArray[np.float32] | None:
+    """The vectors of texts that all fit, if they are ready in time; nothing stays in memory."""
+    with resolve(model) as embedder:
+        prepared: Prepared = embedder.prepare(texts, role="document")
+        if prepared.truncated or sum(prepared.tokens or ()) > 10_000:
+            return None
+        try:
+            return prepared.encode(timeout=seconds)
+        except EncodeTimeoutError:
+            embedder.unload()
+            return embedder.encode(texts[:1], role="document", timeout=None)
 
 
 def reason(error: EmbedryError) -> str:
@@ -116,6 +135,7 @@ def reason(error: EmbedryError) -> str:
         "backend": (BackendError, UnknownBackendError, BackendImportError, BackendContractError),
         "files": (FilesError, WeightsNotFoundError, IntegrityError, DownloadError, CacheError),
         "space": (SpaceError,),
+        "time": (EncodeTimeoutError,),
     }
     if isinstance(error, TextError):
         return f"texts {error.positions}"
@@ -179,16 +199,17 @@ class Table(Encoder):
 
     def __init__(self, weight: Tensor) -> None:
         self._table = weight.values()
+        self._thread = OneThread("table")
         self.info = {"engine": f"numpy, {len(cpu_features())} features of the processor"}
-
-    def start_worker(self) -> None:
-        with PROCESS_SETTING:
-            pass
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         weights = mask[:, :, np.newaxis].astype(np.float32)
         means: NDArray[np.float32] = (self._table[ids] * weights).sum(axis=1) / weights.sum(axis=1)
         return means
+
+    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        with PROCESS_SETTING:
+            return self._thread(lambda: self.forward(ids, mask))
 
 
 class Remote(TextEncoder):

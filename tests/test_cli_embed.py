@@ -141,13 +141,13 @@ def test_a_csv_record_may_span_lines(tmp_path: Path) -> None:
 
 def test_the_role_reaches_the_embedder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     roles: list[str] = []
-    real = LazyEmbedder.encode_stream
+    real = LazyEmbedder.encode_blocks
 
-    def encode_stream(self: LazyEmbedder, texts: Iterable[str], *, role: str) -> object:
+    def encode_blocks(self: LazyEmbedder, texts: Iterable[str], *, role: str) -> object:
         roles.append(role)
         return real(self, texts, role=role)
 
-    monkeypatch.setattr(LazyEmbedder, "encode_stream", encode_stream)
+    monkeypatch.setattr(LazyEmbedder, "encode_blocks", encode_blocks)
     source = write(tmp_path / "in.txt", TEXTS)
     for options in ([], ["--role", "query"]):
         assert run("embed", source, "--to", "-", *options).code == 0
@@ -255,6 +255,44 @@ def test_texts_that_are_too_long(tmp_path: Path, minilm: LazyEmbedder, monkeypat
     cut = "warning: longer than the 256 tokens that the model reads, and cut:"
     assert result.err.splitlines()[:-1] == [f"{cut} {source}:4", f"{cut} {source}:7, {source}:8"]
     np.testing.assert_allclose(np.load(tmp_path / "out.npy")[3], minilm.encode_document([long])[0], atol=1e-6)
+
+
+def test_a_run_that_cut_texts_says_so_once(
+    tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedry._pipeline.pipeline._BLOCK_TEXTS", 2)
+    long = "word " * 300
+    source = write(tmp_path / "in.txt", ["short", long, "third", *[f"{n} {long}" for n in range(6)]])
+    err = run("embed", source, "--to", tmp_path / "out.npy").err.splitlines()
+    places = ", ".join(f"{source}:{line}" for line in (2, 4, 5, 6, 7))
+    assert err[:-1] == [
+        f"warning: 7 of 9 texts are longer than the 256 tokens that the model reads, and cut: {places} and 2 more"
+    ]
+    one = write(tmp_path / "one.txt", [long])
+    err = run("embed", one, "--to", tmp_path / "one.npy").err.splitlines()
+    assert err[0] == f"warning: 1 of 1 text is longer than the 256 tokens that the model reads, and cut: {one}:1"
+
+
+def test_stats_are_a_histogram_of_tokens_and_the_texts_that_were_cut(tmp_path: Path, minilm: LazyEmbedder) -> None:
+    words = [1, 1, 1, 2, 2, 7, 30, 300]  # and two special tokens each
+    source = write(tmp_path / "in.txt", [f"{'word ' * count}" for count in words])
+    result = run("embed", source, "--to", tmp_path / "out.npy", "--stats")
+    assert result.code == 0
+    assert result.err.splitlines()[1:-1] == [
+        "tokens of 8 texts, with prompt and special tokens:",
+        "          3-4            5 ########################################",
+        "          5-8            0",
+        "         9-16            1 ########",
+        "        17-32            1 ########",
+        "        33-64            0",
+        "       65-128            0",
+        "      129-256            1 ########",
+        "median 4, 95% of the texts have at most 256, 314 tokens in all",
+        "1 text (12.5%) cut at 256 tokens",
+    ]
+    (tmp_path / "none.txt").write_text("")
+    err = run("embed", tmp_path / "none.txt", "--to", tmp_path / "none.npy", "--stats").err
+    assert "there are no texts, or the engine reads them in its own way" in err
 
 
 @pytest.mark.filterwarnings("default:something else")

@@ -1,6 +1,7 @@
 """The kit sees what it is there to see: each rule broken, in a copy of a backend or of the pipeline, fails its check."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import ModelSpec, Transformer
+from embedry import ModelSpec, Transformer, engine, options
 from embedry._files import consistency, model_config
-from embedry._pipeline import finishing, tokenizer
+from embedry._pipeline import finishing, scheduler, tokenizer
 from embedry.modules import Chain, Truncate
 from embedry.testing import CHECKS, Conformance, Subject, Violation, description, run
 
@@ -83,6 +84,53 @@ def test_a_tokenizer_that_is_taken_as_it_stands_fails_its_check(
     run("reading", Subject(model))
     monkeypatch.setattr(tokenizer, "Tokenizer", AsItStands)
     fails("reading", Subject(model, threads=1))
+
+
+def one_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loads a model for each length."""
+    real = options.Config.engine.fget
+    assert real is not None
+    monkeypatch.setattr(
+        options.Config, "engine", property(lambda self: replace(real(self), threads=1000 + self.max_seq_length))
+    )
+
+
+def unloads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keeps what was unloaded."""
+    kept: list[object] = []
+    monkeypatch.setattr(
+        engine.Engine, "unload", lambda self: kept.append(self._loaded) or setattr(self, "_loaded", None)
+    )
+
+
+def takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Computes one request after the other."""
+
+    def following(self: Any) -> list[scheduler.Batch]:
+        for lane in (self._served, self._fresh):
+            for request in tuple(lane):
+                if request.todo:
+                    return [request.todo.popleft()]
+                lane.remove(request)
+        return []
+
+    monkeypatch.setattr(scheduler.Scheduler, "_following", following)
+
+
+def cancels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes on with what nobody waits for."""
+    monkeypatch.setattr(scheduler.Request, "cancel", lambda self: None)
+
+
+@pytest.mark.parametrize("broken", [one_engine, unloads, takes_turns, cancels], ids=lambda broken: broken.__name__)
+def test_a_process_that_breaks_a_promise_fails_its_check(
+    broken: Callable[[pytest.MonkeyPatch], None], checkpoint: Checkpoints, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = Subject(str(checkpoint("bert")), threads=2)
+    run(broken.__name__, subject)
+    monkeypatch.setattr("embedry.testing.watched._PATIENCE", 2.0)
+    broken(monkeypatch)
+    fails(broken.__name__, subject)
 
 
 def test_a_known_deviation_must_fail_and_is_reported_when_it_passes(pytester: pytest.Pytester) -> None:

@@ -122,7 +122,8 @@ class LazyEmbedder(BaseEmbedder):
             As `Embedder.encode`.
         """
         found = checked(texts)
-        return self._pipeline().engine.reader.lengths(found, self.spec.prompt(role)) if found else []
+        prompt = self.spec.prompt(role)
+        return self._pipeline().engine.reader.lengths(found, prompt) if found else []
 
     def load(self) -> Self:
         """Loads the model now instead of on first use; returns the embedder. Of many threads one loads, the others wait.

@@ -65,7 +65,7 @@ class Pipeline:
 
     def prepare(self, texts: Sequence[str], prompt: str, request: Request) -> list[Read]:
         """Reads checked texts, for `gathered`. Raises TextTooLongError under on_overflow="error"."""
-        read = list(self._read(self._parts_of_call(texts), prompt, request))
+        read = list(self._read(self._parts_of_call(texts), prompt, request, count=True))
         if read:
             self._report(read)
         return read
@@ -96,9 +96,13 @@ class Pipeline:
     def _parts_of_call(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Part]]:
         return parts_of_call(texts, count=_BLOCK_TEXTS, chars=self.engine.reader.block_chars)
 
-    def _read(self, parts: Iterable[tuple[list[str], Part]], prompt: str, request: Request) -> Iterator[Read]:
+    def _read(
+        self, parts: Iterable[tuple[list[str], Part]], prompt: str, request: Request, *, count: bool = False
+    ) -> Iterator[Read]:
+        reader, config = self.engine.reader, self.config
+        count = count or config.on_overflow != "truncate"
         for texts, part in parts:
-            yield part, self.engine.reader.read(texts, prompt, self.config, request.remaining)
+            yield part, reader.read(texts, prompt, config.max_seq_length, step=request.remaining, count=count)
 
     def _reported(self, read: Iterable[Read]) -> Iterator[Read]:
         for each in read:

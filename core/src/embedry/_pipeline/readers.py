@@ -56,12 +56,14 @@ class TokenReader:
             )
         self._tokenizer.check_length(length)
 
-    def read(self, texts: Sequence[str], prompt: str, config: Config, step: Callable[[], object]) -> ReadBlock:
+    def read(
+        self, texts: Sequence[str], prompt: str, length: int, *, step: Callable[[], object], count: bool
+    ) -> ReadBlock:
         """Batches of similar length within the token budget, longest first. Calls `step` before each text."""
         rows: list[NDArray[np.int32]] = []
         truncated: list[int] = []
         whole = [prompt + text for text in texts] if prompt else texts
-        for row, was_truncated in self._tokenizer.read(whole, config.max_seq_length):
+        for row, was_truncated in self._tokenizer.read(whole, length):
             step()
             if was_truncated:
                 truncated.append(len(rows))
@@ -99,13 +101,13 @@ class TextReader:
                 f"max_seq_length={config.max_seq_length} is not possible: {config.spec.name!r} reads texts in its own way"
             )
 
-    def read(self, texts: Sequence[str], prompt: str, config: Config, step: Callable[[], object]) -> ReadBlock:
-        """Batches in the given order; lengths are asked for only where the overflow policy needs them."""
+    def read(
+        self, texts: Sequence[str], prompt: str, length: int, *, step: Callable[[], object], count: bool
+    ) -> ReadBlock:
+        """Batches in the given order; which are truncated is asked for only with `count`, because it takes its time."""
         step()
-        truncated: list[int] = []
-        if config.on_overflow != "truncate":
-            lengths = self.lengths(texts, prompt)
-            truncated = [position for position, length in enumerate(lengths) if length > config.max_seq_length]
+        lengths = self.lengths(texts, prompt) if count else []
+        truncated = [position for position, tokens in enumerate(lengths) if tokens > length]
         starts = range(TEXT_BATCH, len(texts), TEXT_BATCH)
         return ReadBlock([(text, prompt) for text in texts], np.split(np.arange(len(texts)), starts), truncated, None)
 

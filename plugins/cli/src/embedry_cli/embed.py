@@ -14,8 +14,12 @@ from embedry import TextError, TextTooLongError, TruncationWarning, resolve
 from embedry.options import OnOverflow
 from embedry_cli import outputs, terminal
 from embedry_cli.errors import InputError
+from embedry_cli.lengths import Lengths
 from embedry_cli.options import DEFAULT_MODEL, Backend, Column, Model, Precision, Role, Threads
 from embedry_cli.rows import STDIN, Kind, Row, Rows, kind_of
+
+_MOST_PLACES = 5
+"""Locations that a message names; of the others it gives the number."""
 
 
 def embed(
@@ -42,6 +46,7 @@ def embed(
     on_overflow: Annotated[
         OnOverflow, typer.Option(help="What to do with texts that are longer than the model reads.")
     ] = "truncate",
+    stats: Annotated[bool, typer.Option("--stats", help="Also show how many tokens the texts have.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
 ) -> None:
     """Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.
@@ -63,16 +68,26 @@ def embed(
         overwrite=overwrite,
         parquet_inputs=names if kinds == {"parquet"} else (),
     )
+    lengths = Lengths(embedder.max_seq_length)
     start = time.perf_counter()
     with (
         output as writer,
         terminal.progress("texts", rows.size) as advance,
         _told_by_place(texts, embedder.max_seq_length),
     ):
-        for vectors in embedder.encode_stream(texts, role=role):
-            writer.write(texts.taken(len(vectors)), vectors)
+        for block in embedder.encode_blocks(texts, role=role):
+            lengths.add(block)
+            texts.note_cut(block.truncated)
+            writer.write(texts.taken(len(block.vectors)), block.vectors)
             advance(texts.done, rows.read)
     seconds = time.perf_counter() - start
+    if lengths.truncated and on_overflow == "truncate":
+        of_all = f"{lengths.truncated:,} of {terminal.counted(texts.done, 'text')}"
+        longer = f"longer than the {embedder.max_seq_length} tokens that the model reads"
+        where = some_places(texts.cut, lengths.truncated)
+        terminal.warn(f"{of_all} {'is' if lengths.truncated == 1 else 'are'} {longer}, and cut: {where}")
+    for line in lengths.lines() if stats else ():
+        terminal.note(line)
     terminal.note(f"{terminal.counted(texts.done, 'text')} -> {to} in {seconds:.1f} s")
 
 
@@ -85,6 +100,8 @@ class Texts:
         self._held: deque[Row] = deque()
         self.done = 0
         """Rows that were taken."""
+        self.cut: list[str] = []
+        """The locations of the first texts that were cut."""
 
     def __iter__(self) -> Iterator[str]:
         """Reads the next rows.
@@ -105,10 +122,21 @@ class Texts:
         self.done += count
         return [self._held.popleft() for _ in range(count)]
 
+    def note_cut(self, positions: Sequence[int]) -> None:
+        """Keeps the locations of texts that were cut, before they are taken."""
+        self.cut += [self._held[position - self.done].place for position in positions[: _MOST_PLACES - len(self.cut)]]
+
     def places(self, positions: Sequence[int]) -> str:
         """Locations of texts in the input, by their positions among all texts."""
-        shown = ", ".join(self._held[position - self.done].place for position in positions[:5])
-        return f"{shown} and {len(positions) - 5} more" if len(positions) > 5 else shown
+        return some_places(
+            [self._held[position - self.done].place for position in positions[:_MOST_PLACES]], len(positions)
+        )
+
+
+def some_places(places: Sequence[str], count: int) -> str:
+    """The first locations of so many."""
+    shown = ", ".join(places)
+    return f"{shown} and {count - len(places):,} more" if count > len(places) else shown
 
 
 def _named(inputs: Sequence[str] | None) -> Sequence[str]:

@@ -1,7 +1,9 @@
 """How an embedder lives in a process: loaded once, from sound files, shared by threads, rebuilt in other processes."""
 
+import asyncio
 import os
 import pickle
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from unittest.mock import patch
@@ -17,6 +19,7 @@ from embedry.testing import damage
 from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
 from embedry.testing.texts import MIXED
+from embedry.testing.watched import Started, wait_until, watched
 from embedry.views import LazyEmbedder
 
 _HEAVY = (
@@ -30,6 +33,10 @@ _HEAVY = (
     "jax",
     "tensorflow",
 )
+
+
+_MANY = [f"{number} {text}" for number in range(20) for text in MIXED]
+"""More than ten batches of them."""
 
 
 @check
@@ -68,7 +75,7 @@ def loaded_once(subject: Subject) -> None:
         loads.append(request)
         return real_load(request)
 
-    fresh = LazyEmbedder(config)
+    fresh = LazyEmbedder(config)  # with an engine of its own
     barrier = Barrier(32)
 
     def first_use(number: int) -> NDArray[np.float32]:
@@ -79,6 +86,96 @@ def loaded_once(subject: Subject) -> None:
         list(pool.map(first_use, range(32)))
         fresh.encode_query(MIXED)
     require(len(loads) == 1, description(loaded_once), f"{len(loads)} loads")
+
+
+@check
+def one_engine(subject: Subject) -> None:
+    """Embedders that differ in length, normalising, overflow policy or prompts share one loaded model."""
+    engine = subject.embedder.engine
+    views = {
+        "max_seq_length": subject.variant(max_seq_length=subject.embedder.max_seq_length - 1),
+        "normalize": subject.variant(normalize=not subject.embedder.config.normalize),
+        "on_overflow": subject.variant(on_overflow="warn"),
+        "prompts": subject.with_entry(prompts={"query": "another prompt: "}),
+        "dims": Subject(subject.with_entry(matryoshka=Matryoshka(dims=(1,))).spec, **subject.options).variant(dims=1),
+    }
+    for option, view in views.items():
+        require(view.engine is engine, description(one_engine), f"{option} loads the weights again")
+
+
+@check
+def unloads(subject: Subject) -> None:
+    """Unloading gives the model back, and the next call loads it again and gets the same vectors."""
+    config = subject.embedder.config
+    fresh = LazyEmbedder(config)
+    expected = fresh.encode_document(MIXED)
+    left = weakref.ref(fresh.engine.load().encoder)
+    fresh.unload()
+    require(not fresh.loaded, description(unloads), "it is still loaded")
+    wait_until(lambda: left() is None, f"{description(unloads)}: the encoder is still in memory")
+    require_close(fresh.encode_document(MIXED), expected, subject.tolerance, description(unloads))
+
+
+@check
+def takes_turns(subject: Subject) -> None:
+    """A query beside a large call is computed long before that has ended, and both get the right vectors."""
+    embedder, encoder = watched(subject)
+    encoder.go_on.set()
+    expected = embedder.encode_query(["the query"])
+    (row,) = encoder.batches.pop()
+    encoder.go_on.clear()
+    large = Started(lambda: embedder.encode_document(_MANY))
+    wait_until(lambda: len(encoder.batches) == encoder.workers, f"{description(takes_turns)}: a worker is idle")
+    query = Started(lambda: embedder.encode_query(["the query"]))
+    arrived = embedder.engine.load().scheduler._arrived
+    wait_until(lambda: bool(arrived), f"{description(takes_turns)}: the query does not arrive")
+    encoder.go_on.set()
+    require_close(query.result(), expected, subject.tolerance, description(takes_turns))
+    wanted = subject.embedder.encode_document(_MANY)
+    require_close(large.result(), wanted, subject.tolerance, description(takes_turns))
+    order = [place for place, ids in enumerate(encoder.batches) if ids[:, : len(row)].tolist() == [row.tolist()]]
+    latest = 3 * encoder.workers
+    require(order[:1] < [latest], description(takes_turns), f"its batch is number {order} of {len(encoder.batches)}")
+
+
+@check
+def cancels(subject: Subject) -> None:
+    """A cancelled task computes no batch but those that had begun, and the embedder goes on."""
+    embedder, encoder = watched(subject)
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(embedder.aencode(_MANY, role="document"))
+        while len(encoder.batches) < encoder.workers:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.wait([task])
+        encoder.go_on.set()
+
+    Started(lambda: asyncio.run(cancelled())).result()  # there may be a loop in this thread
+    wanted = subject.embedder.encode_document(MIXED[:1])
+    require_close(embedder.encode_document(MIXED[:1]), wanted, subject.tolerance, description(cancels))
+    computed = len(encoder.batches) - 1
+    require(computed <= encoder.workers, description(cancels), f"{computed} batches of it were computed")
+
+
+@check
+def lasts(subject: Subject) -> None:
+    """A thread that outlives the main thread and an exit handler get the same vectors."""
+    code = """
+import atexit, threading
+texts = [f"text number {n} of many " * (n % 9 + 1) for n in range(100)]
+expected = embedder.encode_document(texts)
+def difference():
+    print(float(abs(embedder.encode_document(texts) - expected).max()))
+def outliving():
+    threading.main_thread().join()
+    difference()
+atexit.register(difference)
+threading.Thread(target=outliving).start()
+"""
+    differences = [float(line) for line in subject.in_fresh_process(code).split()]
+    require(len(differences) == 2, description(lasts), f"{len(differences)} of two answers came")
+    require(max(differences) <= subject.tolerance, description(lasts), f"differences of {differences}")
 
 
 @check

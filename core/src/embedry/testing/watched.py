@@ -1,0 +1,98 @@
+"""An engine that somebody watches: it notes its batches, and holds them until it is let go."""
+
+import time
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry.backend import Encoder
+from embedry.engine import Engine, assembled
+from embedry.testing.subject import NotApplicable, Subject, Violation
+from embedry.views import LazyEmbedder
+
+_PATIENCE = 120.0
+"""Seconds after which what is waited for has hung."""
+
+
+_BATCH_TOKENS = 256
+"""So that a few hundred texts are many batches on every device."""
+
+
+class WatchedEncoder(Encoder):
+    """The real encoder behind a gate, with small batches. `batches` has the ids of each that came to it, in order."""
+
+    def __init__(self, real: Encoder) -> None:
+        self._real = real
+        self.workers, self.info = real.workers, real.info
+        self.batch_tokens = min(real.batch_tokens, _BATCH_TOKENS)
+        self.batches: list[NDArray[np.int32]] = []
+        self.go_on = Event()
+        self._lock = Lock()
+
+    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """As the real one, once it may."""
+        self._pass(ids)
+        return self._real.forward(ids, mask)
+
+    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+        """As the real one, once it may."""
+        self._pass(ids)
+        return self._real.forward_wide(ids, mask)
+
+    def _pass(self, ids: NDArray[np.int32]) -> None:
+        with self._lock:
+            self.batches.append(ids)
+        if not self.go_on.wait(_PATIENCE):
+            raise TimeoutError("nobody let the engine go on")
+
+
+def watched(subject: Subject) -> tuple[LazyEmbedder, WatchedEncoder]:
+    """The subject's embedder over a watched engine; the weights are shared with the subject.
+
+    Raises:
+        NotApplicable: its engine reads texts in its own way.
+    """
+    loaded, config = subject.embedder.engine.load(), subject.embedder.config
+    if not isinstance(loaded.encoder, Encoder):
+        raise NotApplicable("the engine reads texts in its own way")
+    encoder = WatchedEncoder(loaded.encoder)
+    engine = Engine(config.engine, assembled(config.engine, loaded.folder, loaded.model, encoder))
+    return LazyEmbedder(config, engine), encoder
+
+
+class Started:
+    """A call in a thread of its own."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._result: Any = None
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except BaseException as error:
+            self._error = error
+
+    def result(self) -> Any:
+        """What it returned, or raised."""
+        self._thread.join(_PATIENCE)
+        if self._thread.is_alive():
+            raise Violation("a call does not return")
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+
+def wait_until(condition: Callable[[], bool], expected: str) -> None:
+    """Returns when the condition holds; Violation if it never does."""
+    deadline = time.monotonic() + _PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise Violation(expected)
+        time.sleep(0.001)
