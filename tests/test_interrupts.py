@@ -160,9 +160,11 @@ def at_rest(embedder: LazyEmbedder) -> None:
     found = embedder.engine.load().scheduler
     embedder.encode(TEXTS, role="document", timeout=PATIENCE)
     deadline = time.monotonic() + PATIENCE
-    while found._is_busy() and time.monotonic() < deadline:
+    while (found._running or found._arrived) and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert not found._is_busy()
+    assert not found._running
+    assert not found._arrived
+    assert not any(request.todo for request in found._waiting)
     assert all(thread.is_alive() for thread in found._threads)
 
 

@@ -107,12 +107,9 @@ def takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Computes one request after the other."""
 
     def following(self: Any) -> list[scheduler.Batch]:
-        for lane in (self._served, self._fresh):
-            for request in tuple(lane):
-                if request.todo:
-                    return [request.todo.popleft()]
-                lane.remove(request)
-        return []
+        group = [self._waiting[0].todo.popleft()]
+        self._waiting = [request for request in self._waiting if request.todo]
+        return group
 
     monkeypatch.setattr(scheduler.Scheduler, "_following", following)
 

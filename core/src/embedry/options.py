@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
@@ -64,6 +64,11 @@ class Config:
     threads: int
     cache_dir: Path
     stamps: tuple[tuple[str, int, int], ...] = ()
+    tail: Chain = field(init=False, compare=False)
+    """The end of the chain, which the pipeline runs."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tail", modules.split(self.chain)[1])  # once, and not for each query
 
     @property
     def engine(self) -> EngineConfig:

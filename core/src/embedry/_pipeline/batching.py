@@ -18,9 +18,8 @@ def batches(lengths: Sequence[int], budget: int, workers: int = 1) -> list[NDArr
     """Groups texts of like length, longest first: each group's number times its longest length stays within `budget`.
 
     Of all such groups the cheapest, where a group costs what is computed, padding included, and a fixed amount. A text
-    longer than the budget goes alone. Longest first, the largest memory is taken once, at the start. What is more than
-    one batch is shared by the workers, and the last batches are smaller, so that no worker ends long after the others. A text
-    without tokens is in no batch.
+    longer than the budget goes alone, one without tokens is left out. Longest first, the largest memory is taken once, at the
+    start. More than one batch is shared by the workers, and the last ones are smaller, so that the workers end together.
     """
     if len(lengths) == 1 and lengths[0]:
         return [_ALONE]

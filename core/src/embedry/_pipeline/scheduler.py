@@ -1,4 +1,4 @@
-"""Who computes what, and when: the requests of all callers take turns at the workers of an engine.
+"""Who computes what, and when: the requests of all callers share the workers of an engine.
 
 A caller puts its batches into a queue and waits: it takes no lock and owns nothing. Only workers keep the books, in threads
 where no signal handler runs. So whatever interrupts a caller, wherever it does, no worker is lost and nobody waits for ever.
@@ -8,10 +8,11 @@ import atexit
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from threading import Lock, Thread
 from time import monotonic, perf_counter, sleep
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakSet, ref
 
 from embedry._pipeline.heap import HeapTrimmer
@@ -27,16 +28,20 @@ _PADDING = 1.2
 """How much longer padding may make a batch of several requests. More costs what computing them together saves."""
 
 
+Rows = Sequence[tuple["NDArray[np.intp]", Sequence[Any]]]
+"""For each batch the positions of its texts in the block, and what the engine takes for each text."""
+
+
 class CancelledError(Exception):
     """The caller of this request has gone."""
 
 
-class Request:
+class Request(AbstractContextManager["Request"]):
     """One call or one stream, computed in order. Leaving its `with` block by an exception cancels it."""
 
     def __init__(self, timeout: float | None = None) -> None:
         self.todo: deque[Batch] = deque()
-        self.was_served = False
+        self.share = 0.0  # tokens computed of it, on the scheduler's clock
         self.is_cancelled = False
         self.scheduler: Scheduler | None = None
         self._timeout = timeout
@@ -59,54 +64,44 @@ class Request:
         if self.scheduler is not None:
             self.scheduler.submit(Block(self, (), _nothing))
 
-    def __enter__(self) -> Self:
-        return self
-
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.cancel()
 
 
-Finish = Callable[["NDArray[np.intp]", "NDArray[np.float32]"], None]
-
-
 class Block:
-    """Batches that a caller waits for together."""
+    """Batches that a caller waits for together. `finish` takes the positions of a batch and the engine's result for it."""
 
-    def __init__(
-        self, request: Request, batches: "Sequence[tuple[NDArray[np.intp], Sequence[Any]]]", finish: Finish
-    ) -> None:
+    def __init__(self, request: Request, batches: Rows, finish: Callable[["NDArray[np.intp]", Any], None]) -> None:
         self.request = request
         self.batches = [Batch(self, positions, rows) for positions, rows in batches]
-        """Until a worker takes them."""
         self.finish = finish
-        """Takes the positions of a batch and the engine's result for it."""
         self.failure: tuple[Batch, BaseException] | None = None
         self._left = len(batches)
         self._done = Lock()
         self._done.acquire()
 
-    def wait(self) -> None:
-        """Returns when all is computed, or something has failed. Raises as `Request.remaining`."""
-        if self._left and not self._done.acquire(timeout=self.request.remaining()):
-            self.request.remaining()
-
     def take(self) -> "list[Batch]":
-        """Its batches, which it then forgets: they refer to it, and a circle would keep texts and vectors in memory."""
+        """Its batches, once: they refer to it, and a circle would keep texts and vectors in memory."""
         batches, self.batches = self.batches, []
         return batches
 
     def settle(self, batch: "Batch", error: BaseException | None) -> None:
-        """Called by workers, under their lock, once for each batch."""
+        """Notes how a batch ended; called once for each, by one thread at a time."""
         if error is not None and self.failure is None:
             self.failure = batch, error
         self._left -= 1
         if self._left == 0:
             self._done.release()
 
+    def wait(self) -> None:
+        """Returns when all is computed, or something has failed. Raises as `Request.remaining`."""
+        if self._left and not self._done.acquire(timeout=self.request.remaining()):
+            self.request.remaining()
+
 
 class Batch(NamedTuple):
-    """Texts that are computed together: their positions in the block, and what the engine takes for each."""
+    """Texts that are computed together, see `Rows`."""
 
     block: Block
     positions: "NDArray[np.intp]"
@@ -114,34 +109,32 @@ class Batch(NamedTuple):
 
 
 class Scheduler:
-    """The workers of a loaded engine: daemon threads, where requests take turns, a batch at a time.
+    """The workers of a loaded engine: daemon threads that share their time fairly among the requests that wait.
 
-    Requests that were not served yet alternate with the others, and those of a single batch are computed together. A batch
-    that nothing runs or waits beside is computed wide, on all threads of the engine.
+    Of each request as many tokens are computed as of every other (fair queueing: Demers, Keshav, Shenker 1989), so a small one
+    is soon ready beside a large one. Requests that have one batch left are computed together where they fit. A batch that
+    nothing runs or waits beside is computed wide, on all threads of the engine.
     """
 
     def __init__(self, reader: "Reader") -> None:
         self._reader = reader
         self._trim = HeapTrimmer()
         self._process = os.getpid()
+        self._alone: Callable[[], object] = _nothing  # a weak reference to what a caller computes: nothing to give back
         self._arrived: deque[Block] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()  # hints that something arrived: one too many does no harm
         self._lock = Lock()  # taken by workers alone; it guards what follows, and all requests
-        self._fresh: deque[Request] = deque()
-        self._served: deque[Request] = deque()
-        self._lane = self._served
+        self._waiting: list[Request] = []
+        self._clock = 0.0  # the share of a request that always waits, where a new one begins
         self._running = 0
-        self._alone: Callable[[], Block | None] = _nobody
-        """What a caller computes itself: a weak reference, which tells others what to expect and is nothing to give back."""
         self._stopped = False
         self._threads = [Thread(target=self._work, name="embedry-worker", daemon=True) for _ in range(reader.workers)]
-        try:
-            for thread in self._threads:
-                thread.start()
-        except BaseException:  # an interrupt, or no more threads
-            self.stop()
-            raise
         _all.add(self)
+
+    def start(self) -> None:
+        """Starts the workers. To be followed by `stop`, also where it fails."""
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, block: Block) -> None:
         """Has a block computed, after those that its request submitted before; BackendError in a forked child.
@@ -150,11 +143,11 @@ class Scheduler:
         take a query 7 % more time.
         """
         self.check_process()
-        if len(block.batches) == 1 and not (self._is_busy() or self._alone()):
+        if len(block.batches) == 1 and not (self._running or self._waiting or self._arrived or self._alone()):
             self._alone = ref(block)
-            batches = block.take()
-            block.settle(batches[0], self._compute(batches, wide=True)[0])
-            self._alone = _nobody
+            (batch,) = block.take()
+            block.settle(batch, self._compute([batch], wide=True)[0])
+            self._alone = _nothing
             return
         block.request.scheduler = self
         self._arrived.append(block)
@@ -203,58 +196,46 @@ class Scheduler:
                     self._drop(batch.block.request)
             while self._arrived:
                 self._admit(self._arrived.popleft())
-            following = self._following()
-            if not following:
+            self._waiting = [request for request in self._waiting if request.todo]
+            if not self._waiting:
                 return None
-            wide = not (self._is_busy() or self._alone())
+            following = self._following()
+            wide = not (self._running or self._alone() or any(request.todo for request in self._waiting))
             self._running += 1
             return following, wide
 
-    def _is_busy(self) -> bool:
-        return bool(self._running or self._fresh or self._served or self._arrived)
-
     def _admit(self, block: Block) -> None:
         request = block.request
-        is_waiting = bool(request.todo)
         request.todo.extend(block.take())
         if request.is_cancelled:
             self._drop(request)
-        elif request.todo and not is_waiting:
-            (self._served if request.was_served else self._fresh).append(request)
-
-    def _following(self) -> list[Batch]:
-        """The next batch, or several that go together; none if nothing waits."""
-        while self._fresh or self._served:
-            take_fresh = self._fresh and (self._lane is self._served or not self._served)
-            self._lane = self._fresh if take_fresh else self._served
-            request = self._lane.popleft()
-            if not request.todo:  # it was dropped
-                continue
-            group = [request.todo.popleft()]
-            if request.todo:
-                self._served.append(request)
-            elif not request.was_served:
-                self._merge(group)
-            request.was_served = True
-            return group
-        return []
-
-    def _merge(self, group: list[Batch]) -> None:
-        """Adds new requests of one batch, first come first, within the token budget and without much padding."""
-        lengths = [len(row) for row in group[0].rows]
-        for request in [each for each in self._fresh if len(each.todo) == 1]:
-            together = lengths + [len(row) for row in request.todo[0].rows]
-            padded = len(together) * max(together)
-            if padded <= self._reader.batch_tokens and padded <= _PADDING * sum(together):
-                lengths = together
-                group.append(request.todo.popleft())
-                request.was_served = True
-                self._fresh.remove(request)
+        elif request not in self._waiting:
+            request.share = max(request.share, self._clock)
+            self._waiting.append(request)
 
     def _drop(self, request: Request) -> None:
         while request.todo:
             batch = request.todo.popleft()
             batch.block.settle(batch, CancelledError())
+
+    def _following(self) -> list[Batch]:
+        """The next batch of the request with the least share, and others that go along with it."""
+        first = min(self._waiting, key=lambda request: request.share)
+        group = [first.todo[0]]
+        lengths = [len(row) for row in group[0].rows]
+        for other in self._waiting if len(first.todo) == 1 else ():
+            if len(other.todo) == 1 and other is not first:
+                together = lengths + [len(row) for row in other.todo[0].rows]
+                padded = len(together) * max(together)
+                if padded <= self._reader.batch_tokens and padded <= _PADDING * sum(together):
+                    lengths = together
+                    group.append(other.todo[0])
+        cost = max(lengths)
+        self._clock += cost * len(lengths) / len(self._waiting)
+        for batch in group:
+            batch.block.request.share += cost * len(batch.rows)
+            batch.block.request.todo.popleft()
+        return group
 
     def _compute(self, group: list[Batch], wide: bool) -> list[BaseException | None]:
         """What went wrong with each batch."""
@@ -264,11 +245,9 @@ class Scheduler:
             result = (self._reader.forward_wide if wide else self._reader.forward)(rows)
             if len(group) > 1 and len(result) != len(rows):
                 raise BackendError(f"the backend returned {len(result)} vectors for {len(rows)} texts")
-            start = 0
             for batch in group:
-                end = start + len(batch.rows)
-                batch.block.finish(batch.positions, result if len(group) == 1 else result[start:end])
-                start = end
+                batch.block.finish(batch.positions, result[: len(batch.rows)] if len(group) > 1 else result)
+                result = result[len(batch.rows) :]
         except BaseException as error:  # whatever an engine raises, its worker goes on
             if len(group) == 1:
                 return [error]
@@ -278,11 +257,7 @@ class Scheduler:
 
 
 def _nothing(*_: object) -> None:
-    """What is done with the results of no batches."""
-
-
-def _nobody() -> None:
-    """Stands for a reference to what is no more."""
+    """Nothing."""
 
 
 _all: WeakSet[Scheduler] = WeakSet()

@@ -1,7 +1,7 @@
 """What may be embedded: any iterable of `str` that is text. Checked before anything is loaded or computed."""
 
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from embedry.errors import TextError, TextTypeError
 
@@ -69,6 +69,12 @@ class Part(NamedTuple):
     def spread(self, vectors: "NDArray[np.float32]") -> "NDArray[np.float32]":
         """The vectors of the caller's texts, from those of the different ones."""
         return vectors if self.total == len(self.inverse) else vectors[self.inverse]
+
+
+class Parts(Protocol):
+    """How the texts of a call or a stream are cut into parts."""
+
+    def __call__(self, texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]: ...
 
 
 def parts_of_call(texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]:
