@@ -27,7 +27,8 @@ from embedry import EmbedryWarning
 from embedry._files import makers
 from embedry.views import LazyEmbedder
 from embedry_cli import embed, outputs
-from embedry_cli.rows import Row, Rows
+from embedry_cli.row import Row
+from embedry_cli.rows import Rows
 
 TEXTS = [
     "a short text",

@@ -25,7 +25,8 @@ from embedry.views import LazyEmbedder
 from embedry_cli import formats, rows
 from embedry_cli.errors import InputError
 from embedry_cli.lines import lines
-from embedry_cli.rows import Row, Rows
+from embedry_cli.row import Row
+from embedry_cli.rows import Rows
 
 pytestmark = pytest.mark.usefixtures("minilm_folder")
 

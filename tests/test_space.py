@@ -80,7 +80,8 @@ def test_a_model_that_changed_behind_its_name_is_refused() -> None:
 
 
 def test_what_is_no_space_and_what_names_no_model_are_told() -> None:
-    with pytest.raises(SpaceError, match="not a saved space"):
-        Space.from_dict({"model": "all-MiniLM-L6-v2"})
+    for saved in ({"model": "all-MiniLM-L6-v2"}, None, 5, [1], "a space"):
+        with pytest.raises(SpaceError, match="not a saved space"):
+            Space.from_dict(saved)  # type: ignore[arg-type]
     with pytest.raises(UnknownModelError):
         replace(Space.of(resolve(BASE)), model="nobody-has-this").resolve()

@@ -21,11 +21,11 @@ import numpy as np
 import processes
 import report
 from apart import Apart
-from contenders import CONTENDERS, MODEL, REFERENCE, Contender
+from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender
 from numpy.typing import NDArray
 from products import LIBRARIES, Products
 from results import Agreement, Results
-from turns import BLOCK, Measure, alternate, crowd_of, latencies_of, seconds_of
+from turns import BLOCK, Measure, alternate, beside_of, crowd_of, latencies_of, seconds_of
 
 from embedry import OptionError, resolve
 
@@ -40,10 +40,12 @@ class Effort:
     queries: int
     counts: tuple[int, ...]
     """Of the texts that are streamed."""
+    large: int
+    """Texts of the call that small ones are made beside."""
 
 
-FULL = Effort(rounds=3, scale=1, queries=300, counts=(1_000, 30_000, 1_000_000))
-QUICK = Effort(rounds=1, scale=0.25, queries=40, counts=(1_000, 10_000))
+FULL = Effort(rounds=3, scale=1, queries=300, counts=(1_000, 30_000, 1_000_000), large=8192)
+QUICK = Effort(rounds=1, scale=0.25, queries=40, counts=(1_000, 10_000), large=2048)
 
 
 def main() -> None:
@@ -64,7 +66,7 @@ def main() -> None:
 
 
 def measure(effort: Effort) -> Results:
-    """Everything, in this order: vectors, work loads, queries, fresh processes, streams."""
+    """Everything, in this order: vectors, work loads, queries, small calls beside large ones, fresh processes, streams."""
     threads = int(resolve(MODEL).info["threads"])
     texts = loads.collect(effort.scale)
     queries = texts["queries"].texts[: effort.queries]
@@ -87,6 +89,12 @@ def measure(effort: Effort) -> Results:
         concurrent = alternate(
             "many threads", all_of(ready, lambda apart, _: apart(crowd_of, queries[:100])), effort.rounds
         )
+        calls = loads.beside(texts, effort.large)
+        large = calls.pop("large")
+        turns = {
+            small: partial(lambda call, _: ready[OURS](beside_of, call, large), call) for small, call in calls.items()
+        }
+        besides = alternate("beside a large call", turns, effort.rounds)
     return Results(
         machine=machine.describe(threads),
         left_out=left_out,
@@ -96,6 +104,7 @@ def measure(effort: Effort) -> Results:
         products={library: seconds["paragraphs"].pop(library) for library in LIBRARIES},
         latencies=latencies,
         crowds=concurrent,
+        besides=besides,
         first_uses=processes.first_uses(ready, threads, texts["paragraphs"].texts, effort.rounds),
         growths=processes.growths(effort.counts),
     )

@@ -18,6 +18,8 @@ SHORT = range(5, 16)
 PARAGRAPH = 20
 """Tokens of a paragraph, at least: with them the mean is about 50."""
 COPIES = 10
+LARGEST = 1000
+"""Characters of a text in a large call."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,16 @@ def collect(scale: float) -> dict[str, Load]:
         "duplicates": repeated,
     }
     return {name: Load(name, some, _lengths(some)) for name, some in texts.items()}
+
+
+def beside(loads: dict[str, Load], count: int) -> dict[str, list[str]]:
+    """Small calls to be made beside a large one, and that one, under "large": so many texts, all different."""
+    chance = random.Random(0)
+    words = " ".join(loads["paragraphs"].texts).split()
+    small = [" ".join(chance.sample(words, chance.randint(3, 40))) for _ in range(40)]
+    paragraphs = [text for load in loads.values() for text in load.texts if len(text) < LARGEST]
+    large = [f"{number} {paragraphs[number % len(paragraphs)]}" for number in range(count)]
+    return {"one query": loads["queries"].texts[:1], "40 texts of 3 to 40 words": small, "large": large}
 
 
 def sample(loads: dict[str, Load]) -> list[str]:

@@ -27,7 +27,14 @@ def markdown(results: Results) -> str:
     """All tables."""
     sections = [_for_people(results), _machine(results), "## In detail", _vectors(results)]
     sections += [_load(results, name) for name in results.loads]
-    sections += [_products(results), _latency(results), _crowd(results), _first_use(results), _growth(results)]
+    sections += [
+        _products(results),
+        _latency(results),
+        _crowd(results),
+        _beside(results),
+        _first_use(results),
+        _growth(results),
+    ]
     return "\n\n".join(sections)
 
 
@@ -128,6 +135,21 @@ def _crowd(results: Results) -> str:
             )
         )
     return f"### {THREADS} concurrent threads\n\n" + table(("", "queries/s", "p50", "p99", "failed"), rows)
+
+
+def _beside(results: Results) -> str:
+    rows = [
+        (
+            small,
+            _milliseconds(statistics.median(each.alone for each in rounds)),
+            _milliseconds(statistics.median(each.beside for each in rounds)),
+            _spread(Spread.of([each.beside / each.alone for each in rounds]), 1),
+        )
+        for small, rounds in results.besides.items()
+    ]
+    return "### embedry: small calls while another thread's large call is computed\n\n" + table(
+        ("", "alone", "beside", "alone = 1"), rows
+    )
 
 
 def _first_use(results: Results) -> str:

@@ -10,7 +10,7 @@ from loads import Load
 from numpy.typing import NDArray
 from processes import FirstUse, Growth
 from products import attention_flops, linear_flops
-from turns import Crowd
+from turns import Beside, Crowd
 
 TOLERANCE = 1e-4
 """A component that differs by more is not rounding: the vectors are different."""
@@ -61,6 +61,8 @@ class Results:
     latencies: dict[str, list[list[float]]]
     """Seconds of each query alone; a round is a block of them."""
     crowds: dict[str, list[Crowd]]
+    besides: dict[str, list[Beside]]
+    """By the small call, for embedry alone."""
     first_uses: dict[str, list[FirstUse]]
     growths: list[Growth]
 

@@ -1,5 +1,6 @@
 """Alternating measurements: contenders alternate within a round, so that other load affects all of them equally."""
 
+import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,6 +19,11 @@ BLOCK = 10
 THREADS = 8
 """Concurrent callers."""
 
+REPEATS = 5
+"""Small calls while a large one is computed."""
+UNDER_WAY = 1.0
+"""Seconds after which a large call is surely being computed."""
+
 Measure = TypeVar("Measure")
 
 
@@ -29,6 +35,14 @@ class Crowd:
     latencies: list[float]
     """Seconds of each query that was answered."""
     errors: list[str]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Median seconds of a small call alone, and while another thread's large call is computed."""
+
+    alone: float
+    beside: float
 
 
 def alternate(what: str, turns: Mapping[str, Callable[[int], Measure]], rounds: int) -> dict[str, list[Measure]]:
@@ -83,6 +97,28 @@ def crowd_of(contender: Contender, queries: list[str]) -> Crowd:
         [answer for answer in answers if isinstance(answer, float)],
         [answer for answer in answers if isinstance(answer, str)],
     )
+
+
+def beside_of(contender: Contender, small: list[str], large: list[str]) -> Beside:
+    """A small call alone, and then beside a large one.
+
+    Raises:
+        RuntimeError: the large one was ready before the last small one.
+    """
+
+    def call() -> float:
+        start = time.perf_counter()
+        contender.encode_documents(small)
+        return time.perf_counter() - start
+
+    alone = statistics.median(call() for _ in range(REPEATS))
+    with ThreadPoolExecutor(1) as threads:
+        under_way = threads.submit(contender.encode_documents, large)
+        time.sleep(UNDER_WAY)
+        beside = statistics.median(call() for _ in range(REPEATS))
+        if under_way.done():
+            raise RuntimeError(f"the call of {len(large)} texts was too short for this machine")
+    return Beside(alone, beside)
 
 
 def _seconds(contender: Contender, query: str) -> float:

@@ -93,7 +93,7 @@ class BackendImportError(BackendError, ImportError):
 
 
 class BackendContractError(BackendError):
-    """A backend broke its contract: wrong shape, wrong dtype, or values that are not finite."""
+    """An engine, or embeddings of another library, gave vectors of a wrong shape, number or dtype, or that are not finite."""
 
 
 class FilesError(EmbedryError):

@@ -1,13 +1,14 @@
 """Texts that were read but not computed, and blocks of a stream: vectors together with what is known of their texts."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedry._pipeline.pipeline import Pipeline, Read
+    from embedry._pipeline.readers import Read
+    from embedry._pipeline.scheduler import Request
 
 
 class EncodedBlock(NamedTuple):
@@ -27,9 +28,9 @@ class Prepared:
     It keeps the model in memory. `LazyEmbedder.prepare` makes one.
     """
 
-    def __init__(self, pipeline: "Pipeline", read: "Sequence[Read]") -> None:
-        self._pipeline = pipeline
+    def __init__(self, read: "Sequence[Read]", compute: "Callable[[Request], NDArray[np.float32]]") -> None:
         self._read = read
+        self._compute = compute
 
     @property
     def tokens(self) -> list[int] | None:
@@ -59,11 +60,7 @@ class Prepared:
         """
         from embedry._pipeline.scheduler import Request
 
-        if not self._read:
-            import numpy as np
-
-            return np.empty((0, self._pipeline.config.dims), dtype=np.float32)
-        return self._pipeline.gathered(self._read, Request(timeout))
+        return self._compute(Request(timeout))
 
     def __len__(self) -> int:
         return len(self._inverse)

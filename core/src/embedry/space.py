@@ -52,8 +52,8 @@ class Space:
             SpaceError: it is something else.
         """
         names = {field.name for field in fields(cls)}
-        if set(saved) != names:
-            raise SpaceError(f"this is not a saved space: {dict(saved)!r}; one has {', '.join(sorted(names))}")
+        if not isinstance(saved, Mapping) or set(saved) != names:
+            raise SpaceError(f"this is not a saved space: {saved!r}; one has {', '.join(sorted(names))}")
         return cls(**saved)
 
     def as_dict(self) -> dict[str, Any]:

@@ -110,8 +110,7 @@ class LazyEmbedder(BaseEmbedder):
         prompt = self.spec.prompt(role)
         from embedry._pipeline.scheduler import Request
 
-        pipeline = self._pipeline()
-        return Prepared(pipeline, pipeline.prepare(found, prompt, Request()))
+        return self._pipeline().prepare(found, prompt, Request())
 
     def count_tokens(self, texts: Iterable[str], *, role: str) -> list[int]:
         """How many tokens each text has, however long it is: with the role's prompt and special tokens, before truncation.

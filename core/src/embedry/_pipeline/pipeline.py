@@ -14,18 +14,16 @@ from numpy.typing import NDArray
 
 from embedry._pipeline import finishing
 from embedry._pipeline.overflow import report_overflow
-from embedry._pipeline.readers import ReadBlock
+from embedry._pipeline.readers import Read, ReadBlock
 from embedry._pipeline.scheduler import Block, Request
 from embedry._pipeline.texts import Part, Parts, parts_of_call, parts_of_stream
 from embedry.engine import LoadedEngine
 from embedry.errors import BackendError, EmbedryError, is_failure, some
 from embedry.options import Config
-from embedry.prepared import EncodedBlock
+from embedry.prepared import EncodedBlock, Prepared
 
 _BLOCK_TEXTS = 2048
 """The most texts that are read at a time; the most characters are the reader's to say."""
-
-Read = tuple[Part, ReadBlock]
 
 
 class Pipeline:
@@ -44,13 +42,15 @@ class Pipeline:
             BackendError: the engine failed, or broke its contract.
             EncodeTimeoutError: the request's deadline has passed.
         """
+        read: Iterable[Read] = self._read(parts_of_call, texts, prompt, request)
         if self.config.on_overflow != "truncate":  # all is read before anything is computed
-            return self.gathered(self.prepare(texts, prompt, request), request)
-        return self.gathered(self._read(parts_of_call, texts, prompt, request), request)
+            read = self._reported(list(read))
+        return self._gathered(read, request)
 
-    def prepare(self, texts: Sequence[str], prompt: str, request: Request) -> list[Read]:
-        """Reads checked texts, for `gathered`. Raises TextTooLongError under on_overflow="error"."""
-        return self._reported(list(self._read(parts_of_call, texts, prompt, request, count=True)))
+    def prepare(self, texts: Sequence[str], prompt: str, request: Request) -> Prepared:
+        """Reads checked texts. Raises TextTooLongError under on_overflow="error"."""
+        read = self._reported(list(self._read(parts_of_call, texts, prompt, request, count=True)))
+        return Prepared(read, partial(self._gathered, read))
 
     def stream(self, texts: Iterable[str], prompt: str, request: Request) -> Generator[EncodedBlock, None, None]:
         """Vectors of checked texts, block by block, in their order. Equal texts of a block are computed once.
@@ -66,14 +66,14 @@ class Pipeline:
                 tokens = [block.tokens[place] for place in part.inverse] if block.tokens is not None else None
                 yield EncodedBlock(part.spread(vectors), tokens, part.positions(block.truncated))
 
-    def gathered(self, read: Iterable[Read], request: Request) -> NDArray[np.float32]:
-        """The vectors of a call's texts, float32 (texts, dims), from what was read of them."""
+    def _gathered(self, read: Iterable[Read], request: Request) -> NDArray[np.float32]:
+        vectors = np.empty((0, self.config.dims), dtype=np.float32)
         with request:
-            for part, _, vectors in self._computed(read, request):
+            for part, _, some_vectors in self._computed(read, request):
                 if part.first == 0:
-                    result = np.empty((part.total, self.config.dims), dtype=np.float32)
-                result[part.first : part.first + len(vectors)] = vectors
-            return part.spread(result)
+                    vectors = np.empty((part.total, self.config.dims), dtype=np.float32)
+                vectors[part.first : part.first + len(some_vectors)] = some_vectors
+            return part.spread(vectors) if read else vectors
 
     def _read(
         self, parts: Parts, texts: Iterable[str], prompt: str, request: Request, *, count: bool = False

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry._pipeline import batching
+from embedry._pipeline.texts import Part
 from embedry._pipeline.tokenizer import Tokenizer
 from embedry.backend import Encoder, TextEncoder
 from embedry.errors import IntegrityError, OptionError
@@ -123,3 +124,6 @@ class TextReader:
 
 
 Reader: TypeAlias = TokenReader | TextReader
+
+Read: TypeAlias = tuple[Part, ReadBlock]
+"""What was read of a part of the texts, and which part it is."""

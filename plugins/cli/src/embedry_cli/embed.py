@@ -16,7 +16,8 @@ from embedry_cli import outputs, terminal
 from embedry_cli.errors import InputError
 from embedry_cli.lengths import Lengths
 from embedry_cli.options import DEFAULT_MODEL, Backend, Column, Model, Precision, Role, Threads
-from embedry_cli.rows import STDIN, Kind, Row, Rows, kind_of
+from embedry_cli.row import Row
+from embedry_cli.rows import STDIN, Kind, Rows, kind_of
 
 _MOST_PLACES = 5
 """Locations that a message names; of the others it gives the number."""

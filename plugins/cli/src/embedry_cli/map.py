@@ -14,7 +14,8 @@ from embedry_cli import terminal
 from embedry_cli.errors import InputError
 from embedry_cli.options import DEFAULT_MODEL, Column, Model, Role
 from embedry_cli.outputs import whole
-from embedry_cli.rows import Kind, Row, Rows
+from embedry_cli.row import Row
+from embedry_cli.rows import Kind, Rows
 
 if TYPE_CHECKING:
     from embedry_cli.page import Groups, Scale

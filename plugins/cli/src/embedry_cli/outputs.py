@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, OutputError
 from embedry_cli.parts import part_of
-from embedry_cli.rows import Row, in_short
+from embedry_cli.row import Row, in_short
 from embedry_cli.terminal import shown
 
 STDOUT = "-"

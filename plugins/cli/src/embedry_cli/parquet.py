@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, MissingExtraError
-from embedry_cli.rows import Row, in_short
+from embedry_cli.row import Row, in_short
 
 try:
     import pyarrow as pa

@@ -6,24 +6,15 @@ import sys
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from embedry_cli import delimited, formats
 from embedry_cli.errors import InputError
 from embedry_cli.formats import STDIN, Kind, kind_of
 from embedry_cli.lines import lines
+from embedry_cli.row import Row, in_short
 
 __all__ = ["STDIN", "Kind", "Row", "Rows", "kind_of"]
-
-
-class Row(NamedTuple):
-    """One text."""
-
-    text: str
-    place: str
-    """Its location, for messages: "notes.txt:12"."""
-    record: Mapping[str, Any]
-    """All columns of its row, the text's among them."""
 
 
 class Rows:
@@ -173,9 +164,3 @@ def _text_of(record: Mapping[str, Any], column: str, place: str) -> str:
     if not isinstance(text, str):
         raise InputError(f"{place}: the column {column!r} must be a string, got {in_short(text)}")
     return text
-
-
-def in_short(value: object) -> str:
-    """The type and the value, or the start of it, for messages."""
-    shown = f"{type(value).__name__} {value!r}"
-    return shown if len(shown) <= 60 else shown[:60] + "..."
