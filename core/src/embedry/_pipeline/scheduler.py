@@ -62,7 +62,7 @@ class Request(AbstractContextManager["Request"]):
         """Drops what is not being computed yet. From any thread."""
         self.is_cancelled = True
         if self.scheduler is not None:
-            self.scheduler.submit(Block(self, (), _nothing))
+            self.scheduler.submit(Block(self, (), lambda *_: None))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
@@ -120,7 +120,9 @@ class Scheduler:
         self._reader = reader
         self._trim = HeapTrimmer()
         self._process = os.getpid()
-        self._alone: Callable[[], object] = _nothing  # a weak reference to what a caller computes: nothing to give back
+        self._alone: Callable[[], object] = lambda: (
+            None
+        )  # a weak reference to what a caller computes: nothing to give back
         self._arrived: deque[Block] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()  # hints that something arrived: one too many does no harm
         self._lock = Lock()  # taken by workers alone; it guards what follows, and all requests
@@ -133,8 +135,11 @@ class Scheduler:
 
     def start(self) -> None:
         """Starts the workers. To be followed by `stop`, also where it fails."""
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except RuntimeError:  # the interpreter ends, or the system has no more threads: callers compute themselves
+            self.stop()
 
     def submit(self, block: Block) -> None:
         """Has a block computed, after those that its request submitted before; BackendError in a forked child.
@@ -147,13 +152,13 @@ class Scheduler:
             self._alone = ref(block)
             (batch,) = block.take()
             block.settle(batch, self._compute([batch], wide=True)[0])
-            self._alone = _nothing
+            self._alone = lambda: None
             return
         block.request.scheduler = self
         self._arrived.append(block)
         for _ in range(max(1, min(len(block.batches), len(self._threads)))):
             self._wake.put(None)
-        if self._stopped:  # the interpreter ends, and the workers have ended
+        if self._stopped:
             self._drain()
 
     def check_process(self) -> None:
@@ -254,10 +259,6 @@ class Scheduler:
             return [self._compute([batch], wide=False)[0] for batch in group]  # a bad one fails alone
         self._trim(perf_counter() - begun)
         return [None] * len(group)
-
-
-def _nothing(*_: object) -> None:
-    """Nothing."""
 
 
 _all: WeakSet[Scheduler] = WeakSet()
