@@ -120,9 +120,8 @@ class Scheduler:
         self._reader = reader
         self._trim = HeapTrimmer()
         self._process = os.getpid()
-        self._alone: Callable[[], object] = lambda: (
-            None
-        )  # a weak reference to what a caller computes: nothing to give back
+        self._alone: Callable[[], object] = lambda: None
+        """A weak reference to what a caller computes itself: it tells others, and is nothing that must be given back."""
         self._arrived: deque[Block] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()  # hints that something arrived: one too many does no harm
         self._lock = Lock()  # taken by workers alone; it guards what follows, and all requests
