@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -30,31 +30,78 @@ FILES = {module.__file__ for module in (engine, pipeline, prepared, readers, sch
 
 TEXTS = ["one", "two words", "and three words", "one", "this one is the longest of them all", "six"]
 
-Interrupter = Callable[[FrameType, str, Any], Any]
+
+class Interrupted(KeyboardInterrupt):
+    """So that no other interrupt is taken for it."""
 
 
-def interrupt_at(number: int) -> tuple[Interrupter, list[str]]:
-    """A trace function that interrupts this thread before the bytecode of this number in `FILES`; and where it did."""
-    where: list[str] = []
-    passed = 0
+class Tracer:
+    """Runs work in this thread and interrupts it before the bytecode of a number, counting those of `FILES`."""
 
-    def on_opcode(frame: FrameType, event: str, _: Any) -> Any:
-        nonlocal passed
-        if event == "opcode":
-            passed += 1
-            if passed > number:
-                where.append(f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}")
-                sys.settrace(None)
-                raise KeyboardInterrupt
-        return on_opcode
+    def __init__(self) -> None:
+        self._remaining = 0
+        self.where = ""
 
-    def on_call(frame: FrameType, event: str, _: Any) -> Any:
+    def run(self, work: Callable[[], NDArray[np.float32]], number: int) -> NDArray[np.float32]:
+        """What the work gives, if it has no more bytecodes than that.
+
+        Raises:
+            Interrupted: it has, and the one of that number was not run; `where` says which it was.
+        """
+        self._remaining, self.where = number, ""
+        sys.settrace(self._on_call)
+        try:
+            return work()
+        finally:
+            sys.settrace(None)
+
+    def _step(self, code: CodeType, line: int | None) -> None:
+        self._remaining -= 1
+        if self._remaining == -1:
+            self.where = f"{Path(code.co_filename).name}:{line}"
+            sys.settrace(None)
+            raise Interrupted
+
+    def _on_call(self, frame: FrameType, event: str, _: Any) -> Any:
         if frame.f_code.co_filename not in FILES:
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
-        return on_opcode
+        return self._on_opcode
 
-    return on_call, where
+    def _on_opcode(self, frame: FrameType, event: str, _: Any) -> Any:
+        if event == "opcode":
+            self._step(frame.f_code, frame.f_lineno)
+        return self._on_opcode
+
+
+class Monitor(Tracer):
+    """The same with sys.monitoring, because from Python 3.12 on not all bytecodes are traced."""
+
+    TOOL = 4
+
+    def run(self, work: Callable[[], NDArray[np.float32]], number: int) -> NDArray[np.float32]:
+        """See `Tracer.run`."""
+        self._remaining, self.where = number, ""
+        monitoring = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
+        thread = threading.get_ident()
+        lines: dict[CodeType, list[tuple[int, int, int | None]]] = {}
+
+        def on_instruction(code: CodeType, offset: int) -> Any:
+            if code.co_filename not in FILES:
+                return monitoring.DISABLE
+            if threading.get_ident() == thread and self._remaining >= 0:
+                found = lines.setdefault(code, list(code.co_lines()))
+                self._step(code, next((line for start, end, line in found if start <= offset < end), None))
+            return None
+
+        monitoring.use_tool_id(self.TOOL, "interrupts")
+        monitoring.register_callback(self.TOOL, monitoring.events.INSTRUCTION, on_instruction)
+        monitoring.set_events(self.TOOL, monitoring.events.INSTRUCTION)
+        try:
+            return work()
+        finally:
+            monitoring.set_events(self.TOOL, 0)
+            monitoring.free_tool_id(self.TOOL)
 
 
 def encode(embedder: LazyEmbedder) -> NDArray[np.float32]:
@@ -99,23 +146,23 @@ def test_an_interrupt_before_any_bytecode_loses_nothing(
     embedder: LazyEmbedder, work: Callable[[LazyEmbedder], NDArray[np.float32]], is_busy: bool
 ) -> None:
     expected = work(embedder)
+    tracer = Monitor() if sys.version_info >= (3, 12) else Tracer()
+    places: set[str] = set()
     with asking(embedder, threads=2 if is_busy else 0):
         number = 0
         while True:
-            on_call, where = interrupt_at(number)
-            sys.settrace(on_call)
             try:
-                found = work(embedder)
-            except KeyboardInterrupt:
-                pass
+                found = tracer.run(lambda: work(embedder), number)
+            except Interrupted:
+                places.add(tracer.where)
             else:
-                sys.settrace(None)
                 np.testing.assert_array_equal(found, expected)
-                assert not where, f"the interrupt at {where} was swallowed"
+                assert not tracer.where, f"the interrupt at {tracer.where} was swallowed"
                 break
             after = embedder.encode(TEXTS, role="document", timeout=PATIENCE)
-            np.testing.assert_array_equal(after[[0]] if work is one_query else after, expected, err_msg=str(where))
+            np.testing.assert_array_equal(after[[0]] if work is one_query else after, expected, err_msg=tracer.where)
             number += 1
+    print(f"{number} interrupts in {len(places)} lines")
     assert number > 300, "the path was really taken apart"
     at_rest(embedder)
 
