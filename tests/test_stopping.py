@@ -6,12 +6,13 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from threading import Event, Semaphore
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import EncodeTimeoutError
+from embedry import EncodeTimeoutError, OptionError
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
@@ -107,6 +108,23 @@ def test_enough_time_changes_nothing(minilm: LazyEmbedder) -> None:
     np.testing.assert_array_equal(
         embedder.encode(TEXTS, role="document", timeout=PATIENCE), embedder.encode_document(TEXTS)
     )
+
+
+@pytest.mark.parametrize("timeout", ["5", True, float("nan"), [1]])
+def test_a_time_that_is_no_number_is_refused(minilm: LazyEmbedder, timeout: Any) -> None:
+    embedder = LazyEmbedder(minilm.config)
+    with pytest.raises(OptionError, match="timeout must be a number of seconds"):
+        embedder.encode(TEXTS, role="document", timeout=timeout)
+    assert not embedder.loaded
+    with pytest.raises(OptionError, match="timeout must be a number of seconds"):
+        minilm.prepare(TEXTS, role="document").encode(timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, -0.5])
+def test_a_time_that_has_passed_computes_nothing(minilm: LazyEmbedder, stepwise: Stepwise, timeout: float) -> None:
+    with pytest.raises(EncodeTimeoutError):
+        over(stepwise, minilm).encode(TEXTS, role="document", timeout=timeout)
+    assert stepwise.shapes == []
 
 
 def test_an_empty_call_needs_no_time(minilm: LazyEmbedder) -> None:

@@ -112,8 +112,8 @@ class Engine:
 
     def forget_after_fork(self) -> LoadedEngine | None:
         """In a forked child: starts again, without the parent's locks and threads. Returns what must be kept alive."""
-        loaded = self._loaded
-        self.__init__(self.config)  # type: ignore[misc]  # on purpose
+        loaded, self._loaded = self._loaded, None
+        self._lock, self._loading_thread = Lock(), None
         return loaded
 
 

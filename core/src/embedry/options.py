@@ -147,6 +147,14 @@ def checked_overflow(policy: OnOverflow) -> OnOverflow:
     return policy
 
 
+def checked_timeout(timeout: float | None) -> float | None:
+    """Seconds that a call may take; OptionError unless it is a number or None. Zero and less have passed already."""
+    is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout == timeout
+    if timeout is not None and not is_number:
+        raise OptionError(f"timeout must be a number of seconds, or None for any time, got {timeout!r}")
+    return timeout
+
+
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 

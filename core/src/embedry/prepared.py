@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from embedry.options import checked_timeout
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -56,11 +58,12 @@ class Prepared:
 
         Raises:
             EncodeTimeoutError: the time is over; nothing more is computed.
+            OptionError: `timeout` is not a number.
             BackendError: the engine failed.
         """
         from embedry._pipeline.scheduler import Request
 
-        return self._compute(Request(timeout))
+        return self._compute(Request(checked_timeout(timeout)))
 
     def __len__(self) -> int:
         return len(self._inverse)

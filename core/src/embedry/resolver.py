@@ -78,10 +78,10 @@ def resolve(
 
         spec = replace(spec, folder=str(Path(folder).expanduser().absolute()))
     chosen = backend or os.environ.get("EMBEDRY_BACKEND") or spec.preferred_backend
-    engine = _backends.find(chosen)
-    device = _backends.check(engine, chosen, spec, device, precision)
-    if precision is None and device == "cpu" and "fp32" in engine.precisions:
-        precision = "fp32"  # what every backend takes there: asked for or not, it is one engine
+    found = _backends.find(chosen)
+    device = _backends.check(found, chosen, spec, device, precision)
+    if precision is None and device == "cpu" and "fp32" in found.precisions:
+        precision = "fp32"  # what every backend takes on a CPU: asked for or not, it is one engine
     length = options.checked_dims(spec, dims)
     return shared(
         Config(

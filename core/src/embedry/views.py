@@ -13,7 +13,7 @@ from embedry._files import digests, sources
 from embedry._pipeline.texts import checked, each_checked
 from embedry.embedder import BaseEmbedder
 from embedry.fingerprint import space_fingerprint
-from embedry.options import Config
+from embedry.options import Config, checked_timeout
 from embedry.prepared import EncodedBlock, Prepared
 from embedry.spec import ModelSpec
 
@@ -54,11 +54,12 @@ class LazyEmbedder(BaseEmbedder):
 
         Raises:
             EncodeTimeoutError: the time is over.
+            OptionError: `timeout` is not a number.
             As `Embedder.encode`.
         """
         from embedry._pipeline.scheduler import Request
 
-        return self._encode(texts, role, Request(timeout))
+        return self._encode(texts, role, Request(checked_timeout(timeout)))
 
     async def aencode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
         """`encode` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
