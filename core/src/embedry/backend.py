@@ -119,7 +119,10 @@ class Encoder(ABC):
         """
 
     def forward_wide(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
-        """The same for a batch that nothing else is computed beside, such as a single query: on all threads, if that helps."""
+        """The same for a batch that nothing else is computed beside, such as a single query: on all threads, if that helps.
+
+        It is called by the thread that made the request.
+        """
         return self.forward(ids, mask)
 
 

@@ -28,8 +28,8 @@ class ModuleEncoder(Encoder):
         self._on_cpu = model.device.type == "cpu"
         self.workers = threads if self._on_cpu else 1
         self._worker = local()
+        self._wide = OneThread("embedry-wide")  # of each thread that ever called it, torch keeps threads and memory
         if self._on_cpu:
-            self._wide = OneThread("embedry-wide")
             self._wide(partial(_use_threads, threads))
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = _info(model) | {"workers": str(self.workers)}
@@ -42,8 +42,8 @@ class ModuleEncoder(Encoder):
         return self._vectors(ids, mask)
 
     def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The same on all threads of the CPU."""
-        return self._wide(partial(self._vectors, ids, mask)) if self._on_cpu else self._vectors(ids, mask)
+        """The same, on a CPU with all threads."""
+        return self._wide(partial(self._vectors, ids, mask))
 
     def _vectors(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         if not self._unpadded:

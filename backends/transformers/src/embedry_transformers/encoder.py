@@ -37,8 +37,8 @@ class TorchEncoder(Encoder):
             packing.prepare(model)
         self.workers = threads if self._on_cpu else 2
         self._worker = local()
+        self._wide = OneThread("embedry-wide")  # of each thread that ever called it, torch keeps threads and memory
         if self._on_cpu:
-            self._wide = OneThread("embedry-wide")
             self._wide(partial(_use_threads, threads))
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = {
@@ -58,8 +58,8 @@ class TorchEncoder(Encoder):
         return self._forward(ids, mask)
 
     def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The same on all threads of the CPU."""
-        return self._wide(partial(self._forward, ids, mask)) if self._on_cpu else self._forward(ids, mask)
+        """The same, on a CPU with all threads."""
+        return self._wide(partial(self._forward, ids, mask))
 
     @torch.inference_mode()
     def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
