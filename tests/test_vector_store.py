@@ -21,7 +21,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from embedry import SpaceError, resolve
 from embedry.views import LazyEmbedder
-from embedry_langchain import EmbedryEmbeddings, create_vector_store, lance
+from embedry_langchain import EmbedryEmbeddings, create_vector_store, tables
 from embedry_langchain.filters import FilterError
 
 TEXTS = [
@@ -243,7 +243,7 @@ def test_unlike_documents_are_chosen_for_their_difference(minilm: LazyEmbedder) 
 
 
 def test_many_small_writes_are_joined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lance, "_MOST_PARTS", 4)
+    monkeypatch.setattr(tables, "_MOST_PARTS", 4)
     store = create_vector_store(DeterministicFakeEmbedding(size=4), tmp_path)
     for number in range(12):
         store.add_texts([f"text {number}"], ids=[str(number)])
@@ -274,9 +274,9 @@ import sys
 from itertools import count
 from langchain_core.documents import Document
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from embedry_langchain import create_vector_store, lance
+from embedry_langchain import create_vector_store, tables
 
-lance._MOST_PARTS = 8  # so that parts are joined now and then, and a kill may come in between
+tables._MOST_PARTS = 8  # so that parts are joined now and then, and a kill may come in between
 store = create_vector_store(DeterministicFakeEmbedding(size=16), sys.argv[1])
 for number in count(int(sys.argv[2])):
     ids = [f"{number}-{part}" for part in range(5)]

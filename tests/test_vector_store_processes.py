@@ -12,14 +12,14 @@ import lancedb
 import pytest
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
-from embedry_langchain import create_vector_store, lance
+from embedry_langchain import create_vector_store, tables
 
 WRITER = """
 import json, sys
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from embedry_langchain import create_vector_store, lance
+from embedry_langchain import create_vector_store, tables
 
-lance._MOST_PARTS = 6  # so that the writers often compact at the same moment
+tables._MOST_PARTS = 6  # so that the writers often compact at the same moment
 embeddings = DeterministicFakeEmbedding(size=16)
 create_vector_store(embeddings).add_texts(["everything is imported now"])
 print("ready", flush=True)
@@ -134,7 +134,7 @@ def test_compaction_that_fails_for_another_reason_is_told(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError(said)
 
-    monkeypatch.setattr(lance, "_MOST_PARTS", 0)
+    monkeypatch.setattr(tables, "_MOST_PARTS", 0)
     monkeypatch.setattr(lancedb.table.LanceTable, "optimize", fails)
     store = create_vector_store(DeterministicFakeEmbedding(size=16), tmp_path)
     if raised:

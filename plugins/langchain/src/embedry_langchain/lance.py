@@ -1,43 +1,21 @@
-"""A LangChain vector store over LanceDB: embedded, in a folder or in memory, and bound to the space of its vectors."""
+"""A LangChain vector store over LanceDB: documents that are embedded, stored and found."""
 
-import json
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from threading import Lock
 from typing import Any, Self
 
-import lancedb
 import numpy as np
+from lancedb.table import Table
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
 from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from numpy.typing import NDArray
 
-from embedry import OptionError, Space, SpaceError
+from embedry import OptionError
 from embedry_langchain import filters, rows, vectors
 from embedry_langchain.embeddings import EmbedryEmbeddings
-
-_SPACE = b"embedry.space"
-"""The key of the space in the table's own metadata."""
-
-_MOST_PARTS = 64
-"""Each write adds a part to the table. Above this number they are compacted, which takes as long as some ten writes."""
-
-_KEPT = timedelta(hours=1)
-"""Compacted parts are kept this long for readers that still use them."""
-
-_CONFLICT = re.compile("commit conflict|incompatible transaction|too many concurrent writers", re.IGNORECASE)
-"""How LanceDB says that another writer committed first; it has no type for it."""
-
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-"""A path that begins like this is a URL; one letter would be a drive of Windows."""
-
-_creating = Lock()
-"""Held while a table in memory is made, by one of several threads."""
+from embedry_langchain.tables import StoreTable
 
 
 class LanceVectorStore(VectorStore):
@@ -49,13 +27,8 @@ class LanceVectorStore(VectorStore):
     def __init__(self, embeddings: Embeddings, path: str | Path | None = None, *, table: str = "documents") -> None:
         self._embeddings = embeddings
         self._metric = _metric(embeddings)
-        self._name = table
-        self._where = "memory" if path is None else str(path)
-        self._folder = None if path is None else _folder(path)
-        # Each read sees the writes of others.
-        self._database = lancedb.connect(self._folder or "memory://", read_consistency_interval=timedelta(0))
-        self._space = Space.of(embeddings.embedder) if isinstance(embeddings, EmbedryEmbeddings) else None
-        self._known = self._opened()
+        embedder = embeddings.embedder if isinstance(embeddings, EmbedryEmbeddings) else None
+        self._table = StoreTable(path, table, embedder)
 
     @classmethod
     def from_texts(
@@ -80,14 +53,12 @@ class LanceVectorStore(VectorStore):
         return self._embeddings
 
     @property
-    def table(self) -> lancedb.table.Table | None:
+    def table(self) -> Table | None:
         """The LanceDB table, for what LangChain does not cover, such as an index; None until something is added.
 
         Columns: `id`, `text`, `vector` (float32, dims) and `metadata` (JSON).
         """
-        if self._known is None:  # another process may have made it since
-            self._known = self._opened()
-        return self._known
+        return self._table.get()
 
     def add_texts(
         self,
@@ -143,7 +114,7 @@ class LanceVectorStore(VectorStore):
         unique = [given[place] for place in last.values()]
         start = 0
         for block in self._embedded([row["text"] for row in unique], list(last.values())):
-            self._write(unique[start : start + len(block)], block)
+            self._table.write(unique[start : start + len(block)], block)
             start += len(block)
         return [row["id"] for row in given]
 
@@ -252,7 +223,7 @@ class LanceVectorStore(VectorStore):
         table = self.table
         if table is None or k < 1:
             return []
-        self._check_length(vector.size, table)
+        self._table.check_length(vector.size, table)
         query: Any = table.search(vector)  # its declared type is too narrow
         search = query.distance_type(self._metric).limit(k)
         found: list[dict[str, Any]] = (search.where(condition) if condition else search).to_list()
@@ -263,93 +234,6 @@ class LanceVectorStore(VectorStore):
             yield from self._embeddings.embedder.encode_stream(texts, role="document")
         elif texts:
             yield vectors.of_documents(self._embeddings, texts, positions, cosine=self._metric == "cosine")
-
-    def _write(self, stored: list[dict[str, str]], block: NDArray[np.float32]) -> None:
-        table = self.table
-        if table is None:
-            table = self._known = self._created(block.shape[1])
-        self._check_length(block.shape[1], table)
-        # LanceDB itself repeats a merge that conflicts with another writer's.
-        table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(
-            rows.columns(stored, block)
-        )
-        stats: Any = table.stats()  # a dict, whatever its type says
-        if stats["fragment_stats"]["num_fragments"] > _MOST_PARTS:
-            _compact(table)
-
-    def _created(self, dims: int) -> lancedb.table.Table:
-        """The table, made by this writer or by another one that was first."""
-        space = self._space and self._space.as_dict()
-        schema = rows.schema(dims).with_metadata({_SPACE: json.dumps(space).encode()})
-        if self._folder is None:
-            with _creating:
-                table = self._opened()
-                return self._database.create_table(self._name, schema=schema) if table is None else table
-        # LanceDB's create_table may replace a table, with its rows, that another process made at the same moment.
-        # Renaming a folder replaces nothing.
-        with TemporaryDirectory(dir=self._folder, prefix=".new-") as apart:
-            lancedb.connect(apart).create_table(self._name, schema=schema)
-            (made,) = Path(apart).iterdir()
-            try:
-                made.rename(self._folder / made.name)
-            except OSError as error:
-                table = self._opened()
-                if table is None:
-                    raise SpaceError(
-                        f"the store cannot be created: {error}; move away what is there, or choose another table="
-                    ) from error
-                return table
-        return self._database.open_table(self._name)
-
-    def _opened(self) -> lancedb.table.Table | None:
-        try:
-            table = self._database.open_table(self._name)
-        except ValueError as error:
-            if "not found" not in str(error):
-                raise
-            return None
-        except RuntimeError as error:
-            raise SpaceError(
-                f"the table {self._name!r} in {self._where} cannot be opened: {error}; "
-                "restore it from a backup, or choose another with table="
-            ) from error
-        self._check(table)
-        return table
-
-    def _check(self, table: lancedb.table.Table) -> None:
-        """Refuses a table that is not a store, and embeddings other than those that made its vectors."""
-        kept = (table.schema.metadata or {}).get(_SPACE)
-        if kept is None or not rows.fits(table.schema):
-            raise SpaceError(
-                f"the table {self._name!r} in {self._where} is not a store of embedry; choose another with table="
-            )
-        saved = self._saved(kept)
-        if saved is not None and isinstance(self._embeddings, EmbedryEmbeddings):
-            saved.check(self._embeddings.embedder)
-        elif saved != self._space:
-            made, given = (
-                f"embedry's {space.model!r}" if space else "embeddings of other libraries"
-                for space in (saved, self._space)
-            )
-            raise SpaceError(
-                f"the store in {self._where} was made by {made}, and cannot be compared with the vectors of {given}; "
-                "open it with the embeddings that made it, or make a new store"
-            )
-
-    def _saved(self, kept: bytes) -> Space | None:
-        try:
-            saved = json.loads(kept)
-            return None if saved is None else Space.from_dict(saved)
-        except (ValueError, TypeError, RecursionError):
-            raise SpaceError(
-                f"the table {self._name!r} in {self._where} does not say which embeddings made its vectors: its metadata "
-                f"{_SPACE.decode()!r} is {kept[:200]!r}; restore it from a backup, or choose another table with table="
-            ) from None
-
-    def _check_length(self, dims: int, table: lancedb.table.Table) -> None:
-        stored = table.schema.field("vector").type.list_size
-        if dims != stored:
-            raise SpaceError(f"a vector must have {stored} dims for the store in {self._where}, got {dims}")
 
 
 def _metric(embeddings: Embeddings) -> str:
@@ -365,26 +249,6 @@ def _metric(embeddings: Embeddings) -> str:
         f"{embedder.name!r} compares vectors by {similarity!r}, which the store does not; "
         "use embeddings with normalize=True, where all similarities rank alike"
     )
-
-
-def _folder(path: str | Path) -> Path:
-    if _URL.match(str(path)):
-        raise ValueError(
-            f"path must be a local folder, got the URL {str(path)!r}; give a folder, with table= to choose a table in it, "
-            "or use LanceDB itself for remote tables: lancedb.connect(url)"
-        )
-    if Path(path).is_file():
-        raise NotADirectoryError(f"path must be a folder, got the file {path}")
-    return Path(path)
-
-
-def _compact(table: lancedb.table.Table) -> None:
-    """Merges small parts. If another writer commits at the same moment, that is left to a later write."""
-    try:
-        table.optimize(cleanup_older_than=_KEPT)
-    except RuntimeError as error:
-        if not _CONFLICT.search(str(error)):
-            raise
 
 
 def _has_id(ids: Sequence[str]) -> str:

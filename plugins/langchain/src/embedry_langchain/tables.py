@@ -1,0 +1,191 @@
+"""The LanceDB table of a store: opened or created, bound to the space of its vectors, and compacted."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+
+import lancedb
+import numpy as np
+from lancedb.table import Table
+from numpy.typing import NDArray
+
+from embedry import LazyEmbedder, Space, SpaceError
+from embedry_langchain import rows
+
+_SPACE = b"embedry.space"
+"""The key of the space in the table's own metadata."""
+
+_MOST_PARTS = 64
+"""Each write adds a part to the table. Above this number they are compacted, which takes as long as some ten writes."""
+
+_KEPT = timedelta(hours=1)
+"""Compacted parts are kept this long for readers that still use them."""
+
+_CONFLICT = re.compile("commit conflict|incompatible transaction|too many concurrent writers", re.IGNORECASE)
+"""How LanceDB says that another writer committed first; it has no type for it."""
+
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""A path that begins like this is a URL; one letter would be a drive of Windows."""
+
+_creating = Lock()
+"""Held while a table in memory is made, by one of several threads."""
+
+
+class StoreTable:
+    """The table of a store, in a folder or in memory. It is created by the first write.
+
+    Safe to use from many threads, and a folder from several processes.
+
+    Args:
+        path: the local folder, created if it does not exist; None for a table in memory.
+        name: of the table.
+        embedder: makes the vectors; None if another library makes them.
+
+    Raises:
+        SpaceError: the table was made by other embeddings, is damaged, or is not a store.
+        NotADirectoryError: the path is a file.
+        ValueError: the path is a URL.
+    """
+
+    def __init__(self, path: str | Path | None, name: str, embedder: LazyEmbedder | None) -> None:
+        self._name = name
+        self._where = "memory" if path is None else str(path)
+        self._folder = None if path is None else _folder(path)
+        # Each read sees the writes of others.
+        self._database = lancedb.connect(self._folder or "memory://", read_consistency_interval=timedelta(0))
+        self._embedder = embedder
+        self._space = Space.of(embedder) if embedder else None
+        self._known = self._opened()
+
+    def get(self) -> Table | None:
+        """The table of LanceDB, or None until something is written, here or by another process.
+
+        Raises:
+            SpaceError: the table that another process made is not of this space, is damaged, or is not a store.
+        """
+        if self._known is None:
+            self._known = self._opened()
+        return self._known
+
+    def write(self, stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32]) -> None:
+        """Adds rows, each with the vector at its place, float32 (rows, dims), and replaces those of the same ids.
+
+        Raises:
+            SpaceError: the stored vectors have another length or are of another space, or the table cannot be created.
+        """
+        dims = vectors.shape[1]
+        table = self.get()
+        if table is None:
+            table = self._known = self._created(dims)
+        self.check_length(dims, table)
+        # LanceDB itself repeats a merge that conflicts with another writer's.
+        table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(
+            rows.columns(stored, vectors)
+        )
+        stats: Any = table.stats()  # a dict, whatever its type says
+        if stats["fragment_stats"]["num_fragments"] > _MOST_PARTS:
+            _compact(table)
+
+    def check_length(self, dims: int, table: Table) -> None:
+        """Compares the length of a vector with that of the stored ones.
+
+        Raises:
+            SpaceError: they differ.
+        """
+        stored = table.schema.field("vector").type.list_size
+        if dims != stored:
+            raise SpaceError(f"a vector must have {stored} dims for the store in {self._where}, got {dims}")
+
+    def _created(self, dims: int) -> Table:
+        """The table, made by this writer or by another one that was first."""
+        space = self._space and self._space.as_dict()
+        schema = rows.schema(dims).with_metadata({_SPACE: json.dumps(space).encode()})
+        if self._folder is None:
+            with _creating:
+                table = self._opened()
+                return self._database.create_table(self._name, schema=schema) if table is None else table
+        # LanceDB's create_table may replace a table, with its rows, that another process made at the same moment.
+        # Renaming a folder replaces nothing.
+        with TemporaryDirectory(dir=self._folder, prefix=".new-") as apart:
+            lancedb.connect(apart).create_table(self._name, schema=schema)
+            (made,) = Path(apart).iterdir()
+            try:
+                made.rename(self._folder / made.name)
+            except OSError as error:
+                table = self._opened()
+                if table is None:
+                    raise SpaceError(
+                        f"the store cannot be created: {error}; move away what is there, or choose another table="
+                    ) from error
+                return table
+        return self._database.open_table(self._name)
+
+    def _opened(self) -> Table | None:
+        try:
+            table = self._database.open_table(self._name)
+        except ValueError as error:
+            if "not found" not in str(error):
+                raise
+            return None
+        except RuntimeError as error:
+            raise SpaceError(
+                f"the table {self._name!r} in {self._where} cannot be opened: {error}; "
+                "restore it from a backup, or choose another with table="
+            ) from error
+        self._check(table)
+        return table
+
+    def _check(self, table: Table) -> None:
+        """Refuses a table that is not a store, and embeddings other than those that made its vectors."""
+        kept = (table.schema.metadata or {}).get(_SPACE)
+        if kept is None or not rows.fits(table.schema):
+            raise SpaceError(
+                f"the table {self._name!r} in {self._where} is not a store of embedry; choose another with table="
+            )
+        saved = self._saved(kept)
+        if saved is not None and self._embedder is not None:
+            saved.check(self._embedder)
+        elif saved != self._space:
+            made, given = (
+                f"embedry's {space.model!r}" if space else "embeddings of other libraries"
+                for space in (saved, self._space)
+            )
+            raise SpaceError(
+                f"the store in {self._where} was made by {made}, and cannot be compared with the vectors of {given}; "
+                "open it with the embeddings that made it, or make a new store"
+            )
+
+    def _saved(self, kept: bytes) -> Space | None:
+        try:
+            saved = json.loads(kept)
+            return None if saved is None else Space.from_dict(saved)
+        except (ValueError, TypeError, RecursionError):
+            raise SpaceError(
+                f"the table {self._name!r} in {self._where} does not say which embeddings made its vectors: its metadata "
+                f"{_SPACE.decode()!r} is {kept[:200]!r}; restore it from a backup, or choose another table with table="
+            ) from None
+
+
+def _folder(path: str | Path) -> Path:
+    if _URL.match(str(path)):
+        raise ValueError(
+            f"path must be a local folder, got the URL {str(path)!r}; give a folder, with table= to choose a table in it, "
+            "or use LanceDB itself for remote tables: lancedb.connect(url)"
+        )
+    if Path(path).is_file():
+        raise NotADirectoryError(f"path must be a folder, got the file {path}")
+    return Path(path)
+
+
+def _compact(table: Table) -> None:
+    """Merges small parts. If another writer commits at the same moment, that is left to a later write."""
+    try:
+        table.optimize(cleanup_older_than=_KEPT)
+    except RuntimeError as error:
+        if not _CONFLICT.search(str(error)):
+            raise
