@@ -124,7 +124,7 @@ def test_the_four_steps_of_the_readme_on_real_files(
     """On the project's own documentation: in memory, on disk, and again in a new process on the same folder."""
     shutil.copytree(ROOT / "docs", tmp_path / "docs", ignore=shutil.ignore_patterns("_build"))
     (steps,) = (block.text for block in blocks(ROOT / "README.md") if "create_vector_store" in block.text)
-    question, answer = "How do I make my own models known by their names?", "model-packs.md"
+    question, answer = "How do I publish a package that registers my models?", "model-packs.md"
     steps = steps.replace("When do I get my money back?", question)
     assert fresh(steps).stdout.split()[0] == answer
     assert (tmp_path / "store").is_dir()
