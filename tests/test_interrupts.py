@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import engine, prepared, views
-from embedry._pipeline import pipeline, readers, scheduler, texts
+from embedry._pipeline import loaded, pipeline, readers, scheduler, texts
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
@@ -25,7 +25,7 @@ PATIENCE = 30
 INTERRUPTS = int(os.environ.get("EMBEDRY_TEST_INTERRUPTS", "1000"))
 """How many random ones; 20,000 take a few minutes."""
 
-FILES = {module.__file__ for module in (engine, pipeline, prepared, readers, scheduler, texts, views)}
+FILES = {module.__file__ for module in (engine, loaded, pipeline, prepared, readers, scheduler, texts, views)}
 """Where a caller meets the scheduler, and what it passes on the way there."""
 
 TEXTS = ["one", "two words", "and three words", "one", "this one is the longest of them all", "six"]

@@ -22,7 +22,6 @@ def test_tokens_are_those_that_the_engine_is_given_for_each_text_also_where_it_i
     prepared = embedder.prepare(TEXTS, role="document")
     assert prepared.tokens == [5, 256, 2, 5, 3, 256]
     assert prepared.truncated == [1, 5]
-    assert len(prepared) == 6
     assert recorder.shapes == [], "nothing is computed yet"
     np.testing.assert_array_equal(prepared.encode(), over(Recorder(), minilm).encode_document(TEXTS))
     assert sum(rows for rows, _ in recorder.shapes) == 4, "equal texts are computed once"
@@ -75,7 +74,7 @@ def test_the_overflow_policy_is_applied_when_texts_are_read(minilm: LazyEmbedder
 
 def test_no_texts_have_no_tokens_and_no_vectors(minilm: LazyEmbedder) -> None:
     prepared = minilm.prepare([], role="document")
-    assert (prepared.tokens, prepared.truncated, len(prepared)) == ([], [], 0)
+    assert (prepared.tokens, prepared.truncated) == ([], [])
     assert (prepared.encode().shape, prepared.encode().dtype) == ((0, 384), np.float32)
 
 

@@ -15,24 +15,8 @@ from embedry.errors import BackendError, UnsupportedModelError
 from embedry.options import EngineConfig
 
 if TYPE_CHECKING:
+    from embedry._pipeline.loaded import LoadedEngine
     from embedry._pipeline.readers import Reader
-
-
-class LoadedEngine:
-    """A model in memory, and the threads that compute with it, which end when nothing refers to this any more."""
-
-    def __init__(
-        self, folder: Path, model: ModelConfig | None, encoder: Encoder | TextEncoder, reader: "Reader"
-    ) -> None:
-        from embedry._pipeline.scheduler import Scheduler
-
-        self.folder = folder
-        self.model = model
-        self.encoder = encoder
-        self.reader = reader
-        self.scheduler = Scheduler(reader)
-        weakref.finalize(self, self.scheduler.stop).atexit = False  # exit handlers may still embed
-        self.scheduler.start()
 
 
 class Engine:
@@ -41,7 +25,7 @@ class Engine:
     A load that fails leaves nothing behind and is tried again by the next call.
     """
 
-    def __init__(self, config: EngineConfig, loaded: LoadedEngine | None = None) -> None:
+    def __init__(self, config: EngineConfig, loaded: "LoadedEngine | None" = None) -> None:
         self.config = config
         self._loaded = loaded
         self._lock = Lock()
@@ -49,7 +33,7 @@ class Engine:
         self._with_blocks: list[None] = []  # a number that threads may change without a lock
 
     @property
-    def loaded(self) -> LoadedEngine | None:
+    def loaded(self) -> "LoadedEngine | None":
         """The model in memory, or None."""
         return self._loaded
 
@@ -60,7 +44,7 @@ class Engine:
         basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
         return basics | dict(loaded.encoder.info) if loaded is not None else basics
 
-    def load(self) -> LoadedEngine:
+    def load(self) -> "LoadedEngine":
         """The model in memory. Of many threads that ask for it one loads, and the others wait.
 
         Raises:
@@ -110,14 +94,14 @@ class Engine:
         if not self._with_blocks:
             self.unload()
 
-    def forget_after_fork(self) -> LoadedEngine | None:
+    def forget_after_fork(self) -> "LoadedEngine | None":
         """In a forked child: starts again, without the parent's locks and threads. Returns what must be kept alive."""
         loaded, self._loaded = self._loaded, None
         self._lock, self._loading_thread = Lock(), None
         return loaded
 
 
-def _load(config: EngineConfig) -> LoadedEngine:
+def _load(config: EngineConfig) -> "LoadedEngine":
     from embedry._files import consistency
 
     spec = config.spec
@@ -137,13 +121,14 @@ def _load(config: EngineConfig) -> LoadedEngine:
 
 def assembled(
     config: EngineConfig, folder: Path, model: ModelConfig | None, encoder: Encoder | TextEncoder
-) -> LoadedEngine:
+) -> "LoadedEngine":
     """A loaded encoder with its tokenizer in front of it, and its workers started.
 
     Raises:
         IntegrityError: the tokenizer cannot be used.
         UnsupportedModelError: the encoder takes token ids, and the model has none.
     """
+    from embedry._pipeline.loaded import LoadedEngine
     from embedry._pipeline.readers import TextReader, TokenReader
     from embedry._pipeline.tokenizer import Tokenizer
 
@@ -161,7 +146,7 @@ def assembled(
 
 
 _engines: dict[EngineConfig, Engine] = {}
-_of_parents: list[LoadedEngine | None] = []
+_of_parents: "list[LoadedEngine | None]" = []
 
 
 def shared(config: EngineConfig) -> Engine:

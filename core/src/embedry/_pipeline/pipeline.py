@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry._pipeline import finishing
+from embedry._pipeline.loaded import LoadedEngine
 from embedry._pipeline.overflow import report_overflow
-from embedry._pipeline.readers import Read, ReadBlock
+from embedry._pipeline.readers import Read, ReadBlock, tokens_of, truncated_of
 from embedry._pipeline.scheduler import Block, Request
 from embedry._pipeline.texts import Part, Parts, parts_of_call, parts_of_stream
-from embedry.engine import LoadedEngine
 from embedry.errors import BackendError, EmbedryError, is_failure, some
 from embedry.options import Config
 from embedry.prepared import EncodedBlock, Prepared
@@ -50,7 +50,7 @@ class Pipeline:
     def prepare(self, texts: Sequence[str], prompt: str, request: Request) -> Prepared:
         """Reads checked texts. Raises TextTooLongError under on_overflow="error"."""
         read = self._reported(list(self._read(parts_of_call, texts, prompt, request, count=True)))
-        return Prepared(read, partial(self._gathered, read))
+        return Prepared(tokens_of(read), truncated_of(read), lambda timeout: self._gathered(read, Request(timeout)))
 
     def stream(self, texts: Iterable[str], prompt: str, request: Request) -> Generator[EncodedBlock, None, None]:
         """Vectors of checked texts, block by block, in their order. Equal texts of a block are computed once.
@@ -63,8 +63,8 @@ class Pipeline:
         read = (self._reported([each])[0] for each in self._read(parts_of_stream, texts, prompt, request))
         with request:
             for part, block, vectors in self._computed(read, request):
-                tokens = [block.tokens[place] for place in part.inverse] if block.tokens is not None else None
-                yield EncodedBlock(part.spread(vectors), tokens, part.positions(block.truncated))
+                read_block = [(part, block)]
+                yield EncodedBlock(part.spread(vectors), tokens_of(read_block), truncated_of(read_block))
 
     def _gathered(self, read: Iterable[Read], request: Request) -> NDArray[np.float32]:
         vectors = np.empty((0, self.config.dims), dtype=np.float32)
@@ -84,9 +84,8 @@ class Pipeline:
             yield part, reader.read(some_texts, prompt, config.max_seq_length, step=request.remaining, count=count)
 
     def _reported(self, read: list[Read]) -> list[Read]:
-        positions = sorted({position for part, block in read for position in part.positions(block.truncated)})
         total = max((part.start + len(part.inverse) for part, _ in read), default=0)
-        report_overflow(positions, total, self.config.max_seq_length, self.config.on_overflow)
+        report_overflow(truncated_of(read), total, self.config.max_seq_length, self.config.on_overflow)
         return read
 
     def _computed(

@@ -127,3 +127,16 @@ Reader: TypeAlias = TokenReader | TextReader
 
 Read: TypeAlias = tuple[Part, ReadBlock]
 """What was read of a part of the texts, and which part it is."""
+
+
+def tokens_of(read: Sequence[Read]) -> list[int] | None:
+    """The tokens of each of the caller's texts, of a whole call or of one block of a stream; None if only the engine knows."""
+    counts = [count for _, block in read for count in block.tokens or ()]
+    if len(counts) < sum(len(block.rows) for _, block in read):
+        return None
+    return [counts[place] for place in read[0][0].inverse] if read else []
+
+
+def truncated_of(read: Sequence[Read]) -> list[int]:
+    """The positions of the caller's texts that are longer than the model reads."""
+    return sorted({position for part, block in read for position in part.positions(block.truncated)})
