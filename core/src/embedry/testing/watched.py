@@ -21,12 +21,16 @@ _BATCH_TOKENS = 256
 """So that a few hundred texts are many batches on every device."""
 
 
+_MOST_WORKERS = 2
+"""So that a few hundred texts keep all of them busy on every machine."""
+
+
 class WatchedEncoder(Encoder):
     """The real encoder behind a gate, with small batches. `batches` has the ids of each that came to it, in order."""
 
     def __init__(self, real: Encoder) -> None:
         self._real = real
-        self.workers, self.info = real.workers, real.info
+        self.workers, self.info = min(real.workers, _MOST_WORKERS), real.info
         self.batch_tokens = min(real.batch_tokens, _BATCH_TOKENS)
         self.batches: list[NDArray[np.int32]] = []
         self.go_on = Event()
