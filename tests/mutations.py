@@ -239,7 +239,7 @@ class Header:
             entry.clear()
         place, _, position = self.field.partition(".")
         mark = "\x01"
-        if position and place in entry:
+        if position and isinstance(entry.get(place), list) and entry[place]:  # an earlier mutation may have taken it
             entry[place][int(position) % len(entry[place])] = mark
         else:
             entry[place] = mark
