@@ -65,9 +65,9 @@ from embedry.backend import (
     PROCESS_SETTING,
     Backend,
     Encoder,
+    LibraryThreads,
     LoadRequest,
     ModelConfig,
-    OneThread,
     Tensor,
     TextEncoder,
     artifact,
@@ -199,7 +199,7 @@ class Table(Encoder):
 
     def __init__(self, weight: Tensor) -> None:
         self._table = weight.values()
-        self._thread = OneThread("table")
+        self._threads = LibraryThreads(2, get_count=lambda: 1, set_count=lambda count: None)
         self.info = {"engine": f"numpy, {len(cpu_features())} features of the processor"}
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -209,7 +209,7 @@ class Table(Encoder):
 
     def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         with PROCESS_SETTING:
-            return self._thread(lambda: self.forward(ids, mask))
+            return self._threads.wide(lambda: self.forward(ids, mask))
 
 
 class Remote(TextEncoder):

@@ -4,18 +4,15 @@ The boundary is thin on purpose: token ids and a mask go down, vectors come up. 
 normalising and checking belong to the pipeline above it, so that every engine treats them alike.
 """
 
-import os
-import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from queue import SimpleQueue
-from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any
 
 from embedry._config import ModelConfig
+from embedry._threads import PROCESS_SETTING, LibraryThreads
 from embedry.errors import is_failure
 from embedry.modules import Module
 from embedry.spec import ModelSpec
@@ -30,10 +27,6 @@ if TYPE_CHECKING:
     from embedry._files.resources import resource_file
     from embedry._files.weights import Tensor, is_read, tensors
 
-T = TypeVar("T")
-
-_Job = tuple[Callable[[], Any], SimpleQueue[tuple[Any, BaseException | None]]]
-
 _HELPERS = {
     "artifact": "artifacts",
     "only_listed": "isolation",
@@ -45,18 +38,9 @@ _HELPERS = {
 """What is imported when it is first used, because every program that resolves a model imports this module -> its module in `_files`."""
 
 __all__ = [
-    "PROCESS_SETTING", "Backend", "Encoder", "LoadRequest", "ModelConfig", "OneThread", "Tensor", "TextEncoder", "artifact", "cpu_features",
+    "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder", "artifact", "cpu_features",
     "is_failure", "is_read", "only_listed", "resource_file", "tensors",
 ]  # fmt: skip
-
-PROCESS_SETTING = Lock()
-"""Held by a backend while it changes for a moment what is set for the whole process, such as torch's number of threads:
-workers of several embedders and backends start at the same time."""
-
-if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a thread that it does not have
-    os.register_at_fork(
-        before=PROCESS_SETTING.acquire, after_in_parent=PROCESS_SETTING.release, after_in_child=PROCESS_SETTING.release
-    )
 
 
 def __getattr__(name: str) -> Any:
@@ -67,37 +51,6 @@ def __getattr__(name: str) -> Any:
     if name in _HELPERS:
         return getattr(import_module(f"embedry._files.{_HELPERS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-class OneThread:
-    """A thread of its own for all calls of a library that keeps threads or memory for each thread that ever called it.
-
-    It ends when nothing refers to this object any more.
-    """
-
-    def __init__(self, name: str) -> None:
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
-        Thread(target=_serve, args=(self._jobs,), name=name, daemon=True).start()
-        weakref.finalize(self, self._jobs.put, None).atexit = False
-
-    def __call__(self, work: Callable[[], T]) -> T:
-        """What `work` returns, or raises, on that thread."""
-        answers: SimpleQueue[tuple[Any, BaseException | None]] = SimpleQueue()
-        self._jobs.put((work, answers))
-        result, error = answers.get()
-        if error is not None:
-            raise error
-        return cast("T", result)
-
-
-def _serve(jobs: "SimpleQueue[_Job | None]") -> None:
-    while job := jobs.get():
-        work, answers = job
-        try:
-            answers.put((work(), None))
-        except BaseException as error:
-            answers.put((None, error))
-        del job, work, answers  # nothing is held while there is nothing to do
 
 
 class Encoder(ABC):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from threading import Lock, Thread, local
+from threading import Lock
 
 import numpy as np
 import sentence_transformers
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from embedry.backend import PROCESS_SETTING, Encoder, OneThread, TextEncoder
+from embedry.backend import Encoder, LibraryThreads, TextEncoder
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
@@ -27,23 +27,18 @@ class ModuleEncoder(Encoder):
         self._unpadded = unpadded
         self._on_cpu = model.device.type == "cpu"
         self.workers = threads if self._on_cpu else 1
-        self._worker = local()
-        self._wide = OneThread("embedry-wide")  # of each thread that ever called it, torch keeps threads and memory
-        if self._on_cpu:
-            self._wide(partial(_use_threads, threads))
+        count = threads if self._on_cpu else None
+        self._threads = LibraryThreads(count, get_count=torch.get_num_threads, set_count=torch.set_num_threads)
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = _info(model) | {"workers": str(self.workers)}
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
-        if self._on_cpu and not hasattr(self._worker, "is_narrow"):
-            _use_threads(1)
-            self._worker.is_narrow = True
-        return self._vectors(ids, mask)
+        return self._threads.narrow(partial(self._vectors, ids, mask))
 
     def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """The same, on a CPU with all threads."""
-        return self._wide(partial(self._vectors, ids, mask))
+        return self._threads.wide(partial(self._vectors, ids, mask))
 
     def _vectors(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         if not self._unpadded:
@@ -87,17 +82,6 @@ class OwnInputEncoder(TextEncoder):
                 list(texts), prompt=prompt, normalize_embeddings=False, show_progress_bar=False
             )
         return np.asarray(vectors, dtype=np.float32)
-
-
-def _use_threads(count: int) -> None:
-    """Gives the calling thread so many of torch's own, and leaves the application's setting as it is."""
-    with PROCESS_SETTING:
-        before = torch.get_num_threads()
-        torch.set_num_threads(count)
-        # That also sets the number that later threads start with, which a thread of no other use sets back.
-        restore = Thread(target=torch.set_num_threads, args=(before,))
-        restore.start()
-        restore.join()
 
 
 def _info(model: SentenceTransformer) -> dict[str, str]:

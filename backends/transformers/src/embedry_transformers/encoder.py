@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import partial
-from threading import Thread, local
 
 import numpy as np
 import torch
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedry import BackendError
-from embedry.backend import PROCESS_SETTING, Encoder, OneThread
+from embedry.backend import Encoder, LibraryThreads
 from embedry_transformers import packing
 from embedry_transformers.chain import Body
 
@@ -36,10 +35,8 @@ class TorchEncoder(Encoder):
         if self._packed:
             packing.prepare(model)
         self.workers = threads if self._on_cpu else 2
-        self._worker = local()
-        self._wide = OneThread("embedry-wide")  # of each thread that ever called it, torch keeps threads and memory
-        if self._on_cpu:
-            self._wide(partial(_use_threads, threads))
+        count = threads if self._on_cpu else None
+        self._threads = LibraryThreads(count, get_count=torch.get_num_threads, set_count=torch.set_num_threads)
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = {
             "engine": f"torch {torch.__version__}, transformers {transformers.__version__}",
@@ -52,14 +49,11 @@ class TorchEncoder(Encoder):
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims). Where memory runs out the batch is halved."""
-        if self._on_cpu and not hasattr(self._worker, "is_narrow"):
-            _use_threads(1)
-            self._worker.is_narrow = True
-        return self._forward(ids, mask)
+        return self._threads.narrow(partial(self._forward, ids, mask))
 
     def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
         """The same, on a CPU with all threads."""
-        return self._wide(partial(self._forward, ids, mask))
+        return self._threads.wide(partial(self._forward, ids, mask))
 
     @torch.inference_mode()
     def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
@@ -86,18 +80,6 @@ class TorchEncoder(Encoder):
         device = self._model.device
         inputs = torch.from_numpy(ids).to(device, torch.long), torch.from_numpy(mask).to(device, torch.long)
         return self._body(self._model(input_ids=inputs[0], attention_mask=inputs[1])[0], inputs[1])
-
-
-def _use_threads(count: int) -> None:
-    """Gives the calling thread so many of torch's own, and leaves the application's setting as it is."""
-    with PROCESS_SETTING:
-        before = torch.get_num_threads()
-        torch.set_num_threads(count)
-        # The call above also sets the number that later threads start with; a thread that does nothing else sets that
-        # one back, which leaves this thread's alone.
-        restore = Thread(target=torch.set_num_threads, args=(before,))
-        restore.start()
-        restore.join()
 
 
 def _trimmed(ids: NDArray[np.int32], mask: NDArray[np.int32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
