@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
@@ -73,28 +74,33 @@ class Config:
     @property
     def engine(self) -> EngineConfig:
         """The part that decides what is loaded."""
-        spec = replace(
-            self.spec,
-            chain=self.spec.body or self.spec.chain,
-            preferred_backend=self.backend,
-            int8=self.spec.int8 if self.precision == "int8" else None,
-            aliases=(), prompts={}, similarity="cosine", matryoshka=NO_SHORTER, golden=None, license="", languages=(),
-            size_mb=None, description="",
-        )  # fmt: skip
-        return EngineConfig(
-            spec=spec,
-            backend=self.backend,
-            device=self.device,
-            precision=self.precision,
-            threads=self.threads,
-            cache_dir=self.cache_dir,
-            stamps=self.stamps,
-        )
+        return _engine_config(self)
 
     @property
     def normalize(self) -> bool:
         """Whether vectors have unit length."""
         return isinstance(self.chain[-1], Normalize)
+
+
+@lru_cache(maxsize=256)  # for applications that resolve for each request and keep nothing
+def _engine_config(config: Config) -> EngineConfig:
+    spec = replace(
+        config.spec,
+        chain=config.spec.body or config.spec.chain,
+        preferred_backend=config.backend,
+        int8=config.spec.int8 if config.precision == "int8" else None,
+        aliases=(), prompts={}, similarity="cosine", matryoshka=NO_SHORTER, golden=None, license="", languages=(),
+        size_mb=None, description="",
+    )  # fmt: skip
+    return EngineConfig(
+        spec=spec,
+        backend=config.backend,
+        device=config.device,
+        precision=config.precision,
+        threads=config.threads,
+        cache_dir=config.cache_dir,
+        stamps=config.stamps,
+    )
 
 
 def checked_dims(spec: ModelSpec, dims: int | None) -> int:
