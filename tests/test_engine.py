@@ -6,7 +6,6 @@ import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,8 @@ import pytest
 from embedry import LazyEmbedder, Matryoshka, OptionError, Pooling, TextTypeError, _backends, engine, resolve
 from embedry.backend import Encoder, LoadRequest, TextEncoder
 from entries import contents, fill, registered
-from recording import Recorder, over
+from recording import Held, Recorder, over
+from waiting import PATIENCE, asked
 
 Checkpoint = Callable[..., Path]
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
@@ -126,28 +126,18 @@ def test_unload_gives_everything_back_and_the_next_call_loads_again(
 
 
 def test_what_is_being_computed_goes_on_after_unload(minilm: LazyEmbedder) -> None:
-    class Held(Recorder):
-        entered, go_on = Event(), Event()
-
-        def forward(self, ids: Any, mask: Any) -> Any:
-            self.entered.set()
-            assert self.go_on.wait(30)
-            return super().forward(ids, mask)
-
-    from test_scheduler import asked
-
     held = Held()
     embedder = over(held, minilm)
     texts = [f"text {number} " * (number % 7 + 1) for number in range(50)]
     stream = embedder.encode_stream(texts, role="document")
     under_way = asked(lambda: embedder.encode_document(texts))
-    assert held.entered.wait(30)
+    assert held.entered.wait(PATIENCE)
     loaded = weakref.ref(embedder.engine.load())
     embedder.unload()
     assert not embedder.loaded
     held.go_on.set()
     expected = over(Recorder(), minilm).encode_document(texts)
-    np.testing.assert_array_equal(under_way.result(30), expected)
+    np.testing.assert_array_equal(under_way.result(PATIENCE), expected)
     del stream
     gc.collect()
     assert loaded() is None, "the memory goes with the last call"

@@ -21,8 +21,8 @@ from embedry import engine, prepared, views
 from embedry._pipeline import loaded, pipeline, readers, scheduler, texts
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
+from waiting import PATIENCE, until
 
-PATIENCE = 30
 INTERRUPTS = int(os.environ.get("EMBEDRY_TEST_INTERRUPTS", "1000"))
 """How many random ones; 20,000 take a few minutes."""
 
@@ -207,11 +207,7 @@ def at_rest(embedder: LazyEmbedder) -> None:
     """Nothing runs, nothing waits, and the workers still live."""
     found = embedder.engine.load().scheduler
     embedder.encode(TEXTS, role="document", timeout=PATIENCE)
-    deadline = time.monotonic() + PATIENCE
-    while (found._running or found._arrived) and time.monotonic() < deadline:
-        time.sleep(0.001)
-    assert not found._running
-    assert not found._arrived
+    until(lambda: not (found._running or found._arrived))
     assert not any(request.todo for request in found._waiting)
     assert all(thread.is_alive() for thread in found._threads)
 

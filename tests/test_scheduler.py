@@ -2,13 +2,12 @@
 
 import signal
 import threading
-import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from threading import Barrier, Event, Lock, Thread, Timer
+from threading import Barrier, Event, Lock, Timer
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,8 @@ from numpy.typing import NDArray
 from embedry import EncodeTimeoutError
 from embedry._pipeline.scheduler import Block, CancelledError, Request, Scheduler
 from embedry.views import LazyEmbedder
-from recording import Recorder, over
-
-PATIENCE = 30
-"""Seconds after which what is waited for has hung."""
+from recording import Held, Recorder, over
+from waiting import PATIENCE, asked, until
 
 Row = NDArray[np.int32]
 
@@ -104,27 +101,6 @@ def answered(scheduler: Scheduler, batches: list[list[Row]], request: Request | 
     return found
 
 
-def asked(question: Callable[[], Any]) -> Future[Any]:
-    """What a question gets that is asked in a thread of its own; one that hangs keeps nothing from ending."""
-    future: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            future.set_result(question())
-        except BaseException as error:
-            future.set_exception(error)
-
-    Thread(target=run, daemon=True).start()
-    return future
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def row(first: int, length: int = 4) -> Row:
     return np.arange(first, first + length, dtype=np.int32)
 
@@ -168,16 +144,7 @@ def test_queries_in_all_roles_and_lengths_of_one_engine_are_merged_and_each_is_f
 ) -> None:
     """Embedders that share an engine share its batches, and each shortens and normalises as it was told."""
 
-    class Busy(Recorder):
-        entered, go_on = Event(), Event()
-
-        def forward(self, ids: Row, mask: Row) -> NDArray[np.float32]:
-            pooled = super().forward(ids, mask)
-            self.entered.set()
-            assert self.go_on.wait(PATIENCE)
-            return pooled
-
-    busy = Busy()
+    busy = Held()
     plain = over(busy, minilm, chain=minilm.config.spec.chain[:1])
     unit = LazyEmbedder(replace(minilm.config, max_seq_length=4), plain.engine)
     scheduler = plain.engine.load().scheduler

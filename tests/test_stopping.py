@@ -5,18 +5,15 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from threading import Event, Semaphore
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from embedry import EncodeTimeoutError, OptionError
 from embedry.views import LazyEmbedder
-from recording import Recorder, over
-
-PATIENCE = 30
+from recording import Gated, Recorder, over
+from waiting import PATIENCE
 
 Checkpoint = Callable[..., Path]
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
@@ -24,25 +21,10 @@ Fresh = Callable[..., subprocess.CompletedProcess[str]]
 TEXTS = [f"text number {number} " * (1 + number % 9) for number in range(400)]
 
 
-class Stepwise(Recorder):
-    """Computes as many batches as it is allowed to, and then waits."""
+class Stepwise(Gated):
+    """With two workers."""
 
     workers = 2
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.entered = Event()
-        self.allowed = Semaphore(0)
-
-    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        pooled = super().forward(ids, mask)
-        self.entered.set()
-        assert self.allowed.acquire(timeout=PATIENCE)
-        return pooled
-
-    def allow_all(self) -> None:
-        for _ in range(10_000):
-            self.allowed.release()
 
 
 @pytest.fixture
@@ -53,7 +35,7 @@ def stepwise() -> Stepwise:
 def assert_only_what_had_begun_was_computed(embedder: LazyEmbedder, engine: Stepwise) -> None:
     begun = len(engine.shapes)
     assert begun <= engine.workers
-    engine.allow_all()
+    engine.allow(1000)
     expected = over(Recorder(), embedder).encode_document(TEXTS[:1])
     np.testing.assert_array_equal(embedder.encode_document(TEXTS[:1]), expected)
     assert len(engine.shapes) == begun + 1
@@ -73,8 +55,7 @@ def test_a_cancelled_task_stops_at_the_next_batch(minilm: LazyEmbedder, stepwise
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(task, 0.01)
         assert task.cancelled()
-        stepwise.allowed.release()  # the thread of the task ends when what it began has ended
-        stepwise.allowed.release()
+        stepwise.allow(2)  # the thread of the task ends when what it began has ended
 
     asyncio.run(cancelled())
     assert_only_what_had_begun_was_computed(embedder, stepwise)

@@ -4,7 +4,6 @@ import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from threading import Semaphore
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from embedry import BaseEmbedder, OptionError, TextError, TextTooLongError, TextTypeError, TruncationWarning
 from embedry.views import LazyEmbedder
-from recording import Recorder, over
+from recording import Gated, Recorder, over
 
 BLOCK = 20
 
@@ -39,23 +38,10 @@ class Counted:
             yield text
 
 
-class Gated(Recorder):
-    """Computes as many batches as it is allowed to, and then waits."""
+class FewTokens(Gated):
+    """Of a block 5 batches: 4 texts of 3 words and 2 special tokens each."""
 
-    batch_tokens = 20  # 4 texts of 3 words and 2 special tokens: 5 batches a block
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.allowed = Semaphore(0)
-
-    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        pooled = super().forward(ids, mask)
-        assert self.allowed.acquire(timeout=30)
-        return pooled
-
-    def allow(self, batches: int) -> None:
-        for _ in range(batches):
-            self.allowed.release()
+    batch_tokens = 20
 
 
 def numbered(count: int | None = None) -> Iterator[str]:
@@ -206,7 +192,7 @@ def test_a_role_that_the_model_does_not_have_is_refused_by_the_call(minilm: Lazy
     assert (embedder.loaded, texts.taken) == (False, 0)
 
 
-def assert_nothing_goes_on(embedder: LazyEmbedder, gated: Gated) -> None:
+def assert_nothing_goes_on(embedder: LazyEmbedder, gated: FewTokens) -> None:
     """Of the abandoned stream no batch ran but the block that came, and one that had begun; the next call is right."""
     texts = list(numbered(BLOCK))
     gated.allow(1000)
@@ -217,7 +203,7 @@ def assert_nothing_goes_on(embedder: LazyEmbedder, gated: Gated) -> None:
 def test_a_stream_that_is_closed_early_drops_its_batches_and_the_embedder_works_on(
     minilm: LazyEmbedder, blocks_of_20: None
 ) -> None:
-    gated = Gated()
+    gated = FewTokens()
     embedder = over(gated, minilm)
     gated.allow(5)
     stream = embedder.encode_stream(Counted(numbered()), role="document")
@@ -229,7 +215,7 @@ def test_a_stream_that_is_closed_early_drops_its_batches_and_the_embedder_works_
 def test_an_interrupt_of_the_consumer_drops_the_batches_and_the_embedder_works_on(
     minilm: LazyEmbedder, blocks_of_20: None
 ) -> None:
-    gated = Gated()
+    gated = FewTokens()
     embedder = over(gated, minilm)
     gated.allow(5)
 
