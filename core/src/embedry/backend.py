@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedry._config import ModelConfig
-from embedry._threads import PROCESS_SETTING, LibraryThreads
 from embedry.errors import is_failure
 from embedry.modules import Module
 from embedry.spec import ModelSpec
@@ -26,16 +25,19 @@ if TYPE_CHECKING:
     from embedry._files.isolation import only_listed
     from embedry._files.resources import resource_file
     from embedry._files.weights import Tensor, is_read, tensors
+    from embedry._threads import PROCESS_SETTING, LibraryThreads
 
 _HELPERS = {
-    "artifact": "artifacts",
-    "only_listed": "isolation",
-    "resource_file": "resources",
-    "Tensor": "weights",
-    "is_read": "weights",
-    "tensors": "weights",
+    "artifact": "_files.artifacts",
+    "LibraryThreads": "_threads",
+    "only_listed": "_files.isolation",
+    "PROCESS_SETTING": "_threads",
+    "resource_file": "_files.resources",
+    "Tensor": "_files.weights",
+    "is_read": "_files.weights",
+    "tensors": "_files.weights",
 }
-"""What is imported when it is first used, because every program that resolves a model imports this module -> its module in `_files`."""
+"""What is imported when it is first used, because every program that resolves a model imports this module -> its module."""
 
 __all__ = [
     "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder", "artifact", "cpu_features",
@@ -49,7 +51,7 @@ def __getattr__(name: str) -> Any:
 
         return features
     if name in _HELPERS:
-        return getattr(import_module(f"embedry._files.{_HELPERS[name]}"), name)
+        return getattr(import_module(f"embedry.{_HELPERS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

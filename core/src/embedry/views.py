@@ -150,10 +150,9 @@ class LazyEmbedder(BaseEmbedder):
         self.engine.leave()
 
     def _pipeline(self) -> "Pipeline":
-        loaded = self.engine.load()
-        from embedry._pipeline.pipeline import Pipeline
+        from embedry._pipeline.pipeline import Pipeline  # and numpy, which takes longer inside the import of an engine
 
-        return Pipeline(loaded, self.config)
+        return Pipeline(self.engine.load(), self.config)
 
     @property
     def loaded(self) -> bool:

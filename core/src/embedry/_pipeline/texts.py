@@ -1,7 +1,7 @@
 """What may be embedded: any iterable of `str` that is text. Checked before anything is loaded or computed."""
 
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from embedry.errors import TextError, TextTypeError
 
@@ -71,10 +71,8 @@ class Part(NamedTuple):
         return vectors if self.total == len(self.inverse) else vectors[self.inverse]
 
 
-class Parts(Protocol):
-    """How the texts of a call or a stream are cut into parts."""
-
-    def __call__(self, texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]: ...
+Parts: TypeAlias = Callable[..., Iterator[tuple[list[str], Part]]]
+"""How texts are cut into parts: `parts_of_call` or `parts_of_stream`."""
 
 
 def parts_of_call(texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]:
