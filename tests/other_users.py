@@ -27,7 +27,7 @@ _CODE = """
 import json, os, sys, warnings
 from pathlib import Path
 from embedry import resolve
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs.graph import Graph
 
 model, warm, cache, user, umask = sys.argv[1:]
 texts = ["a text", "another text of a few more words", ""]

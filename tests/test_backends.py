@@ -144,7 +144,7 @@ def test_a_device_that_the_backend_lacks_is_an_error_that_says_what_it_has(devic
             {"chain": (Pooling(mode="mean", include_prompt=False),)},
             "its pooling leaves out the prompt, which token ids do not tell; try backend='sentence-transformers'",
         ),
-        ({"architecture": "t5"}, "it writes graphs for bert, mpnet, distilbert, roberta, xlm-roberta, not 't5'"),
+        ({"architecture": "t5"}, "graphs are written for bert, mpnet, distilbert, roberta, xlm-roberta, not for 't5'"),
     ],
 )
 def test_a_model_that_a_backend_cannot_reproduce_is_refused_with_the_one_that_can(

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from embedry import CacheError, CacheWarning
 from embedry._files import cache, makers
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs.graph import Graph
 from entries import contents
 
 Encode = Callable[..., NDArray[np.float32]]
@@ -154,7 +154,7 @@ def test_what_a_killed_compile_leaves_is_never_used(
 import os, signal
 from embedry import resolve
 from embedry._files import artifacts
-from embedry_onnxruntime import graph
+from embedry_graphs import graph
 real = {moment}
 def kill(*arguments):
     if "cache/staging" in "".join(map(str, arguments)) or isinstance(arguments[0], graph.Graph):

@@ -132,7 +132,7 @@ def test_mpnets_buckets_of_distances_are_those_of_the_original_code() -> None:
     import torch
     from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
-    from embedry_onnxruntime.families.mpnet import _bucket
+    from embedry_graphs.families.mpnet import _bucket
 
     distances = np.arange(1 - LONGEST, LONGEST)
     original = MPNetEncoder.relative_position_bucket(torch.from_numpy(distances), num_buckets=32, max_distance=128)

@@ -15,7 +15,7 @@ from checkpoints import FAMILIES
 from embedry import Int8, IntegrityError, ModelSpec, OptionError, Resource, SpecError, UnsupportedModelError, resolve
 from embedry.testing.texts import MIXED
 from embedry.views import LazyEmbedder
-from embedry_onnxruntime.quantised import rounded
+from embedry_graphs.quantised import rounded
 from entries import resource
 from test_agreement import real_texts
 

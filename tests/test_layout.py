@@ -431,7 +431,7 @@ def test_the_name_of_a_folder_is_only_a_label(written: Callable[..., Path], tmp_
 
 
 def test_a_model_without_a_type_is_refused(written: Callable[..., Path]) -> None:
-    with pytest.raises(UnsupportedModelError, match="not ''"):
+    with pytest.raises(UnsupportedModelError, match="not for ''"):
         resolve(written({"config.json": {"max_position_embeddings": 512}}))
 
 

@@ -17,7 +17,7 @@ from transformers import AutoModel, AutoTokenizer
 from embedry import ModelSpec, resolve
 from embedry._files import sources
 from embedry.testing.texts import MIXED
-from embedry_onnxruntime.families import MODULES
+from embedry_graphs.families import MODULES
 
 FOLDER = Path(__file__).parent / "src" / "embedry_models" / "int8"
 

@@ -1,18 +1,15 @@
 """The default backend: ONNX Runtime on the CPU, with no torch anywhere.
 
-For the encoder families it knows it writes the graph itself, in the runtime's own fused operators, straight from the
-safetensors weights. For others it runs the ONNX file that the registry entry names. Importing this module is cheap;
-onnx and onnxruntime are imported by `load`.
+It runs the graphs of embedry-graphs, or for other families the ONNX file that the registry entry names. Importing this module
+is cheap; onnx and onnxruntime are imported by `load`.
 """
 
 import os
 
+import embedry_graphs as graphs
 from embedry import ModelSpec, UnsupportedModelError
 from embedry.backend import Backend, Encoder, LoadRequest
-from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
-
-FAMILIES = ("bert", "mpnet", "distilbert", "roberta", "xlm-roberta")
-"""Values of `model_type` for which the graph is written; each is a module of `families`, or shares one."""
+from embedry.modules import Pooling
 
 
 class OnnxRuntimeBackend(Backend):
@@ -20,18 +17,14 @@ class OnnxRuntimeBackend(Backend):
 
     devices = ("cpu",)
     precisions = ("fp32", "int8")
-    modules = (Pooling, Dense, LayerNorm, Normalize)
+    modules = graphs.MODULES
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
-        if leaves_out_prompt(spec.body):
-            return "its pooling leaves out the prompt, which token ids do not tell"
-        if spec.onnx is not None:
-            plain = len(spec.body) == 1 and spec.body[0] in (Pooling(mode="mean"), Pooling(mode="cls"))
-            return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
-        if spec.architecture not in FAMILIES:
-            return f"it writes graphs for {', '.join(FAMILIES)}, not {spec.architecture!r}, and the entry names no ONNX file"
-        return None
+        if spec.onnx is None:
+            return graphs.refusal(spec)
+        plain = len(spec.body) == 1 and spec.body[0] in (Pooling(mode="mean"), Pooling(mode="cls"))
+        return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
 
     def load(self, request: LoadRequest) -> Encoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
@@ -42,7 +35,7 @@ class OnnxRuntimeBackend(Backend):
         spec, precision = request.spec, request.precision or "fp32"
         if spec.onnx is None:
             # Our graph is in its final form; leaving it as it is also saves a third of the start.
-            path = compiled.folder(request, precision) / compiled.GRAPH_FILE
+            path = compiled.folder(request, precision) / graphs.GRAPH_FILE
             return session.OnnxEncoder(path, threads=request.threads, precision=precision, optimize=False)
         if precision == "int8":
             raise UnsupportedModelError(

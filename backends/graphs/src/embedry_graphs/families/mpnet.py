@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry_onnxruntime import encoder
-from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.encoder import LayerNames, Shape
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs import post_norm
+from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.graph import Graph
+from embedry_graphs.post_norm import LayerNames, Shape
 
 PREFIX = "mpnet."
 
@@ -21,9 +21,9 @@ def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
     """The first token vectors: the sum of a word's and a position's, normed."""
     words = graph.weight(weights.read("embeddings.word_embeddings.weight", shape.words, shape.width))
     positions = graph.weight(weights.read("embeddings.position_embeddings.weight", shape.positions, shape.width))
-    counted = encoder.rows_after_padding(graph, positions, _PADDING)
+    counted = post_norm.rows_after_padding(graph, positions, _PADDING)
     x = graph.op("Add", graph.op("Gather", words, "input_ids"), counted)
-    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    return post_norm.norm(graph, weights, "embeddings.LayerNorm", x, shape)
 
 
 def attention_bias(graph: Graph, weights: Checkpoint, shape: Shape) -> str:

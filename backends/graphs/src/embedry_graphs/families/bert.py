@@ -1,9 +1,9 @@
 """BERT (Devlin et al. 2018, arXiv:1810.04805): words, learned positions, one token type."""
 
-from embedry_onnxruntime import encoder
-from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.encoder import LayerNames, Shape
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs import post_norm
+from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.graph import Graph
+from embedry_graphs.post_norm import LayerNames, Shape
 
 PREFIX = "bert."
 
@@ -11,8 +11,8 @@ PREFIX = "bert."
 def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
     """The first token vectors: the sum of a word's and a position's, normed."""
     words, positions = tables(graph, weights, shape)
-    x = graph.op("Add", graph.op("Gather", words, "input_ids"), encoder.rows_of_columns(graph, positions))
-    return encoder.norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    x = graph.op("Add", graph.op("Gather", words, "input_ids"), post_norm.rows_of_columns(graph, positions))
+    return post_norm.norm(graph, weights, "embeddings.LayerNorm", x, shape)
 
 
 def tables(graph: Graph, weights: Checkpoint, shape: Shape) -> tuple[str, str]:

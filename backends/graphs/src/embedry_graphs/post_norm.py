@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from embedry.backend import ModelConfig
-from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.graph import Graph
 
 
 @dataclass(frozen=True)

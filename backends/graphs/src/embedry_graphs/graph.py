@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
+from embedry_graphs import WEIGHTS_FILE
+
 FUSED = "com.microsoft"
 """The domain of ONNX Runtime's fused operators (its ContribOperators documentation)."""
-
-WEIGHTS_FILE = "weights.bin"
 
 _OPSET = 24
 _IR_VERSION = 11

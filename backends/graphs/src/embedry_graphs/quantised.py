@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from embedry import SpecError
-from embedry_onnxruntime import encoder
-from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.encoder import Layer
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs import post_norm
+from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.graph import Graph
+from embedry_graphs.post_norm import Layer
 
 Floats = NDArray[np.float32]
 
@@ -73,7 +73,7 @@ class QuantisedLayers:
         return Range(low, high)
 
     def __call__(self, graph: Graph, weights: Checkpoint, layer: Layer, x: str, queries: str) -> str:
-        """See `encoder.layer`, of which this is the 8-bit form."""
+        """See `post_norm.layer`, of which this is the 8-bit form."""
         names, shape = layer.names, layer.shape
         width = shape.width
         projections = [weights.linear(name, width, width) for name in (names.query, names.key, names.value)]
@@ -85,12 +85,12 @@ class QuantisedLayers:
             product(graph, tokens, weight * smooth[:, np.newaxis], bias)
             for tokens, (weight, bias) in zip(reads, projections, strict=True)
         )
-        attended = encoder.attention(graph, layer, query, key, value)
+        attended = post_norm.attention(graph, layer, query, key, value)
         source = quantise(graph, attended, self._range(layer, "attended", width))
         y = product(graph, source, *weights.linear(names.attention_out, width, width))
-        a = encoder.norm(graph, weights, names.attention_norm, graph.op("Add", y, queries), shape)
+        a = post_norm.norm(graph, weights, names.attention_norm, graph.op("Add", y, queries), shape)
         z = self._feed_forward(graph, weights, layer, a)
-        return encoder.norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), shape)
+        return post_norm.norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), shape)
 
     def _feed_forward(self, graph: Graph, weights: Checkpoint, layer: Layer, a: str) -> str:
         width, inner = layer.shape.width, layer.shape.inner

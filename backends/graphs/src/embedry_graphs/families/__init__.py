@@ -5,7 +5,7 @@
 
 from types import ModuleType
 
-from embedry_onnxruntime.families import bert, distilbert, mpnet, roberta
+from embedry_graphs.families import bert, distilbert, mpnet, roberta
 
 MODULES: dict[str, ModuleType] = {
     "bert": bert,

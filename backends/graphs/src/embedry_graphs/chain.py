@@ -11,8 +11,8 @@ from onnx import TensorProto
 
 from embedry import UnsupportedModelError
 from embedry.modules import Chain, Dense, LayerNorm, Normalize, Pooling
-from embedry_onnxruntime.checkpoint import Checkpoint
-from embedry_onnxruntime.graph import Graph
+from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.graph import Graph
 
 _FEW = np.float32(1e-12)
 """The least norm divided by (torch.nn.functional.normalize)."""

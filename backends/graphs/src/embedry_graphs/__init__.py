@@ -1,0 +1,61 @@
+"""ONNX graphs of text encoders, written straight from their safetensors weights, for any engine that runs ONNX.
+
+One module of `families` for each architecture, made of shared blocks; then the modules of the model's chain. Importing this
+package is cheap; onnx is imported by `write`.
+"""
+
+from pathlib import Path
+
+from embedry import ModelSpec
+from embedry.backend import ModelConfig
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
+
+FAMILIES = ("bert", "mpnet", "distilbert", "roberta", "xlm-roberta")
+"""Architectures that a graph is written for; each is a module of `families`, or shares one."""
+
+MODULES = (Pooling, Dense, LayerNorm, Normalize)
+"""Modules of a chain that a graph can have behind the encoder."""
+
+VERSION = 5
+"""Raised whenever the graph that is written for the same weights changes."""
+
+GRAPH_FILE = "model.onnx"
+
+WEIGHTS_FILE = "weights.bin"
+"""The graph's external data, beside it."""
+
+
+def refusal(spec: ModelSpec) -> str | None:
+    """Why no graph is written for this model, or None. Decided from the entry alone."""
+    if leaves_out_prompt(spec.body):
+        return "its pooling leaves out the prompt, which token ids do not tell"
+    if spec.architecture not in FAMILIES:
+        return f"graphs are written for {', '.join(FAMILIES)}, not for {spec.architecture!r}"
+    return None
+
+
+def config_fault(config: ModelConfig) -> str | None:
+    """What config.json asks for that the graph does not do; None for nothing."""
+    if config.hidden_act != "gelu":
+        return f"the activation {config.hidden_act!r}"
+    return "attention that only looks back" if config.is_decoder else None
+
+
+def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None = None) -> None:
+    """Writes `GRAPH_FILE` and `WEIGHTS_FILE`: from `input_ids` and `attention_mask`, both int32 (batch, sequence) and padded
+    on the right, to what the body of the chain gives, float32 (batch, width).
+
+    Args:
+        spec: the entry.
+        config: of its transformer, without a `config_fault`.
+        source: holds the verified files of the entry.
+        target: the folder to write to.
+        calibration: for 8-bit products, the file that `spec.int8` names.
+
+    Raises:
+        IntegrityError: the weights are incomplete or too many, or of other shapes than config.json says.
+        SpecError: the modules do not give vectors of `spec.dims`, or the calibration is another model's.
+    """
+    from embedry_graphs.writing import write
+
+    write(spec, config, source, target, calibration)
