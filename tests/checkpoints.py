@@ -14,11 +14,23 @@ from transformers import (
     BertModel,
     DistilBertConfig,
     DistilBertModel,
+    Gemma3TextConfig,
+    Gemma3TextModel,
+    GteConfig,
+    GteModel,
+    ModernBertConfig,
+    ModernBertModel,
     MPNetConfig,
     MPNetModel,
+    NomicBertConfig,
+    NomicBertModel,
     PreTrainedModel,
+    Qwen3Config,
+    Qwen3Model,
     RobertaConfig,
     RobertaModel,
+    T5Config,
+    T5EncoderModel,
     XLMRobertaConfig,
     XLMRobertaModel,
 )
@@ -40,6 +52,12 @@ _AFTER_PADDING: dict[str, Any] = {"max_position_embeddings": 514, "pad_token_id"
 
 FAMILIES = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
 
+_GROUPED: dict[str, Any] = {"num_key_value_heads": 2, "head_dim": 16}
+_LONG: dict[str, Any] = {"max_position_embeddings": 8192, "pad_token_id": 0}
+
+LONG_FAMILIES = ("modernbert", "nomic_bert", "gte", "qwen3", "gemma3_text", "embeddinggemma", "t5", "t5-gated")
+"""Architectures that read thousands of tokens, some of them in two forms."""
+
 
 def model(family: str) -> PreTrainedModel:
     """A model of this family whose every parameter matters: transformers starts biases at zero and norms at one."""
@@ -56,10 +74,44 @@ def model(family: str) -> PreTrainedModel:
         "xlm-roberta": lambda: XLMRobertaModel(
             XLMRobertaConfig(vocab_size=_VOCABULARY, type_vocab_size=1, **_SHAPE, **_AFTER_PADDING)
         ),
+        "modernbert": lambda: ModernBertModel(
+            ModernBertConfig(vocab_size=_VOCABULARY, **_SHAPE | _LONG, local_attention=16, num_labels=2)
+        ),
+        "nomic_bert": lambda: NomicBertModel(NomicBertConfig(vocab_size=_VOCABULARY, **_SHAPE | _LONG)),
+        "gte": lambda: GteModel(GteConfig(vocab_size=_VOCABULARY, **_SHAPE | _LONG)),
+        "qwen3": lambda: Qwen3Model(Qwen3Config(vocab_size=_VOCABULARY, **_SHAPE | _GROUPED | _LONG)),
+        "gemma3_text": lambda: Gemma3TextModel(
+            Gemma3TextConfig(
+                vocab_size=_VOCABULARY, sliding_window=20, sliding_window_pattern=3, **_SHAPE | _GROUPED | _LONG
+            )
+        ),
+        "embeddinggemma": lambda: Gemma3TextModel(
+            Gemma3TextConfig(
+                vocab_size=_VOCABULARY,
+                sliding_window=20,
+                sliding_window_pattern=3,
+                use_bidirectional_attention=True,
+                **_SHAPE | _GROUPED | _LONG,
+            )
+        ),
+        "t5": lambda: T5EncoderModel(_t5("relu")),
+        "t5-gated": lambda: T5EncoderModel(_t5("gated-gelu")),
     }[family]()
     for parameter in made.parameters():
         parameter.data.add_(torch.randn_like(parameter) * (0.1 if parameter.dim() == 1 else 0.05))
     return made
+
+
+def _t5(feed_forward: str) -> T5Config:
+    return T5Config(
+        vocab_size=_VOCABULARY,
+        d_model=WIDTH,
+        num_layers=3,
+        num_heads=4,
+        d_kv=16,
+        d_ff=96,
+        feed_forward_proj=feed_forward,
+    )
 
 
 def save(

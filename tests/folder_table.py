@@ -235,6 +235,7 @@ FOLDERS: dict[str, Made] = {
     ),
     # what some engines do not compute
     "relu": Made(edit=change("config.json", hidden_act="relu")),
+    "mish": Made(edit=change("config.json", hidden_act="mish")),
     "looks back only": Made(edit=change("config.json", is_decoder=True)),
     # what cannot be run as it is described
     "roberta of 514 tokens": Made(
@@ -248,7 +249,7 @@ FOLDERS: dict[str, Made] = {
         edit=both(weights(lambda found: found | {_WORDS: found[_WORDS][:-1]}), change("config.json", vocab_size=3999))
     ),
     "code of its own": Made(edit=change("config.json", auto_map={"AutoModel": "modeling.Mine"})),
-    "alibi": Made(edit=change("config.json", position_embedding_type="alibi")),
+    "relative positions": Made(edit=change("config.json", position_embedding_type="relative_key")),
     "a space in one file": Made(family="roberta", edit=change("tokenizer_config.json", add_prefix_space=True)),
     "other tokens around a text": Made(edit=change("tokenizer.json", post_processor=None)),
     "lowercased in tokenizer.json alone": Made(

@@ -144,7 +144,7 @@ def test_a_device_that_the_backend_lacks_is_an_error_that_says_what_it_has(devic
             {"chain": (Pooling(mode="mean", include_prompt=False),)},
             "its pooling leaves out the prompt, which token ids do not tell; try backend='sentence-transformers'",
         ),
-        ({"architecture": "t5"}, "graphs are written for bert, mpnet, distilbert, roberta, xlm-roberta, not for 't5'"),
+        ({"architecture": "deberta-v2"}, "graphs are written for bert, distilbert, gemma3_text, "),
     ],
 )
 def test_a_model_that_a_backend_cannot_reproduce_is_refused_with_the_one_that_can(
@@ -161,7 +161,7 @@ def test_where_no_installed_backend_takes_a_model_the_package_is_named_that_migh
 ) -> None:
     monkeypatch.setattr(_backends, "names", lambda: ("onnxruntime",))
     with pytest.raises(UnsupportedModelError, match="no installed backend takes it; try: pip install embedry-sentence"):
-        resolve(entry(architecture="t5"))
+        resolve(entry(architecture="deberta-v2"))
 
 
 def test_a_preferred_backend_that_is_missing_is_an_error_and_never_another(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -132,11 +132,11 @@ def test_mpnets_buckets_of_distances_are_those_of_the_original_code() -> None:
     import torch
     from transformers.models.mpnet.modeling_mpnet import MPNetEncoder
 
-    from embedry_graphs.families.mpnet import _bucket
+    from embedry_graphs.relative import bucket
 
     distances = np.arange(1 - LONGEST, LONGEST)
     original = MPNetEncoder.relative_position_bucket(torch.from_numpy(distances), num_buckets=32, max_distance=128)
-    np.testing.assert_array_equal(_bucket(distances, 32), original.numpy())
+    np.testing.assert_array_equal(bucket(distances, 32, 128), original.numpy())
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -231,7 +231,7 @@ def test_an_entry_that_contradicts_its_files_is_refused_whether_or_not_the_graph
 @pytest.mark.parametrize(
     ("setting", "other", "fault"),
     [
-        ('"hidden_act": "gelu"', '"hidden_act": "relu"', "asks for the activation 'relu'; try backend="),
+        ('"hidden_act": "gelu"', '"hidden_act": "mish"', "asks for the activation 'mish'; try backend="),
         ('"is_decoder": false', '"is_decoder": true', "asks for attention that only looks back; try backend="),
         (
             '"hidden_act"',

@@ -132,7 +132,8 @@ class ModelSpec:
     preferred_backend: str
     """The backend used when neither the caller nor `EMBEDRY_BACKEND` names one."""
     architecture: str
-    """`model_type` of the model's config.json, such as "bert"."""
+    """`model_type` of the model's config.json, such as "bert"; where that file describes something else than its type does,
+    such as Jina's "bert" without a table of positions, another name ("jina_bert_v2")."""
     chain: Chain
     """What follows the transformer, in order; see `embedry.modules`."""
     files: Mapping[str, str | None]

@@ -10,13 +10,21 @@ from embedry import ModelSpec
 from embedry.backend import ModelConfig
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
-FAMILIES = ("bert", "mpnet", "distilbert", "roberta", "xlm-roberta")
+FAMILIES = (
+    "bert", "distilbert", "gemma3_text", "jina_bert_v2", "jina_bert_v2_qk_post_norm", "modernbert", "mpnet", "new", "nomic_bert",
+    "qwen3", "roberta", "t5", "xlm-roberta",
+)  # fmt: skip
 """Architectures that a graph is written for; each is a module of `families`, or shares one."""
+
+_LOOKING_BACK = ("qwen3", "gemma3_text")
+"""Those among them that may be causal."""
+
+_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gated-gelu", "relu", "silu", "swiglu")
 
 MODULES = (Pooling, Dense, LayerNorm, Normalize)
 """Modules of a chain that a graph can have behind the encoder."""
 
-VERSION = 5
+VERSION = 6
 """Raised whenever the graph that is written for the same weights changes."""
 
 GRAPH_FILE = "model.onnx"
@@ -36,9 +44,11 @@ def refusal(spec: ModelSpec) -> str | None:
 
 def config_fault(config: ModelConfig) -> str | None:
     """What config.json asks for that the graph does not do; None for nothing."""
-    if config.hidden_act != "gelu":
+    if config.hidden_act not in _ACTIVATIONS:
         return f"the activation {config.hidden_act!r}"
-    return "attention that only looks back" if config.is_decoder else None
+    if config.is_causal and config.architecture not in _LOOKING_BACK:
+        return "attention that only looks back"
+    return None
 
 
 def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None = None) -> None:

@@ -4,12 +4,14 @@ The weights file is mapped into memory by ONNX Runtime, so a session starts with
 the same model share it.
 """
 
+from collections.abc import Callable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from embedry_graphs import WEIGHTS_FILE
 
@@ -26,15 +28,51 @@ class Graph:
     """A graph under construction in `folder`. Every method adds one step and returns the name of its result."""
 
     def __init__(self, folder: Path) -> None:
+        self._numbers = count()
         self._nodes: list[NodeProto] = []
         self._initializers: list[TensorProto] = []
         self._weights = open(folder / WEIGHTS_FILE, "wb")  # noqa: SIM115  closed by close()
 
     def op(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
         """A standard operator; "" stands for an input left out."""
-        name = f"{op}_{len(self._nodes)}"
+        name = f"{op}_{next(self._numbers)}"
         self._nodes.append(helper.make_node(op, list(inputs), [name], domain=domain, **attributes))
         return name
+
+    def choose(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """The result of one of two parts of the graph, float32; only that part is computed.
+
+        Args:
+            condition: a boolean without dimensions.
+            then: adds the part for true, and returns its result.
+            otherwise: the part for false.
+        """
+        return self.op("If", condition, then_branch=self._part(then), else_branch=self._part(otherwise))
+
+    def repeat(self, times: str, body: Callable[[str], str]) -> str:
+        """The results of a part that is computed several times, one after the other: float32, with one axis more, the first.
+
+        Args:
+            times: how often, int64 without dimensions.
+            body: adds the part, given the name of its number from 0, int64 without dimensions, and returns its result, which
+                has the same shape each time.
+        """
+        number, going = (f"{name}_{next(self._numbers)}" for name in ("number", "going"))
+        inputs = [
+            helper.make_tensor_value_info(name, kind, [])
+            for name, kind in ((number, TensorProto.INT64), (going, TensorProto.BOOL))
+        ]
+        part = self._part(lambda: body(number), inputs, keeps=going)
+        return self.op("Loop", times, self.scalar(np.bool_(True)), body=part)
+
+    def _part(self, build: Callable[[], str], inputs: Sequence[ValueInfoProto] = (), keeps: str = "") -> GraphProto:
+        """A subgraph with what `build` adds; it sees everything that was there before."""
+        outer, self._nodes = self._nodes, []
+        outputs = [helper.make_tensor_value_info(build(), TensorProto.FLOAT, None)]
+        if keeps:
+            outputs.insert(0, helper.make_tensor_value_info(self.op("Identity", keeps), TensorProto.BOOL, []))
+        nodes, self._nodes = self._nodes, outer
+        return helper.make_graph(nodes, f"part_{next(self._numbers)}", list(inputs), outputs)
 
     def fused(self, op: str, *inputs: str, **attributes: Any) -> str:
         """One of the runtime's fused operators."""

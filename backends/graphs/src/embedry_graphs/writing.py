@@ -5,21 +5,22 @@ from pathlib import Path
 
 from embedry import ModelSpec, SpecError
 from embedry.backend import ModelConfig
-from embedry_graphs import GRAPH_FILE, chain, post_norm
+from embedry_graphs import GRAPH_FILE, chain
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.families import MODULES
 from embedry_graphs.graph import Graph
 from embedry_graphs.quantised import QuantisedLayers
+from embedry_graphs.shape import Shape
 
 
 def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None) -> None:
     """See `embedry_graphs.write`."""
     family = MODULES[spec.architecture]
     weights = Checkpoint([source / file for file in spec.weights], family.PREFIX)
-    shape = post_norm.Shape.of(config)
+    shape = Shape.of(config)
+    quantised = {"build_layer": QuantisedLayers(calibration)} if calibration is not None else {}
     with closing(Graph(target)) as graph:
-        layer = QuantisedLayers(calibration) if calibration is not None else post_norm.layer
-        tokens = post_norm.encode(graph, family, weights, shape, layer, first_only=chain.first_only(spec.body))
+        tokens = family.token_vectors(graph, weights, shape, first_only=chain.first_only(spec.body), **quantised)
         weights.check_all_read()
         vectors, width = chain.apply(graph, spec.body, tokens, source, shape.width)
         if width != spec.dims:

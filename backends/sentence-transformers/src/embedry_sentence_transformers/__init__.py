@@ -4,7 +4,8 @@ Slower than the others, and able to do what they refuse: modules that only the l
 handling of their own. Importing this module is cheap; torch and sentence-transformers are imported by `load`.
 """
 
-from embedry.backend import Backend, Encoder, LoadRequest, TextEncoder, only_listed
+from embedry import ModelSpec
+from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest, TextEncoder, only_listed
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 
 
@@ -14,6 +15,12 @@ class SentenceTransformersBackend(Backend):
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
     modules = (Pooling, Dense, LayerNorm, Normalize, LibraryModule)
+
+    def refusal(self, spec: ModelSpec) -> str | None:
+        """Why the model cannot be reproduced here, or None."""
+        if spec.architecture in ONLY_IN_CODE_OF_MODELS:
+            return f"the transformers library has no class for {spec.architecture!r}"
+        return None
 
     def load(self, request: LoadRequest) -> Encoder | TextEncoder:
         """The model; one with an input handling of its own keeps it."""

@@ -4,7 +4,7 @@ Importing this module is cheap; torch and transformers are imported by `load`.
 """
 
 from embedry import ModelSpec
-from embedry.backend import Backend, Encoder, LoadRequest, only_listed
+from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest, only_listed
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
 
@@ -21,6 +21,8 @@ class TransformersBackend(Backend):
             return "it has no transformer"
         if leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, which token ids do not tell"
+        if spec.architecture in ONLY_IN_CODE_OF_MODELS:
+            return f"the transformers library has no class for {spec.architecture!r}"
         return None
 
     def load(self, request: LoadRequest) -> Encoder:

@@ -12,7 +12,7 @@ from embedry.errors import IntegrityError
 from embedry.modules import Dense
 from embedry.spec import ModelSpec
 
-_RULES = 1
+_RULES = 2
 """Raised whenever what is refused here, or in the modules that are asked, changes: answers of older rules are not believed."""
 
 
@@ -38,8 +38,8 @@ def check(spec: ModelSpec, folder: Path, *, cache_dir: Path) -> ModelConfig | No
     file = spec.transformer.file("config.json")
     config = _config(folder, file, cache_dir)
     where = f"{file} of {spec.name!r}"
-    if config.model_type != spec.architecture:
-        raise IntegrityError(f"{where} is of a {config.model_type!r}, the entry says {spec.architecture!r}")
+    if config.architecture != spec.architecture:
+        raise IntegrityError(f"{where} is of a {config.architecture!r}, the entry says {spec.architecture!r}")
     _check_width(spec, config, where)
     if config.vocab_size is not None:
         tokenizer = folder / spec.transformer.file("tokenizer.json")
@@ -89,7 +89,8 @@ def _check_fits(where: str, width: int | None, wanted: int) -> None:
 
 def _config(folder: Path, file: str, cache_dir: Path) -> ModelConfig:
     parsed = digests.remembered(folder / file, cache_dir, f"config, {_RULES}", partial(_parsed_config, folder, file))
-    return ModelConfig(**json.loads(parsed))
+    values = json.loads(parsed)
+    return ModelConfig(**values | {"local_layers": tuple(values["local_layers"])})
 
 
 def _parsed_config(folder: Path, file: str, path: Path) -> str:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from embedry._files.architectures import known_code
 from embedry._files.paths import inside
 from embedry.errors import IntegrityError, UnsupportedModelError
 
@@ -65,6 +66,8 @@ def _content(path: Path, largest: int) -> bytes:
 def refuse_code(folder: Path, file: str) -> None:
     """Checks that a JSON file of a model names no code and no kernel to fetch and run, at any depth.
 
+    Code of an architecture that embedry computes itself is no reason to refuse a model. It is not run either.
+
     Raises:
         UnsupportedModelError: it does; the message names the file, the key and the value.
         IntegrityError: it is not JSON.
@@ -78,7 +81,11 @@ def refuse_code(folder: Path, file: str) -> None:
             continue
         mapped = found.get("auto_map")
         named = (
-            [f"auto_map.{cls} to {mapped[cls]!r}" for cls in _CLASSES if cls in mapped]
+            [
+                f"auto_map.{cls} to {mapped[cls]!r}"
+                for cls in _CLASSES
+                if cls in mapped and known_code(mapped[cls]) is None
+            ]
             if isinstance(mapped, dict)
             else []
         )

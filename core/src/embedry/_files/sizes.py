@@ -15,7 +15,7 @@ from embedry.modules import Dense, LayerNorm
 from embedry.spec import ModelSpec
 
 _FAMILIES = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
-"""Values of `model_type` whose tables are named as below and are as wide as the token vectors."""
+"""Architectures whose tables are named as below and are as wide as the token vectors."""
 
 _TABLES = {
     "embeddings.word_embeddings.weight": "vocab_size",
@@ -46,7 +46,7 @@ def check(spec: ModelSpec, folder: Path, config: ModelConfig) -> None:
     if not found:  # an entry with an ONNX file of its own
         return
     where = ", ".join(spec.weights)
-    if config.model_type in _FAMILIES:
+    if config.architecture in _FAMILIES:
         _check_tables(found, config)
     longest = max((max(tensor.shape, default=1) for tensor in found.values()), default=0)
     for key in _LENGTHS:

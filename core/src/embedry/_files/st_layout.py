@@ -230,7 +230,7 @@ class _Layout:
                 "of embedry loads; merge it into the model and save that"
             )
         config = self._files.read(at.file("config.json"), model_config.Raw)
-        self.architecture = config.model_type or ""
+        self.architecture = config.architecture
         lengths = (self._files.read_or(at.file(name), LengthFile, LengthFile()) for name in LENGTHS)
         stated = next((length for length in lengths if length != LengthFile()), LengthFile())
         for key, value in stated.not_honoured().items():

@@ -1,18 +1,22 @@
 """BERT (Devlin et al. 2018, arXiv:1810.04805): words, learned positions, one token type."""
 
-from embedry_graphs import post_norm
+from embedry_graphs import blocks, post_norm
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
-from embedry_graphs.post_norm import LayerNames, Shape
+from embedry_graphs.post_norm import LayerBuilder, LayerNames
+from embedry_graphs.shape import Shape
 
 PREFIX = "bert."
 
 
-def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
-    """The first token vectors: the sum of a word's and a position's, normed."""
+def token_vectors(
+    graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool, build_layer: LayerBuilder = post_norm.layer
+) -> str:
+    """The sum of a word's and a position's vectors, normed; then the layers."""
     words, positions = tables(graph, weights, shape)
-    x = graph.op("Add", graph.op("Gather", words, "input_ids"), post_norm.rows_of_columns(graph, positions))
-    return post_norm.norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    x = graph.op("Add", graph.op("Gather", words, "input_ids"), blocks.rows_of_columns(graph, positions))
+    x = blocks.norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    return post_norm.layers(graph, weights, shape, x, layer_names, build_layer, first_only=first_only)
 
 
 def tables(graph: Graph, weights: Checkpoint, shape: Shape) -> tuple[str, str]:
@@ -22,11 +26,6 @@ def tables(graph: Graph, weights: Checkpoint, shape: Shape) -> tuple[str, str]:
     positions = positions + weights.read("embeddings.token_type_embeddings.weight", shape.token_types, shape.width)[0]
     words = weights.read("embeddings.word_embeddings.weight", shape.words, shape.width)
     return graph.weight(words), graph.weight(positions)
-
-
-def attention_bias(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
-    """None: positions are known from the first vectors."""
-    return ""
 
 
 def layer_names(number: int) -> LayerNames:

@@ -1,20 +1,23 @@
 """DistilBERT (Sanh et al. 2019, arXiv:1910.01108): BERT with half the layers, no token types, and names of its own."""
 
-from embedry_graphs import post_norm
+from embedry_graphs import blocks, post_norm
 from embedry_graphs.checkpoint import Checkpoint
-from embedry_graphs.families.bert import attention_bias as attention_bias
 from embedry_graphs.graph import Graph
-from embedry_graphs.post_norm import LayerNames, Shape
+from embedry_graphs.post_norm import LayerBuilder, LayerNames
+from embedry_graphs.shape import Shape
 
 PREFIX = "distilbert."
 
 
-def embed(graph: Graph, weights: Checkpoint, shape: Shape) -> str:
-    """The first token vectors: the sum of a word's and a position's, normed."""
-    words = graph.weight(weights.read("embeddings.word_embeddings.weight", shape.words, shape.width))
+def token_vectors(
+    graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool, build_layer: LayerBuilder = post_norm.layer
+) -> str:
+    """The sum of a word's and a position's vectors, normed; then the layers."""
+    words = blocks.words(graph, weights, "embeddings.word_embeddings", shape)
     positions = graph.weight(weights.read("embeddings.position_embeddings.weight", shape.positions, shape.width))
-    x = graph.op("Add", graph.op("Gather", words, "input_ids"), post_norm.rows_of_columns(graph, positions))
-    return post_norm.norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    x = graph.op("Add", words, blocks.rows_of_columns(graph, positions))
+    x = blocks.norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    return post_norm.layers(graph, weights, shape, x, layer_names, build_layer, first_only=first_only)
 
 
 def layer_names(number: int) -> LayerNames:

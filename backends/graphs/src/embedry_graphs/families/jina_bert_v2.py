@@ -1,0 +1,54 @@
+"""Jina's second BERT (Günther et al. 2023, arXiv:2310.19923): ALiBi in place of positions, and a gated feed-forward block."""
+
+from embedry_graphs import relative
+from embedry_graphs.attention import Attention, Pattern
+from embedry_graphs.blocks import first, gated, norm, product, product_onto, words
+from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.graph import Graph
+from embedry_graphs.shape import Shape
+
+PREFIX = "bert."
+
+
+def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool) -> str:
+    """Words, normed; then the layers."""
+    x = words(graph, weights, "embeddings.word_embeddings", shape, types="embeddings.token_type_embeddings")
+    x = norm(graph, weights, "embeddings.LayerNorm", x, shape)
+    attend, pattern = Attention(graph, shape), relative.alibi(shape.heads)
+    for number in range(shape.layers):
+        only = first_only and number == shape.layers - 1
+        x = _layer(graph, weights, shape, f"encoder.layer.{number}", x, attend, pattern, first_only=only)
+    return x
+
+
+def _layer(
+    graph: Graph,
+    weights: Checkpoint,
+    shape: Shape,
+    layer: str,
+    x: str,
+    attend: Attention,
+    pattern: Pattern,
+    *,
+    first_only: bool,
+) -> str:
+    """A = norm(x + attention(x)), then norm(a + feed_forward(a)).
+
+    The key's bias adds the same to all scores of a row, which softmax does not see. The value's goes through attention unchanged,
+    for the weights of a row sum to one, and joins the bias behind it.
+    """
+    width, inner = shape.width, shape.inner
+    asking = first(graph, x, axis=1) if first_only else x
+    query = product(graph, asking, *weights.linear(f"{layer}.attention.self.query", width, width))
+    key, _ = weights.linear(f"{layer}.attention.self.key", width, width)
+    value, value_bias = weights.linear(f"{layer}.attention.self.value", width, width)
+    seen = attend(query, product(graph, x, key), product(graph, x, value), pattern, first_only=first_only)
+    out, out_bias = weights.linear(f"{layer}.attention.output.dense", width, width)
+    a = graph.op("Add", product_onto(graph, seen, out, asking), graph.weight(out_bias + value_bias @ out))
+    a = norm(graph, weights, f"{layer}.attention.output.LayerNorm", a, shape)
+    gate, up = (
+        weights.read(f"{layer}.mlp.gated_layers.weight", 2 * inner, width).reshape(2, inner, width).swapaxes(1, 2)
+    )
+    down, down_bias = weights.linear(f"{layer}.mlp.wo", inner, width)
+    z = product_onto(graph, gated(graph, a, gate, up, shape.activation), down, a)
+    return norm(graph, weights, f"{layer}.mlp.layernorm", graph.op("Add", z, graph.weight(down_bias)), shape)
