@@ -8,7 +8,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, TypeVar, TypeVarTuple
 
-from contenders import CONTENDERS, Contender
+from contenders import Contender
 
 Arguments = TypeVarTuple("Arguments")
 Found = TypeVar("Found")
@@ -17,11 +17,11 @@ Found = TypeVar("Found")
 class Apart:
     """The process of a contender. It measures itself, so the pipe is not part of the measured time."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, load: Callable[[], Contender]) -> None:
         spawned = get_context("spawn")
         self._name = name
         self._pipe, theirs = spawned.Pipe()
-        self._process = spawned.Process(target=_serve, args=(name, threads, theirs), daemon=True)
+        self._process = spawned.Process(target=_serve, args=(load, theirs), daemon=True)
         self._process.start()
         theirs.close()  # so that we get EOF when the process ends
 
@@ -57,11 +57,11 @@ class Apart:
         self._process.join()
 
 
-def _serve(name: str, threads: int, pipe: Connection) -> None:
+def _serve(load: Callable[[], Contender], pipe: Connection) -> None:
     """Loads the contender, reports it, and works until the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent process
     try:
-        contender = CONTENDERS[name].load(threads)
+        contender = load()
     except Exception as error:
         pipe.send(error)
         return

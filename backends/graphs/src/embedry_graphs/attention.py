@@ -36,6 +36,8 @@ class Pattern:
     """The greatest distance to a key before the query that is seen; None for all."""
     ahead: int | None = None
     """The same for keys behind it."""
+    table: str = ""
+    """The mask of the first `SHORT` positions, (1, heads, SHORT, SHORT), where slicing it is faster than computing it."""
 
 
 EVERYTHING = Pattern()
@@ -60,11 +62,6 @@ def within(window: int) -> Pattern:
         return graph.op("LessOrEqual", graph.op("Abs", distances), graph.integers(window))
 
     return Pattern(mask, back=window, ahead=window)
-
-
-def biased(bias: Mask) -> Pattern:
-    """A query sees every key, and `bias` is added to the scores."""
-    return Pattern(bias)
 
 
 class Attention:
@@ -115,7 +112,17 @@ class Attention:
         if pattern not in self._masks:
             graph = self._graph
             end = graph.op("Min", self._sequence, graph.integers(SHORT))
-            self._masks[pattern] = pattern.mask(graph, self._distances("", end, "", end))
+            self._masks[pattern] = (
+                graph.op(
+                    "Slice",
+                    pattern.table,
+                    graph.integers(0, 0),
+                    graph.op("Concat", end, end, axis=0),
+                    graph.integers(2, 3),
+                )
+                if pattern.table
+                else pattern.mask(graph, self._distances("", end, "", end))
+            )
         return self._masks[pattern]
 
     def _distances(self, first_query: str, end_query: str, first_key: str, end_key: str) -> str:

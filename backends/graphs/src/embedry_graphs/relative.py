@@ -4,8 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from embedry_graphs import attention
-from embedry_graphs.attention import Pattern
+from embedry_graphs.attention import SHORT, Pattern
 from embedry_graphs.blocks import Floats
 from embedry_graphs.graph import Graph
 
@@ -18,15 +17,18 @@ def pattern(graph: Graph, table: Floats, farthest: int) -> Pattern:
         table: of biases, float32 (buckets, heads).
         farthest: distances from here on share a bucket.
     """
-    # One row for each distance from -farthest to farthest: those beyond are in the bucket of the last.
-    rows = graph.weight(table[bucket(np.arange(-farthest, farthest + 1), len(table), farthest)].T)
+    # One column for each distance from -farthest to farthest: those beyond are in the bucket of the last.
+    by_distance = np.ascontiguousarray(table[bucket(np.arange(-farthest, farthest + 1), len(table), farthest)].T)
+    rows = graph.weight(by_distance)
+    places = np.arange(SHORT)
+    spread = by_distance[:, np.clip(places - places[:, np.newaxis], -farthest, farthest) + farthest]
 
     def bias(graph: Graph, distances: str) -> str:
         near = graph.op("Clip", distances, graph.scalar(np.int64(-farthest)), graph.scalar(np.int64(farthest)))
         found = graph.op("Gather", rows, graph.op("Add", near, graph.integers(farthest)), axis=1)
         return graph.op("Unsqueeze", found, graph.integers(0))
 
-    return attention.biased(bias)
+    return Pattern(bias, table=graph.weight(spread[np.newaxis]))
 
 
 def bucket(distance: NDArray[np.int_], buckets: int, farthest: int) -> NDArray[np.int_]:
@@ -52,7 +54,7 @@ def alibi(heads: int) -> Pattern:
         size = graph.op("Cast", graph.op("Abs", distances), to=TensorProto.FLOAT)
         return graph.op("Unsqueeze", graph.op("Mul", size, graph.weight(slopes)), graph.integers(0))
 
-    return attention.biased(bias)
+    return Pattern(bias)
 
 
 def alibi_slopes(heads: int) -> Floats:
