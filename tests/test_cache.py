@@ -446,18 +446,17 @@ def test_a_text_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> Non
     assert contents(tmp_path) == {"notes/one": b"new"}
 
 
-@pytest.mark.parametrize("changed", ["cpu_features", "platform.machine", "onnxruntime.__version__"])
+@pytest.mark.parametrize("changed", ["packing.level", "onnxruntime.__version__"])
 def test_a_graph_packed_for_another_processor_or_runtime_is_not_used(
     encode: Encode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changed: str
 ) -> None:
     import onnxruntime
 
-    from embedry_onnxruntime import compiled
+    from embedry_onnxruntime import packing
 
     encode(tmp_path / "cache")
     values = {
-        "cpu_features": (compiled, "cpu_features", lambda: ("another",)),
-        "platform.machine": (compiled.platform, "machine", lambda: "another"),
+        "packing.level": (packing, "level", lambda precision: "another"),
         "onnxruntime.__version__": (onnxruntime, "__version__", "0"),
     }
     monkeypatch.setattr(*values[changed])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -180,6 +181,63 @@ def test_pull_of_what_is_here_verifies_it(minilm_folder: Path) -> None:
     assert str(minilm_folder) in result.out
     assert "3 of 3 files verified" in result.out
     assert result.err == ""
+
+
+@pytest.fixture
+def fresh_cache(minilm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that has the files of all-MiniLM-L6-v2 and nothing else."""
+    cache_dir = tmp_path / "cache"
+    place = sources._own_cache(resolve("minilm").spec, cache_dir)
+    place.parent.mkdir(parents=True)
+    place.symlink_to(minilm_folder)
+    monkeypatch.setenv("EMBEDRY_CACHE", str(cache_dir))
+    return cache_dir
+
+
+@pytest.mark.parametrize(("options", "precision"), [([], None), (["--precision", "int8"], "int8")])
+def test_pull_that_compiles_leaves_the_graph_that_the_model_is_loaded_from(
+    fresh_cache: Path, options: list[str], precision: str | None
+) -> None:
+    result = run("pull", "minilm", "--compile", *options)
+    (graph,) = (fresh_cache / "graphs").iterdir()
+    assert (result.code, result.err) == (0, "")
+    assert f"graph         {graph}\n" in re.sub(" +\n", "\n", result.out)
+    info = embedry.resolve("minilm", precision=precision, threads=1).load().info
+    assert info["graph"] == str(graph)
+    assert f"compiled for  {info['compiled for']}\n" in re.sub(" +\n", "\n", result.out)
+
+
+def test_pull_that_compiles_says_which_backend_has_nothing_to_compile(
+    minilm_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDRY_BACKEND", "transformers")
+    result = run("pull", "minilm", "--compile")
+    assert result.code == 0
+    assert "none: the backend 'transformers' compiles nothing ahead of time" in result.out
+
+
+@pytest.mark.filterwarnings("default::embedry.CacheWarning")
+def test_pull_ends_with_an_error_if_the_compiled_graph_cannot_be_kept(fresh_cache: Path) -> None:
+    (fresh_cache / "graphs").write_text("where a folder would have to be")
+    result = run("pull", "minilm", "--compile")
+    assert result.code == 1
+    assert f"error: the graph of 'all-MiniLM-L6-v2' was compiled and could not be kept in {fresh_cache}" in result.err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--precision", "int8"], "--precision says what to compile; give --compile too"),
+        (["--compile", "--precision", "bf16"], "does not compute in precision='bf16'"),
+    ],
+)
+def test_pull_refuses_what_it_could_not_compile_before_it_fetches(
+    monkeypatch: pytest.MonkeyPatch, options: list[str], message: str
+) -> None:
+    monkeypatch.setattr(sources, "pull", None)
+    result = run("pull", "minilm", *options)
+    assert result.code == 2
+    assert message in result.err
 
 
 def test_pull_takes_the_road_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

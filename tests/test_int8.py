@@ -16,6 +16,7 @@ from embedry import Int8, IntegrityError, ModelSpec, OptionError, Resource, Spec
 from embedry.testing.texts import MIXED
 from embedry.views import LazyEmbedder
 from embedry_graphs.quantised import rounded
+from embedry_onnxruntime import packing
 from entries import resource
 from test_agreement import real_texts
 
@@ -174,3 +175,25 @@ def test_rounded_weights_cannot_saturate_and_are_as_near_as_their_step_allows(in
         sums = np.einsum("kpn,p->kn", pairs, np.array(activations))
         assert -(2**15) <= sums.min() <= sums.max() < 2**15
     assert np.abs(values).max() > 60  # and the range is made use of
+
+
+def test_a_graph_is_found_on_processors_that_pack_integers_alike_and_made_anew_for_others(
+    calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec, _ = calibrated()
+    haswell = ("avx", "avx2", "fma", "sse4_2")
+    processors = [
+        haswell,
+        (*haswell, "avx512_vnni", "avx512f"),
+        (*haswell, "avx_vnni"),
+        (*haswell, "amx_int8", "amx_tile"),
+    ]
+    graphs = []
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    for threads, flags in enumerate(processors, start=1):
+        monkeypatch.setattr(packing, "cpu_features", lambda flags=flags: flags)
+        embedder = resolve(spec, precision="int8", threads=threads, cache_dir=tmp_path / "cache").load()
+        graphs.append((Path(embedder.info["graph"]), embedder.info["compiled for"]))
+    assert graphs[0] == graphs[1] == graphs[2]
+    assert [level for _, level in graphs] == [*["x86-64 avx2"] * 3, "x86-64 amx"]
+    assert {folder for folder, _ in graphs} == set((tmp_path / "cache" / "graphs").iterdir())

@@ -1,6 +1,5 @@
 """The compiled graph of a model: written once from the verified weights, and kept in the cache."""
 
-import platform
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,9 +7,9 @@ import onnxruntime
 
 import embedry_graphs as graphs
 from embedry import BackendError, ModelSpec, UnsupportedModelError
-from embedry.backend import LoadRequest, ModelConfig, artifact, cpu_features, resource_file
+from embedry.backend import LoadRequest, ModelConfig, artifact, resource_file
 from embedry.modules import as_dict
-from embedry_onnxruntime import session
+from embedry_onnxruntime import packing, session
 
 _PACKING = {
     "session.save_external_prepacked_constant_initializers": "1",
@@ -44,8 +43,8 @@ def folder(request: LoadRequest, precision: str) -> Path:
         inputs=inputs,
         # Packed weights are in the order that this build of the runtime wants on this kind of processor.
         settings=[
-            graphs.VERSION, [as_dict(module) for module in spec.body], precision, onnxruntime.__version__, platform.machine(),
-            *cpu_features(),
+            graphs.VERSION, [as_dict(module) for module in spec.body], precision, onnxruntime.__version__,
+            packing.level(precision),
         ],
     )  # fmt: skip
 

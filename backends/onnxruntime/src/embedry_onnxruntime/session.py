@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from embedry import BackendError
 from embedry.backend import Encoder
+from embedry_onnxruntime import packing
 
 BATCH_TOKENS = 512
 """Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
@@ -35,12 +36,14 @@ class OnnxEncoder(Encoder):
         self._lock = Lock()
         self.workers = threads
         files = [path] if optimize else path.parent.iterdir()  # a compiled graph has its weights beside it
+        compiled = {} if optimize else {"graph": str(path.parent), "compiled for": packing.level(precision)}
         self.info: Mapping[str, str] = {
             "engine": f"onnxruntime {onnxruntime.__version__}",
             "provider": self._wide.get_providers()[0],
             "precision": precision,
             "workers": f"{threads} of 1 thread, or 1 of {threads}",
             "memory": f"{sum(file.stat().st_size for file in files) / 1e6:,.0f} MB of weights",
+            **compiled,
         }
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:

@@ -1,13 +1,19 @@
 """`embedry pull`: a model's files, downloaded into the cache ahead of time and verified."""
 
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from embedry import CacheError, resolve
 from embedry._files import cache, sources
+from embedry.views import LazyEmbedder
 from embedry_cli import terminal
 from embedry_cli.entries import entry
+from embedry_cli.errors import InputError
+from embedry_cli.options import Precision
 
 
 def pull(
@@ -19,12 +25,19 @@ def pull(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Fetch again even if the files are present.")] = False,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Also load the model once, so that its graph is in the cache.")
+    ] = False,
+    precision: Precision = None,
 ) -> None:
     """Fetch a model's files ahead of time and verify them.
 
     Files that are already present are only verified.
     """
+    if precision is not None and not compiled:
+        raise InputError("--precision says what to compile; give --compile too")
     spec = entry(model)
+    embedder = resolve(spec, precision=precision) if compiled else None  # a wrong one is an error before the download
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
     size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
     with terminal.waiting(f"downloading {spec.name}{size}"):
@@ -33,4 +46,25 @@ def pull(
     verified = (
         f"{len(digests)} of {len(spec.files)} files verified" if digests else "not verified: no digests in the entry"
     )
-    terminal.show_facts([("model", spec.name), ("files", found.folder), ("from", found.source), ("sha256", verified)])
+    facts = [("model", spec.name), ("files", found.folder), ("from", found.source), ("sha256", verified)]
+    terminal.show_facts([*facts, *(_compiled(embedder) if embedder is not None else ())])
+
+
+def _compiled(embedder: LazyEmbedder) -> Iterator[tuple[str, object]]:
+    """Where the graph of a model is kept, and for which processors, after it was made if need be.
+
+    Raises:
+        CacheError: it could not be kept.
+    """
+    with terminal.waiting(f"compiling {embedder.name}"):
+        info = embedder.load().info
+    if "graph" not in info:
+        yield "graph", f"none: the backend {info['backend']!r} compiles nothing ahead of time"
+        return
+    if not Path(info["graph"]).is_relative_to(cache.default_folder()):
+        raise CacheError(
+            f"the graph of {embedder.name!r} was compiled and could not be kept in {cache.default_folder()}; "
+            "set EMBEDRY_CACHE to a folder with room that you can write"
+        )
+    yield "graph", info["graph"]
+    yield "compiled for", info["compiled for"]

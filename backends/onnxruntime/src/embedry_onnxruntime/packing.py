@@ -1,0 +1,49 @@
+"""In which order ONNX Runtime keeps the weights that it multiplies with, as far as the processor decides it.
+
+A graph is compiled for an order, not for a processor: what one machine compiles serves every other whose kernels want the
+same. The kernels for each instruction set are named in onnxruntime/core/mlas/lib/platform.cpp; what they want is in sgemm.cpp
+and kleidiai/ for floats, in qgemm.h and the qgemm_kernel_*.cpp files for 8-bit integers. On x86-64 floats have one order from
+SSE to AVX-512; so have integers from AVX2 to AVX-512 VNNI, and before AVX2 they are not packed at all.
+
+The runtime packs again when it opens a graph, and takes what the file has only where that is the same
+(ValidatePrePackedWeights in session_state.cc). An order that is not told apart here therefore costs memory, never vectors.
+"""
+
+import platform
+from collections.abc import Mapping, Sequence
+
+from embedry.backend import cpu_features
+
+_FAMILIES = {"x86_64": "x86-64", "amd64": "x86-64", "aarch64": "arm64", "arm64": "arm64"}
+
+_Orders = Mapping[str, Mapping[str, Sequence[str]]]
+
+_FLOATS: _Orders = {
+    "x86-64": {},
+    "arm64": {"sme2": ["sme2"], "sme": ["sme"]},
+}
+"""Family -> instruction sets whose kernels want an order of their own, the one that is preferred first -> its flags as Linux
+lists them."""
+
+_INTEGERS: _Orders = {
+    "x86-64": {"amx": ["amx_tile", "amx_int8"], "avx2": ["avx2", "fma"]},
+    "arm64": {"i8mm": ["i8mm"], "dotprod": ["asimddp"]},
+}
+
+
+def level(precision: str) -> str:
+    """The order for this machine: "x86-64", "x86-64 avx2", "arm64 i8mm".
+
+    Args:
+        precision: "fp32", or "int8", whose graph has products of floats too.
+    """
+    machine, flags = platform.machine().lower(), cpu_features()
+    family = _FAMILIES.get(machine)
+    if family is None:  # any of them may matter
+        return " ".join((machine, *flags))
+    tables = [_FLOATS, _INTEGERS] if precision == "int8" else [_FLOATS]
+    return " ".join((family, *(name for table in tables for name in _preferred(table[family], flags))))
+
+
+def _preferred(sets: Mapping[str, Sequence[str]], flags: Sequence[str]) -> list[str]:
+    return [name for name, needed in sets.items() if set(needed) <= set(flags)][:1]
