@@ -20,7 +20,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 Files = Mapping[str, bytes]
 
@@ -79,11 +79,17 @@ def login_page(path: str = "", status: int = 200) -> Fault:
 
 
 class SmallHub:
-    """A running hub. `faults` may change at any time; the first one that fits a request happens to it."""
+    """A running hub. `faults` may change at any time; the first one that fits a request happens to it.
+
+    `states_digests` says whether it answers with the digests of files, as some mirrors do not; `cards` has the metadata of
+    repositories' model cards.
+    """
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
+        self.states_digests = True
+        self.cards: dict[str, dict[str, object]] = {}
         self._commits: dict[tuple[str, str], Files] = {}
         self._refs: dict[tuple[str, str], str] = {}
         self._stopped = threading.Event()
@@ -200,8 +206,10 @@ class _Handler(BaseHTTPRequestHandler):
             tree = [_tree_entry(name, content) for name, content in files.items()]
             self._json(tree, fault)
         else:
-            siblings = [{"rfilename": name} for name in files]
-            self._json({"id": repo, "sha": commit, "siblings": siblings, "private": False, "tags": []}, fault)
+            asked = "blobs" in parse_qs(urlsplit(self.path).query) and self.server.hub.states_digests
+            siblings = [{"rfilename": name} | (_sibling(name, files[name]) if asked else {}) for name in files]
+            answer = {"id": repo, "sha": commit, "siblings": siblings, "private": False, "tags": []}
+            self._json(answer | {"cardData": self.server.hub.cards.get(repo)}, fault)
 
     def _file(self, repo: str, place: str, fault: Fault | None) -> None:
         revision, _, name = place.partition("/")
@@ -262,6 +270,14 @@ def _etag(name: str, content: bytes) -> str:
     if _is_large(name):
         return hashlib.sha256(content).hexdigest()
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
+def _sibling(name: str, content: bytes) -> dict[str, object]:
+    """What is stated of a file if digests are asked for; of a large one git knows only a file that points to it."""
+    if not _is_large(name):
+        return {"size": len(content), "blobId": _etag(name, content)}
+    lfs = {"sha256": _etag(name, content), "size": len(content), "pointerSize": 134}
+    return {"size": len(content), "blobId": "0" * 40, "lfs": lfs}
 
 
 def _tree_entry(name: str, content: bytes) -> dict[str, object]:

@@ -179,7 +179,7 @@ def test_pull_of_what_is_here_verifies_it(minilm_folder: Path) -> None:
     result = run("pull", "minilm")
     assert result.code == 0
     assert str(minilm_folder) in result.out
-    assert "3 of 3 files verified" in result.out
+    assert "3 files verified by the entry's digests" in result.out
     assert result.err == ""
 
 

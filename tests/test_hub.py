@@ -7,15 +7,18 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
-from embedry import IntegrityError, ModelSpec, UnknownModelError
-from embedry._files import hub, hub_errors, sources, st_layout
+from command_line import run
+from embedry import IntegrityError, ModelSpec, UnknownModelError, register
+from embedry._files import hub, hub_errors, sources, st_layout, stated
 from embedry._files.hub_cache import cached
 from embedry.errors import CacheError, DownloadError
 from entries import COMMIT, contents, entry, fill, hub_cache
@@ -23,7 +26,7 @@ from small_hub import Fault, SmallHub, gated, login_page, refused, too_many_requ
 
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
 
-FILES = {"model.safetensors": bytes(range(256)) * 40, "tokenizer.json": b"tokens", "config.json": b"{}"}
+FILES = {"model.safetensors": save({"table": np.arange(256.0)}), "tokenizer.json": b"tokens", "config.json": b"{}"}
 
 GONE = "f" * 40
 
@@ -195,6 +198,7 @@ def test_a_file_that_the_repository_lacks_is_named(small_hub: SmallHub, cache: P
 
 
 def test_wrong_bytes_are_refused_and_a_forced_pull_replaces_them(small_hub: SmallHub, cache: Path) -> None:
+    small_hub.states_digests = False  # then the entry's digests are all that there is
     commit = small_hub.commit("acme/tiny", FILES)
     wrong = bytes(reversed(FILES["model.safetensors"]))
     small_hub.faults = [Fault(path=f"{commit}/model.safetensors", body=wrong)]
@@ -206,6 +210,130 @@ def test_wrong_bytes_are_refused_and_a_forced_pull_replaces_them(small_hub: Smal
     small_hub.faults = []
     sources.pull(spec_of(commit), cache, force=True)
     assert contents(sources.ensure_local(spec_of(commit), cache)) == FILES
+
+
+def bare(revision: str) -> ModelSpec:
+    """An entry that is pinned by its revision alone."""
+    return entry(repo="acme/tiny", revision=revision)
+
+
+CHANGES = [
+    ("model.safetensors", "sha256  ", lambda content: hashlib.sha256(content).hexdigest()),
+    ("config.json", "git blob", lambda content: hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()),
+]
+
+
+@pytest.mark.parametrize(("file", "kind", "digest"), CHANGES)
+def test_a_file_that_changes_on_its_way_is_refused_and_downloaded_again_next_time(
+    small_hub: SmallHub, cache: Path, file: str, kind: str, digest: Callable[[bytes], str]
+) -> None:
+    commit = small_hub.commit("acme/tiny", FILES)
+    changed = FILES[file][:-1] + bytes([FILES[file][-1] ^ 1])
+    small_hub.faults = [Fault(path=f"{commit}/{file}", body=changed)]
+    for spec in (bare(commit), spec_of(commit)):
+        with pytest.raises(IntegrityError) as error:
+            sources.ensure_local(spec, cache)
+        assert str(error.value) == (
+            f"{file} of acme/tiny at {commit} did not come as the hub ({small_hub.url}) states it.\n"
+            f"  {kind}  {digest(changed)}\n"
+            f"  expected  {digest(FILES[file])}\n"
+            "It was removed, and nothing was loaded; fetch it again: embedry pull acme/tiny"
+        )
+        assert sources.find_local(spec, cache) is None
+        assert changed not in contents(cache / "hub").values()
+    small_hub.faults = []
+    assert contents(sources.ensure_local(bare(commit), cache)) == FILES
+    found = sources.find_local(bare(commit), cache)
+    assert found is not None
+    assert set(sources.stated(bare(commit), found, cache)) == set(FILES)
+
+
+def test_the_files_that_describe_a_repository_are_compared_before_they_are_read(
+    small_hub: SmallHub, cache: Path
+) -> None:
+    commit = small_hub.commit("acme/tiny", {"modules.json": b"[]"})
+    small_hub.faults = [Fault(path=f"{commit}/modules.json", body=b"{}")]
+    with pytest.raises(IntegrityError, match=r"^modules\.json of acme/tiny at [0-9a-f]{40} did not come as the hub"):
+        st_layout.from_hub("acme/tiny", cache)
+    assert cached("acme/tiny", None, ["modules.json"], cache) is None
+
+
+def test_a_branch_that_moves_during_a_download_is_compared_with_what_came(small_hub: SmallHub, cache: Path) -> None:
+    old = small_hub.commit("acme/tiny", {"config.json": b"old"})
+    answer = b'{"id": "acme/tiny", "sha": "%s", "siblings": [{"rfilename": "config.json", "blobId": "%s"}]}'
+    small_hub.faults = [Fault(path="/api/models/", body=answer % (old.encode(), b"0" * 40), times=1)]
+    new = small_hub.commit("acme/tiny", {"config.json": b"new"})
+    folder = hub.download("acme/tiny", None, ["*"], cache)
+    assert (folder.name, contents(folder)) == (new, {"config.json": b"new"})
+
+
+def test_from_a_hub_that_states_no_digests_the_files_are_taken_as_they_come(small_hub: SmallHub, cache: Path) -> None:
+    small_hub.states_digests = False
+    commit = small_hub.commit("acme/tiny", FILES)
+    small_hub.faults = [Fault(path=f"{commit}/config.json", body=b"[]")]
+    found = sources.pull(bare(commit), cache)
+    assert contents(found.folder) == FILES | {"config.json": b"[]"}
+    assert sources.stated(bare(commit), found, cache) == []
+
+
+def test_a_file_that_changes_after_it_was_compared_counts_as_not_compared(small_hub: SmallHub, cache: Path) -> None:
+    commit = small_hub.commit("acme/tiny", FILES)
+    found = sources.pull(bare(commit), cache)
+    (found.folder / "config.json").resolve().write_bytes(b"[ ]")
+    assert sorted(sources.stated(bare(commit), found, cache)) == ["model.safetensors", "tokenizer.json"]
+
+
+def test_what_a_hub_states_of_files_elsewhere_touches_none(tmp_path: Path) -> None:
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "snapshot" / "a.json").write_text("{}")
+    foreign = {"../mine.txt": "0" * 40, str(tmp_path / "mine.txt"): "0" * 40, "a.json": "0" * 40}
+    (different,) = stated.compare(tmp_path / "snapshot", foreign, tmp_path / "cache")
+    assert (different.file, different.expected) == ("a.json", "0" * 40)
+    assert contents(tmp_path) == {"mine.txt": b"mine"}
+
+
+@pytest.mark.parametrize("value", [None, "", "abc", "F" * 40, "0" * 32])
+def test_what_is_no_digest_is_not_compared(value: str | None) -> None:
+    from huggingface_hub.hf_api import RepoSibling
+
+    siblings = [RepoSibling("a.json", blob_id=value), RepoSibling("b.json", blob_id="0" * 40)]
+    assert stated.digests_of(siblings) == {"b.json": "0" * 40}
+
+
+@pytest.mark.parametrize(
+    ("digested", "states_digests", "said"),
+    [
+        (FILES, True, ["3 files verified by the entry's digests"]),
+        ([], True, ["3 files verified by the digests that the hub states"]),
+        (
+            ["config.json"],
+            True,
+            ["1 file verified by the entry's digests", "2 files verified by the digests that the hub states"],
+        ),
+        ([], False, ["3 files not verified: the entry has no digest, and no hub stated one when they came"]),
+    ],
+)
+def test_pull_says_by_which_digests_the_files_were_verified(
+    small_hub: SmallHub,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    digested: Collection[str],
+    states_digests: bool,
+    said: list[str],
+) -> None:
+    small_hub.states_digests = states_digests
+    full = spec_of(small_hub.commit("acme/tiny", FILES))
+    register(replace(full, files={file: full.files[file] if file in digested else None for file in FILES}))
+    monkeypatch.setenv("EMBEDRY_CACHE", str(cache))
+    for _ in range(2):  # the second time nothing is downloaded
+        result = run("pull", "tiny")
+        assert result.code == 0
+        lines = [
+            line.split(None, 1)[-1].strip() if line.startswith("digests") else line.strip()
+            for line in result.out.splitlines()
+        ]
+        assert [line for line in lines if "verified" in line] == said
 
 
 @pytest.mark.parametrize("token", [None, "a token"], ids=["401", "404"])
@@ -302,13 +430,13 @@ def absent(small_hub: SmallHub, monkeypatch: pytest.MonkeyPatch) -> list[str | N
     from huggingface_hub import HfApi, constants
 
     asked: list[str | None] = []
-    repo_info = HfApi.repo_info
+    model_info = HfApi.model_info
 
     def counted(self: HfApi, *names: str, **options: Any) -> object:
         asked.append(options["revision"])
-        return repo_info(self, *names, **options)
+        return model_info(self, *names, **options)
 
-    monkeypatch.setattr(HfApi, "repo_info", counted)
+    monkeypatch.setattr(HfApi, "model_info", counted)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     return asked
 

@@ -137,7 +137,7 @@ class ModelSpec:
     chain: Chain
     """What follows the transformer, in order; see `embedry.modules`."""
     files: Mapping[str, str | None]
-    """Path inside the repository -> sha256 in hex; None where no digest is known and nothing can be verified.
+    """Path inside the repository -> sha256 in hex; None where only the hub says at a download whether it is the right file.
 
     No engine reads anything else.
     """

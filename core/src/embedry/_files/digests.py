@@ -13,6 +13,9 @@ from embedry._files import cache, trust
 FOLDER = "verified"
 """The folder in the cache that holds what was found out about files."""
 
+STATED = "stated"
+"""Names what is found out when a file is compared with what the hub states of it."""
+
 
 def sha256(path: Path) -> str:
     """The sha256 of a file, in hex, from its bytes."""
@@ -39,22 +42,33 @@ def remembered(path: Path, cache_dir: Path, about: str, compute: Callable[[Path]
         about: names what is found out.
         compute: gives the answer, one line of text without spaces.
     """
+    state = _state(path)  # before it is read: it may change meanwhile
+    result = _recalled(path, state, cache_dir, about)
+    if result is None:
+        result = compute(path)
+        with suppress(OSError):
+            cache.subfolder(cache_dir, FOLDER)
+            cache.write_text(_record_path(path, cache_dir, about), f"{state} {result}", cache_dir)
+    return result
+
+
+def is_remembered(path: Path, cache_dir: Path, about: str) -> bool:
+    """Whether this was found out about a file, and the file has not changed since."""
+    return _recalled(path, _state(path), cache_dir, about) is not None
+
+
+def _recalled(path: Path, state: str, cache_dir: Path, about: str) -> str | None:
     record = _record_path(path, cache_dir, about)
-    state = _state(path)
     try:
         trust.require(record, cache_dir)
         remembered_state, _, result = record.read_text(encoding="utf-8").rpartition(" ")
-        if remembered_state == state:
-            return result
     except PermissionError as error:
         cache.warn(cache_dir, error)
     except (OSError, UnicodeDecodeError):  # nothing is remembered yet, or it is damaged
         pass
-    result = compute(path)
-    with suppress(OSError):
-        cache.subfolder(cache_dir, FOLDER)
-        cache.write_text(record, f"{state} {result}", cache_dir)
-    return result
+    else:
+        return result if remembered_state == state else None
+    return None
 
 
 def _sound(path: Path) -> str:

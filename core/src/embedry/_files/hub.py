@@ -6,10 +6,14 @@ from collections.abc import Collection
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
+from typing import TYPE_CHECKING
 
-from embedry._files import cache, hub_errors
+from embedry._files import cache, hub_errors, stated
 from embedry._files.hub_cache import own_cache
-from embedry.errors import DownloadError, UnknownModelError
+from embedry.errors import DownloadError, IntegrityError, UnknownModelError
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import ModelInfo
 
 PATIENCE = 2.5
 """Seconds to wait for the hub's first answer; `HF_HUB_ETAG_TIMEOUT` changes it."""
@@ -32,7 +36,8 @@ def download(
 ) -> Path:
     """Downloads the files of a repository that match the patterns, and returns the snapshot folder, named by its commit.
 
-    Files that are there already are not downloaded again.
+    Files that are there already are not downloaded again. All are compared with what the hub states of them, and a wrong one is
+    removed.
 
     Args:
         repo: the repository.
@@ -45,11 +50,13 @@ def download(
     Raises:
         UnknownModelError: the hub has no such repository.
         DownloadError: the hub cannot be reached or refuses, or `HF_HUB_OFFLINE` is set.
+        IntegrityError: what came is not what the hub states.
         CacheError: the cache folder cannot be written.
     """
     endpoint = _prepare(repo)
     for found in (revision, None) if or_main else (revision,):
-        if _has_revision(repo, found, endpoint, force=force):
+        about = _about(repo, found, endpoint, force=force)
+        if about is not None:
             break
     else:
         raise hub_errors.missing_revision(repo, revision, endpoint)
@@ -66,6 +73,19 @@ def download(
         )
     except Exception as error:  # the client lets through what its HTTP library raises
         raise hub_errors.explain(error, repo, found, endpoint) from None
+    if Path(folder).name != about.sha:  # the branch has moved in between
+        about = _about(repo, Path(folder).name, endpoint, force=force) or about
+    try:
+        wrong = stated.compare(Path(folder), stated.digests_of(about.siblings or ()), cache_dir)
+    except OSError as error:
+        raise hub_errors.explain(error, repo, found, endpoint) from None
+    for each in wrong:
+        raise IntegrityError(
+            f"{each.file} of {repo} at {about.sha} did not come as the hub ({endpoint}) states it.\n"
+            f"  {each.kind:<8}  {each.found}\n"
+            f"  expected  {each.expected}\n"
+            f"It was removed, and nothing was loaded; fetch it again: embedry pull {repo}"
+        )
     return Path(folder)
 
 
@@ -87,8 +107,8 @@ def _prepare(repo: str) -> str:
     return constants.ENDPOINT
 
 
-def _has_revision(repo: str, revision: str | None, endpoint: str, *, force: bool) -> bool:
-    """Asks the hub whether a repository has a revision: once, briefly, and not again for a while if nothing answers.
+def _about(repo: str, revision: str | None, endpoint: str, *, force: bool) -> "ModelInfo | None":
+    """What the hub says of a revision, None if there is none: asked once, briefly, and not for a while if nothing answers.
 
     The client's own requests retry for tens of seconds, which is right only for a hub that is there.
 
@@ -100,30 +120,31 @@ def _has_revision(repo: str, revision: str | None, endpoint: str, *, force: bool
         raise DownloadError(
             f"{reason}; for {AWAY_FOR:.0f} s after that the hub is not asked again, except by embedry pull --force"
         )
-    error = _ask(repo, revision)
+    answer = _ask(repo, revision)
     _away.pop(endpoint, None)
-    if error is None or hub_errors.is_missing_revision(error):
-        return error is None
+    if not isinstance(answer, Exception):
+        return answer
+    error = answer
+    if hub_errors.is_missing_revision(error):
+        return None
     explained = hub_errors.explain_first(error, repo, revision, endpoint)
     if hub_errors.is_unreachable(error):
         _away[endpoint] = time.monotonic() + AWAY_FOR, str(explained)
     raise explained from None
 
 
-def _ask(repo: str, revision: str | None) -> Exception | None:
-    """What the client raises when it asks the hub about a revision, if it raises anything within the time it has."""
+def _ask(repo: str, revision: str | None) -> "ModelInfo | Exception":
+    """What the hub says of a revision and its files, or what the client raises, within the time that it has."""
     from huggingface_hub import HfApi, constants
 
     seconds = constants.HF_HUB_ETAG_TIMEOUT if os.environ.get("HF_HUB_ETAG_TIMEOUT") else PATIENCE
-    answer: SimpleQueue[Exception | None] = SimpleQueue()
+    answer: SimpleQueue[ModelInfo | Exception] = SimpleQueue()
 
     def ask() -> None:
         try:
-            HfApi().repo_info(repo, revision=revision, timeout=2 * seconds)
+            answer.put(HfApi().model_info(repo, revision=revision, timeout=2 * seconds, files_metadata=True))
         except Exception as error:  # it is explained where it is read
             answer.put(error)
-        else:
-            answer.put(None)
 
     # A request's own timeout counts again for each address of the host, and not at all for the look-up of its name.
     Thread(target=ask, daemon=True, name="embedry-hub").start()

@@ -150,6 +150,15 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
             )
 
 
+def stated(spec: ModelSpec, location: Location, cache_dir: Path) -> list[str]:
+    """Files that the entry has no digest for, and that were what the hub states of them when they were downloaded."""
+    return [
+        file
+        for file, digest in spec.files.items()
+        if digest is None and digests.is_remembered(inside(location.folder, file), cache_dir, digests.STATED)
+    ]
+
+
 def _given_folder(spec: ModelSpec, folder: Path) -> Path:
     try:
         missing = presence.missing(folder, spec.files)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from embedry import CacheError, resolve
+from embedry import CacheError, ModelSpec, resolve
 from embedry._files import cache, sources
 from embedry.views import LazyEmbedder
 from embedry_cli import terminal
@@ -42,12 +42,26 @@ def pull(
     size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
     with terminal.waiting(f"downloading {spec.name}{size}"):
         found = sources.pull(spec, cache.default_folder(), source=source, force=force)
-    digests = [digest for digest in spec.files.values() if digest is not None]
-    verified = (
-        f"{len(digests)} of {len(spec.files)} files verified" if digests else "not verified: no digests in the entry"
-    )
-    facts = [("model", spec.name), ("files", found.folder), ("from", found.source), ("sha256", verified)]
+    facts = [
+        ("model", spec.name),
+        ("files", found.folder),
+        ("from", found.source),
+        ("digests", "\n".join(_digests(spec, found))),
+    ]
     terminal.show_facts([*facts, *(_compiled(embedder) if embedder is not None else ())])
+
+
+def _digests(spec: ModelSpec, found: sources.Location) -> Iterator[str]:
+    """How many files are what the entry says, how many of the others what the hub says, and how many nobody knows."""
+    stated = len(sources.stated(spec, found, cache.default_folder()))
+    known = sum(digest is not None for digest in spec.files.values())
+    unknown = len(spec.files) - known - stated
+    if known:
+        yield f"{terminal.counted(known, 'file')} verified by the entry's digests"
+    if stated:
+        yield f"{terminal.counted(stated, 'file')} verified by the digests that the hub states"
+    if unknown:
+        yield f"{terminal.counted(unknown, 'file')} not verified: the entry has no digest, and no hub stated one when they came"
 
 
 def _compiled(embedder: LazyEmbedder) -> Iterator[tuple[str, object]]:
