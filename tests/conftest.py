@@ -17,6 +17,7 @@ from embedry import _backends, discovery, registry, resolve
 from embedry._files import sources
 from embedry.registry import installed
 from embedry.views import LazyEmbedder
+from small_hub import SmallHub
 
 # Before anything of Hugging Face is imported: no test may reach for the network of the hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -82,6 +83,30 @@ def encode(checkpoint: Callable[..., Path]) -> Callable[[Path], NDArray[np.float
         return embedder.encode_query(["a text", "another text of a few more words", ""])
 
     return run
+
+
+@pytest.fixture
+def small_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
+    """A hub on this machine, which the client in this process asks, and an empty Hugging Face cache."""
+    from huggingface_hub import close_session, constants
+
+    from embedry._files import hub
+
+    with SmallHub() as running:
+        monkeypatch.setattr(constants, "ENDPOINT", running.url)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hugging-face"))
+        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        monkeypatch.setattr(hub, "PATIENCE", 60.0)  # a busy machine is not an absent hub
+        monkeypatch.setattr(hub, "_away", {})
+        close_session()
+        yield running
+        close_session()
 
 
 @pytest.fixture(autouse=True)

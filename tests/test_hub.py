@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,28 +39,6 @@ def spec_of(revision: str, files: dict[str, bytes] = FILES) -> ModelSpec:
     """An entry with the digests of these files."""
     digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
     return entry(repo="acme/tiny", revision=revision, files=digests)
-
-
-@pytest.fixture
-def small_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
-    """A hub on this machine, which the client in this process asks, and an empty Hugging Face cache."""
-    from huggingface_hub import close_session, constants
-
-    with SmallHub() as running:
-        monkeypatch.setattr(constants, "ENDPOINT", running.url)
-        monkeypatch.setattr(
-            constants, "HUGGINGFACE_CO_URL_TEMPLATE", running.url + "/{repo_id}/resolve/{revision}/{filename}"
-        )
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hugging-face"))
-        monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(hub, "PATIENCE", 60.0)  # a busy machine is not an absent hub
-        monkeypatch.setattr(hub, "_away", {})
-        close_session()
-        yield running
-        close_session()
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -23,6 +24,33 @@ AWAY_FOR = 60.0
 
 _away: dict[str, tuple[float, str]] = {}
 """Endpoint -> until when it is not asked again, by the monotonic clock, and why."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the hub states of a repository for people, from its model card."""
+
+    license: str
+    """As the card names it, such as "apache-2.0"; empty where it says nothing."""
+    languages: tuple[str, ...]
+
+
+def card(repo: str, revision: str) -> Card:
+    """What a repository's model card states.
+
+    Raises:
+        As `download`.
+    """
+    endpoint = _prepare(repo)
+    about = _about(repo, revision, endpoint, force=False)
+    if about is None:
+        raise hub_errors.missing_revision(repo, revision, endpoint)
+    stated_license, language = (getattr(about.card_data, name, None) for name in ("license", "language"))
+    languages = language if isinstance(language, list) else [language]
+    return Card(
+        license=stated_license if isinstance(stated_license, str) else "",
+        languages=tuple(each for each in languages if isinstance(each, str)),
+    )
 
 
 def download(

@@ -92,11 +92,20 @@ def from_hub(repo: str, cache_dir: Path) -> ModelSpec:
     return _entry(Files(folder), repo)
 
 
-def _described(repo: str, cache_dir: Path) -> Path:
+def from_hub_at(repo: str, revision: str | None, cache_dir: Path) -> ModelSpec:
+    """The entry that a repository's files describe at a commit, branch or tag, None for main. The hub is always asked.
+
+    Raises:
+        As `from_hub`.
+    """
+    return _entry(Files(_described(repo, cache_dir, revision)), repo)
+
+
+def _described(repo: str, cache_dir: Path, revision: str | None = None) -> Path:
     """The folder with the files that describe a repository, downloaded."""
     hint = f"; for the folder of that name write './{repo}'" if Path(repo).is_dir() else ""
     try:
-        return hub.download(repo, None, DESCRIPTION, cache_dir)
+        return hub.download(repo, revision, DESCRIPTION, cache_dir)
     except UnknownModelError as error:
         text = f"{registry.installed().unknown(repo)}; as a repository: {error}{hint}"
         raise UnknownModelError(text) from None

@@ -1,0 +1,110 @@
+"""`embedry pin`: the registry entry of any model, with a digest for every file, as source for a model pack."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedry import EmbedryError, ModelSpec, resolve
+from embedry._files import cache, digests, hub, sources, st_layout
+from embedry.registry import installed
+from embedry_cli import pack, source, terminal
+from embedry_cli.entries import entry
+from embedry_cli.errors import InputError
+from embedry_cli.options import ModelArgument
+
+
+def pin(
+    model: ModelArgument,
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, branch or tag of the repository; by default main.")
+    ] = None,
+    package: Annotated[
+        str | None, typer.Option(help="Write an installable package of this name, with the entry, into a new folder.")
+    ] = None,
+) -> None:
+    """Print the registry entry of a model as Python source, to register it by name.
+
+    The files are downloaded, and compared with the digests that the hub states.
+    """
+    if package is not None:
+        pack.check(package)
+        registered = installed().find(model)
+        if registered is not None:
+            raise InputError(
+                f"{model!r} is registered already, as {registered.name!r}: by a second package it would be ambiguous"
+            )
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
+    with terminal.waiting(f"downloading {model}"):
+        spec = _pinned(model, revision, cache.default_folder())
+    if package is not None and spec.folder is not None:
+        raise InputError(f"a package cannot contain {spec.folder}, which is a folder of this machine; pin a repository")
+    try:
+        resolve(spec)
+    except EmbedryError as error:  # the entry is right all the same
+        terminal.warn(str(error))
+    if package is None:
+        typer.echo(_printable(source.module(spec)), nl=False)
+    else:
+        pack.write(package, spec)
+        terminal.show_facts([("model", spec.name), ("package", package), ("install it", f"pip install ./{package}")])
+
+
+def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
+    """The entry of a model with a digest for every file.
+
+    Raises:
+        InputError: it has no revisions.
+        Others: as `st_layout.from_hub` and `sources.pull`.
+    """
+    registered = installed().find(model)
+    repo = registered.repo if registered is not None else model if _is_repository(model) else None
+    if revision is None and (registered is not None or repo is None):
+        return _with_digests(entry(model), cache_dir)
+    if repo is None:
+        raise InputError(f"--revision is for a repository on the hub, and {model!r} names none")
+    read = _with_digests(st_layout.from_hub_at(repo, revision, cache_dir), cache_dir)
+    card = hub.card(repo, str(read.revision))
+    return replace(
+        read,
+        name=registered.name if registered is not None else _free_name(repo),
+        license=card.license,
+        languages=card.languages,
+        description="",
+    )
+
+
+def _with_digests(spec: ModelSpec, cache_dir: Path) -> ModelSpec:
+    """The entry with the digests that it lacks, of files as they came from the hub or lie in its folder."""
+    if None not in spec.files.values():
+        return spec
+    on_hub = spec.repo is not None and spec.folder is None
+    found = sources.pull(spec, cache_dir, source="hub" if on_hub else None)
+    lacking = {file for file, digest in spec.files.items() if digest is None}
+    unknown = sorted(lacking - set(sources.stated(spec, found, cache_dir)))
+    if on_hub and unknown:
+        terminal.warn(f"the hub states no digest of {', '.join(unknown)}; the entry has those of what came")
+    files = {
+        file: digest or digests.remembered_sha256(found.folder / file, cache_dir) for file, digest in spec.files.items()
+    }
+    size = sum((found.folder / file).stat().st_size for file in files)
+    return replace(spec, files=files, size_mb=spec.size_mb or round(size / 1e6) or None)
+
+
+def _is_repository(model: str) -> bool:
+    return model.count("/") == 1 and all(model.split("/")) and not model.startswith((".", "~"))
+
+
+def _free_name(repo: str) -> str:
+    """The repository's own name, without its owner's, unless a model is registered by it."""
+    name = repo.split("/")[1]
+    return repo if installed().registrations(name) else name
+
+
+def _printable(text: str) -> str:
+    """Source in which what standard output cannot encode is escaped; only the literals of texts have such characters."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
