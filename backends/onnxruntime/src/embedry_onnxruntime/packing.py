@@ -2,8 +2,10 @@
 
 A graph is compiled for an order, not for a processor: what one machine compiles serves every other whose kernels want the
 same. The kernels for each instruction set are named in onnxruntime/core/mlas/lib/platform.cpp; what they want is in sgemm.cpp
-and kleidiai/ for floats, in qgemm.h and the qgemm_kernel_*.cpp files for 8-bit integers. On x86-64 floats have one order from
-SSE to AVX-512; so have integers from AVX2 to AVX-512 VNNI, and before AVX2 they are not packed at all.
+and kleidiai/ for floats, in qgemm.h and the qgemm_kernel_*.cpp files for 8-bit integers. Floats have one order except with SME,
+where it also depends on a length of vectors that no flag tells; integers one from AVX2 to AVX-512 VNNI, and before AVX2 they
+are not packed at all. Seen so with version 1.32 under emulated processors from Nehalem to Haswell and from Cortex-A53 to
+Neoverse V1; for AMX and SME2 it is read in the source.
 
 The runtime packs again when it opens a graph, and takes what the file has only where that is the same
 (ValidatePrePackedWeights in session_state.cc). An order that is not told apart here therefore costs memory, never vectors.
