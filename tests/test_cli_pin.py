@@ -31,7 +31,7 @@ from embedry import (
     resolve,
 )
 from embedry_cli import source
-from entries import COMMIT, entry
+from entries import COMMIT, entry, hub_cache
 from small_hub import Fault, SmallHub
 
 Files = dict[str, bytes]
@@ -183,6 +183,15 @@ def test_what_changed_on_its_way_is_not_pinned(small_hub: SmallHub, cache: Path,
     result = run("pin", "acme/tiny")
     assert (result.code, result.out) == (1, "")
     assert f"error: model.safetensors of acme/tiny at {commit} did not come as the hub" in result.err
+
+
+def test_what_another_program_left_in_its_cache_is_not_pinned(
+    small_hub: SmallHub, cache: Path, files: Files, tmp_path: Path
+) -> None:
+    small_hub.commit("acme/tiny", files, commit=COMMIT)
+    changed = files["model.safetensors"][:-1] + bytes([files["model.safetensors"][-1] ^ 1])
+    hub_cache(tmp_path / "hugging-face", "acme/tiny", files | {"model.safetensors": changed})
+    assert evaluated(run("pin", "acme/tiny").out).files == expected(files, COMMIT).files
 
 
 def test_pin_warns_of_digests_that_the_hub_does_not_state(small_hub: SmallHub, cache: Path, files: Files) -> None:
