@@ -8,6 +8,7 @@ states how close the vectors are to those of fp32, and `embedry check MODEL --pr
 
 import sys
 from collections.abc import Iterable
+from importlib import import_module
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 from embedry import ModelSpec, resolve
 from embedry._files import sources
 from embedry.testing.texts import MIXED
-from embedry_graphs.families import MODULES
+from embedry_graphs import FAMILIES
 
 FOLDER = Path(__file__).parent / "src" / "embedry_models" / "int8"
 
@@ -40,7 +41,7 @@ def ranges(spec: ModelSpec, folder: Path, texts: Iterable[str]) -> dict[str, tor
     """The least and the greatest value of each channel that enters a product, by layer and product."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    family = MODULES[spec.architecture]
+    family = import_module(FAMILIES[spec.architecture])
     found: dict[str, torch.Tensor] = {}
 
     def watch(place: str, module: torch.nn.Module) -> None:

@@ -10,11 +10,22 @@ from embedry import ModelSpec
 from embedry.backend import ModelConfig
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
-FAMILIES = (
-    "bert", "distilbert", "gemma3_text", "jina_bert_v2", "jina_bert_v2_qk_post_norm", "modernbert", "mpnet", "new", "nomic_bert",
-    "qwen3", "roberta", "t5", "xlm-roberta",
-)  # fmt: skip
-"""Architectures that a graph is written for; each is a module of `families`, or shares one."""
+FAMILIES = {
+    "bert": "embedry_graphs.families.bert",
+    "distilbert": "embedry_graphs.families.distilbert",
+    "gemma3_text": "embedry_graphs.families.gemma3_text",
+    "jina_bert_v2": "embedry_graphs.families.jina_bert_v2",
+    "jina_bert_v2_qk_post_norm": "embedry_graphs.families.jina_bert_v2_qk_post_norm",
+    "modernbert": "embedry_graphs.families.modernbert",
+    "mpnet": "embedry_graphs.families.mpnet",
+    "new": "embedry_graphs.families.new",
+    "nomic_bert": "embedry_graphs.families.nomic_bert",
+    "qwen3": "embedry_graphs.families.qwen3",
+    "roberta": "embedry_graphs.families.roberta",
+    "t5": "embedry_graphs.families.t5",
+    "xlm-roberta": "embedry_graphs.families.roberta",
+}
+"""Architecture -> the module that writes its encoder, imported when it is needed; see `embedry_graphs.families`."""
 
 _LOOKING_BACK = ("qwen3", "gemma3_text")
 """Those among them that may be causal."""

@@ -1,13 +1,13 @@
 """Writing the whole graph of a model: the encoder of its family, then the modules of its chain."""
 
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 from embedry import ModelSpec, SpecError
 from embedry.backend import ModelConfig
-from embedry_graphs import GRAPH_FILE, chain
+from embedry_graphs import FAMILIES, GRAPH_FILE, chain
 from embedry_graphs.checkpoint import Checkpoint
-from embedry_graphs.families import MODULES
 from embedry_graphs.graph import Graph
 from embedry_graphs.quantised import QuantisedLayers
 from embedry_graphs.shape import Shape
@@ -15,7 +15,7 @@ from embedry_graphs.shape import Shape
 
 def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None) -> None:
     """See `embedry_graphs.write`."""
-    family = MODULES[spec.architecture]
+    family = import_module(FAMILIES[spec.architecture])
     weights = Checkpoint([source / file for file in spec.weights], family.PREFIX)
     shape = Shape.of(config)
     quantised = {"build_layer": QuantisedLayers(calibration)} if calibration is not None else {}
