@@ -15,11 +15,11 @@ MEASURED := $(BUNDLE) backends/transformers backends/sentence-transformers
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test lint docs bench soak clean
+.PHONY: help demo test lint docs bench bench-families soak clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.bundle ## embed the documentation of Python's standard library and ask it three questions
 	$(BIN)/python docs/demo.py
@@ -37,6 +37,9 @@ docs: $(VENV)/.development ## build the documentation as a site, in docs/_build/
 
 bench: $(BENCH)/.installed ## measure embedry beside other libraries, in 15 to 20 minutes
 	$(BENCH)/bin/python tests/benchmarks/bench.py $(ARGS)
+
+bench-families: $(BENCH)/.installed ## measure architectures at their real sizes, in about 15 minutes
+	$(BENCH)/bin/python tests/benchmarks/families.py $(ARGS)
 
 soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes
 	$(BIN)/python tests/benchmarks/soak.py
