@@ -23,6 +23,7 @@ from embedry.errors import (
     EncodeTimeoutError,
     FilesError,
     IntegrityError,
+    LockError,
     ModelError,
     OptionError,
     PluginWarning,
@@ -39,6 +40,7 @@ from embedry.errors import (
     WeightsNotFoundError,
 )
 from embedry.hooks import hookimpl
+from embedry.lock import use_lock
 from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling
 from embedry.options import OnOverflow, Options
 from embedry.prepared import EncodedBlock, Prepared
@@ -72,6 +74,7 @@ __all__ = [
     "LayerNorm",
     "LazyEmbedder",
     "LibraryModule",
+    "LockError",
     "Matryoshka",
     "ModelError",
     "ModelSpec",
@@ -101,4 +104,5 @@ __all__ = [
     "list_models",
     "register",
     "resolve",
+    "use_lock",
 ]

@@ -19,7 +19,8 @@
     │   ├── WeightsNotFoundError
     │   ├── IntegrityError
     │   ├── DownloadError
-    │   └── CacheError
+    │   ├── CacheError
+    │   └── LockError
     ├── SpaceError             vectors of two spaces were about to be mixed
     └── EncodeTimeoutError     a call was not ready in the time that it was given
 
@@ -114,6 +115,10 @@ class DownloadError(FilesError, ConnectionError):
 
 class CacheError(FilesError, OSError):
     """The cache folder cannot hold what has to be written."""
+
+
+class LockError(FilesError, ValueError):
+    """A lock file cannot be used, or a model or a file is not the one that it names."""
 
 
 class SpaceError(EmbedryError, ValueError):

@@ -122,6 +122,11 @@ def is_module(value: object) -> bool:
     return type(value) in _TYPES
 
 
+def type_named(name: str) -> type[Module] | None:
+    """The type of module that serialised chains call by this name; None if there is none."""
+    return next((kind for kind, known in _TYPES.items() if known == name), None)
+
+
 def label(module: Module) -> str:
     """What a module is called in a message."""
     if isinstance(module, LibraryModule):  # there may be several of a class, each set up in its own folder

@@ -6,7 +6,7 @@ from functools import wraps
 from pathlib import Path
 from typing import ParamSpec
 
-from embedry import _backends, discovery, options, registry
+from embedry import _backends, discovery, lock, options, registry
 from embedry._files import cache, sources
 from embedry.errors import OptionError, UnknownModelError, UnknownOptionError
 from embedry.options import Config, OnOverflow, Options
@@ -70,6 +70,7 @@ def resolve(
         UnsupportedModelError: the backend cannot reproduce this model.
         OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
         WeightsNotFoundError: an unregistered repository or folder lacks the files that describe a model.
+        LockError: a lock file is in use, and the model is not in it.
     """
     cache_folder = Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder()
     spec = _find(name, cache_folder)
@@ -101,10 +102,13 @@ def resolve(
 
 
 def _find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
+    locked = lock.in_use()
     if isinstance(name, ModelSpec):
-        return name
+        return name if locked is None else locked.check(name)
     if not isinstance(name, str | Path):
         raise OptionError(f"resolve takes a name, a folder or a ModelSpec, got {type(name).__name__}: {name!r}")
+    if locked is not None:
+        return locked.find(str(name))
     if isinstance(name, Path) or name.startswith((".", "/", "~")) or os.path.isabs(name):
         from embedry._files import st_layout  # and what it parses JSON with: not for a registered model
 

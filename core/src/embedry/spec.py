@@ -195,6 +195,23 @@ class ModelSpec:
         names = (file.removeprefix(start) for file in self.files if file.startswith(start))
         return tuple(start + name for name in names if name.endswith(".safetensors") and "/" not in name)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The entry as plain data: dicts, lists, texts, numbers and None. Fields with their default value are left out."""
+        from embedry import entry_data
+
+        return entry_data.to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "ModelSpec":
+        """The entry of data as `to_dict` gives it.
+
+        Raises:
+            SpecError: a key is unknown or missing, or a value is of a wrong type; names the key.
+        """
+        from embedry import entry_data
+
+        return entry_data.from_dict(data)
+
     def prompt(self, role: str) -> str:
         """The text that goes before every text of this role; empty for a query or a document without one.
 

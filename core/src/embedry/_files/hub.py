@@ -53,6 +53,32 @@ def card(repo: str, revision: str) -> Card:
     )
 
 
+@dataclass(frozen=True)
+class FileOnHub:
+    """What the hub states of one file."""
+
+    sha256: str | None
+    """None for a small file, of which the hub keeps another digest."""
+    size: int
+    """Bytes; 0 where the hub does not say it."""
+
+
+def files(repo: str, revision: str) -> dict[str, FileOnHub]:
+    """The files of a repository at a commit, by their paths. Nothing is downloaded.
+
+    Raises:
+        As `download`.
+    """
+    endpoint = _prepare(repo)
+    about = _about(repo, revision, endpoint, force=False)
+    if about is None:
+        raise hub_errors.missing_revision(repo, revision, endpoint)
+    return {
+        file.rfilename: FileOnHub(file.lfs.sha256 if file.lfs else None, file.size or 0)
+        for file in about.siblings or ()
+    }
+
+
 def download(
     repo: str,
     revision: str | None,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from embedry import lock
 from embedry._files import cache, digests, hub_cache, presence, wheels
 from embedry._files.paths import inside
 from embedry.errors import (
@@ -17,6 +18,7 @@ from embedry.errors import (
     DownloadError,
     FilesError,
     IntegrityError,
+    LockError,
     UnknownModelError,
     WeightsNotFoundError,
     some,
@@ -127,6 +129,7 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
     Raises:
         IntegrityError: one differs or is damaged, or is a link that leads out of the folder; the message names it, both
             digests, and how to fetch it again.
+        LockError: one differs from what the lock file in use names.
     """
     for file, expected in spec.files.items():
         path = inside(location.folder, file)
@@ -141,8 +144,11 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
                 if spec.folder is not None
                 else f"fetch it again: embedry pull {spec.name} --force"
             )
-            raise IntegrityError(
-                f"{file} of {spec.name!r} is not the file that the entry names.\n"
+            held = lock.in_use()
+            locked = held if held is not None and held.holds(spec) else None
+            kind: type[FilesError] = LockError if locked else IntegrityError
+            raise kind(
+                f"{file} of {spec.name!r} is not the file that {f'the lock file {locked.path}' if locked else 'the entry'} names.\n"
                 f"  found in  {location.folder} ({location.source})\n"
                 f"  sha256    {actual}\n"
                 f"  expected  {expected}\n"

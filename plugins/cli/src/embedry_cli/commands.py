@@ -28,6 +28,7 @@ _OWN = {
     "info": "Show a model's entry, files, vector space and engine.",
     "pull": "Fetch a model's files ahead of time and verify them.",
     "pin": "Print the registry entry of any repository, with digests, to register it by name.",
+    "lock": "Pin the models of an application in a lock file, and compare it with today.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
     "search": "Search the text files of a folder by meaning.",
     "compare": "Show how similar a few texts are, as a heat map in the terminal.",

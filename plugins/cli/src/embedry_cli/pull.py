@@ -7,17 +7,18 @@ from typing import Annotated
 
 import typer
 
-from embedry import CacheError, ModelSpec, resolve
+from embedry import CacheError, ModelSpec, lock, resolve, use_lock
 from embedry._files import cache, sources
 from embedry.views import LazyEmbedder
 from embedry_cli import terminal
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
+from embedry_cli.lock import FILE
 from embedry_cli.options import Precision
 
 
 def pull(
-    model: Annotated[str, typer.Argument(help="A name, an alias or a repository id.")],
+    model: Annotated[str | None, typer.Argument(help="A name, an alias or a repository id.")] = None,
     source: Annotated[
         sources.Source | None,
         typer.Option(
@@ -29,16 +30,32 @@ def pull(
         bool, typer.Option("--compile", help="Also load the model once, so that its graph is in the cache.")
     ] = False,
     precision: Precision = None,
+    locked: Annotated[bool, typer.Option("--locked", help="Fetch all models of the lock file.")] = False,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="The lock file; by default EMBEDRY_LOCK, or embedry.lock here.")
+    ] = None,
 ) -> None:
     """Fetch a model's files ahead of time and verify them.
 
     Files that are already present are only verified.
     """
+    if locked == (model is not None):
+        raise InputError("give a model, or --locked alone for all models of the lock file")
     if precision is not None and not compiled:
         raise InputError("--precision says what to compile; give --compile too")
-    spec = entry(model)
-    embedder = resolve(spec, precision=precision) if compiled else None  # a wrong one is an error before the download
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
+    if locked:
+        use_lock(file or os.environ.get(lock.VARIABLE) or FILE)
+    held = lock.in_use()
+    names = sorted(held.models) if locked and held is not None else [str(model)]
+    specs = [entry(name) for name in names]
+    # A wrong option is an error before anything is downloaded.
+    embedders = [resolve(spec, precision=precision) if compiled else None for spec in specs]
+    for spec, embedder in zip(specs, embedders, strict=True):
+        _pull(spec, source, embedder, force=force)
+
+
+def _pull(spec: ModelSpec, source: sources.Source | None, embedder: LazyEmbedder | None, *, force: bool) -> None:
     size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
     with terminal.waiting(f"downloading {spec.name}{size}"):
         found = sources.pull(spec, cache.default_folder(), source=source, force=force)

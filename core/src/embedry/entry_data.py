@@ -1,0 +1,106 @@
+"""An entry as plain data, and back: what lock files hold. Fields with their default value are left out."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, get_type_hints
+
+import msgspec
+
+from embedry import modules
+from embedry.errors import SpecError
+from embedry.modules import Chain, Matryoshka, Module
+from embedry.spec import ModelSpec
+
+_NO_TRANSFORMER = "none"
+"""Stands for None, which TOML does not have, where None is not the default."""
+
+
+def to_dict(spec: ModelSpec) -> dict[str, Any]:
+    """The entry as dicts, lists, texts, numbers and None (for the digest of a file that has none)."""
+    found = {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        if value != default:
+            found[field.name] = _NO_TRANSFORMER if value is None else _plain(value)
+    return found
+
+
+def from_dict(data: Mapping[str, Any]) -> ModelSpec:
+    """The entry of such data.
+
+    Raises:
+        SpecError: a key is unknown or missing, or a value is of a wrong type; names the key. Also where the entry itself
+            contradicts itself.
+    """
+    name = f"model entry {data.get('name')!r}"
+    values = dict(data)
+    if values.get("transformer") == _NO_TRANSFORMER:
+        values["transformer"] = None
+    for chain in ("chain", "matryoshka"):
+        if chain in values:
+            values[chain] = (_chain if chain == "chain" else _matryoshka)(values[chain], f"{name}: {chain}")
+    hints = get_type_hints(ModelSpec)
+    _check_keys(values, ModelSpec, name)
+    for field in fields(ModelSpec):
+        if field.name in values and field.name not in ("chain", "matryoshka"):
+            values[field.name] = _record(values[field.name], hints[field.name], f"{name}: {field.name}")
+    try:
+        return ModelSpec(**values)
+    except TypeError as error:  # a field without a default is missing
+        raise SpecError(f"{name}: {str(error).partition(' ')[2]}") from None
+
+
+def _plain(value: Any) -> Any:
+    if modules.is_module(value):
+        return {key: _plain(each) for key, each in modules.as_dict(value).items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {key: _plain(each) for key, each in modules.stated(value).items()}
+    if isinstance(value, Mapping):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _chain(value: Any, place: str) -> Chain:
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{place} must be a list of modules, got {value!r}")
+    return tuple(_module(each, f"{place}[{at}]") for at, each in enumerate(value))
+
+
+def _module(value: Any, place: str) -> Module:
+    named = value.get("type") if isinstance(value, Mapping) else None
+    kind = modules.type_named(named) if isinstance(named, str) else None
+    if kind is None:
+        raise SpecError(f"{place} is no module that this version knows: {value!r}")
+    module: Module = _record({key: each for key, each in value.items() if key != "type"}, kind, place)
+    return module
+
+
+def _matryoshka(value: Any, place: str) -> Matryoshka:
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{place} must be a table, got {value!r}")
+    _check_keys(value, Matryoshka, place)
+    dims = _record(value.get("dims", []), tuple[int, ...], f"{place}.dims")
+    return Matryoshka(dims=dims, before=_chain(value.get("before", []), f"{place}.before"))
+
+
+def _record(value: Any, kind: Any, place: str) -> Any:
+    """A value of this type, strictly."""
+    for each in getattr(kind, "__args__", (kind,)):
+        if is_dataclass(each) and isinstance(value, Mapping):
+            _check_keys(value, each, place)
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise SpecError(f"{place}: {error}") from None
+
+
+def _check_keys(value: Mapping[str, Any], kind: Any, place: str) -> None:
+    known = {field.name: field for field in fields(kind)}
+    for key, each in value.items():
+        if key not in known:
+            raise SpecError(f"{place} has the key {key!r}, which this version does not know")
+        inner = get_type_hints(kind)[key]
+        for part in getattr(inner, "__args__", (inner,)):
+            if is_dataclass(part) and isinstance(each, Mapping):
+                _check_keys(each, part, f"{place}.{key}")

@@ -1,0 +1,237 @@
+"""The lock file of an application: the models that it uses, each with its whole entry and the digest and size of every file.
+
+`EMBEDRY_LOCK` or `use_lock` makes `resolve` take entries from it alone: they win over what plugins register, and a model that is
+not in it is refused, as is a file that is not the locked one. It is never searched for in folders.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from embedry.errors import LockError, SpecError, some
+from embedry.spec import ModelSpec
+
+VARIABLE = "EMBEDRY_LOCK"
+
+_FORMAT = 1
+_HEADER = "# The models of an application, pinned by embedry. Written by `embedry lock`; `embedry lock --check` compares it with today.\n"
+_TABLES = ("prompts", "files")
+"""Fields that are tables of their own, last."""
+
+
+@dataclass(frozen=True)
+class LockedModel:
+    """One model of a lock file."""
+
+    spec: ModelSpec
+    sizes: Mapping[str, int]
+    """Path inside the repository -> bytes."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file."""
+
+    path: Path
+    models: Mapping[str, LockedModel]
+    """By name."""
+
+    @cached_property
+    def _by_name(self) -> dict[str, ModelSpec]:
+        found: dict[str, ModelSpec] = {}
+        for spec in (model.spec for model in self.models.values()):
+            for name in (spec.name, *spec.aliases, *([spec.repo] if spec.repo else [])):
+                found.setdefault(name.lower(), spec)
+        return found
+
+    def find(self, name: str) -> ModelSpec:
+        """The locked entry of this name, alias or repository id.
+
+        Raises:
+            LockError: it is not in the lock.
+        """
+        spec = self._by_name.get(name.lower())
+        if spec is None:
+            has = some(sorted(self.models), 8) or "no models"
+            raise LockError(
+                f"{name!r} is not in the lock file {self.path}, which has {has}; "
+                f"add it: embedry lock {name} --file {self.path}"
+            )
+        return spec
+
+    def check(self, spec: ModelSpec) -> ModelSpec:
+        """An entry that was given whole, if it is a locked one.
+
+        Raises:
+            LockError: it is not in the lock, or differs from what is.
+        """
+        locked = self.find(spec.name)
+        if replace(spec, folder=None) != locked:
+            theirs, ours = spec.to_dict(), locked.to_dict()
+            keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
+            raise LockError(
+                f"the entry of {spec.name!r} differs from the one in the lock file {self.path} in {', '.join(keys)}; "
+                f"take what is registered: embedry lock --upgrade {spec.name} --file {self.path}"
+            )
+        return spec
+
+    def holds(self, spec: ModelSpec) -> bool:
+        """Whether an entry came from this lock."""
+        locked = self.models.get(spec.name)
+        return locked is not None and replace(spec, folder=None) == locked.spec
+
+
+_chosen: Path | None = None
+_read: tuple[tuple[Path, int, int], Lock] | None = None
+"""The lock that was read last, and the path, size and modification time of its file."""
+
+
+def use_lock(path: str | Path | None) -> None:
+    """Makes `resolve` take models from a lock file alone, in this process and those that it forks.
+
+    Embedders that were resolved before stay as they are.
+
+    Args:
+        path: the lock file; None for the one that `EMBEDRY_LOCK` names, if it names one.
+
+    Raises:
+        LockError: the file is missing, damaged, or of a newer version.
+    """
+    global _chosen
+    chosen = Path(path).absolute() if path is not None else None
+    if chosen is not None:
+        _load(chosen)
+    _chosen = chosen
+
+
+def in_use() -> Lock | None:
+    """The lock that `resolve` takes models from, read again if the file has changed; None if there is none.
+
+    Raises:
+        LockError: as `read`.
+    """
+    if _chosen is None and not os.environ.get(VARIABLE):
+        return None
+    return _load(_chosen or Path(os.environ[VARIABLE]).absolute())
+
+
+def _load(path: Path) -> Lock:
+    global _read
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise LockError(
+            f"the lock file {path} cannot be read: {error.strerror}; write one: embedry lock MODEL --file {path}"
+        ) from None
+    key = path, status.st_size, status.st_mtime_ns
+    known = _read
+    if known is None or known[0] != key:
+        known = _read = key, read(path)
+    return known[1]
+
+
+def read(path: Path) -> Lock:
+    """Parses a lock file.
+
+    Raises:
+        LockError: it is missing or damaged, or of a version that this one does not know; names the place.
+    """
+    import tomllib
+
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise LockError(
+            f"the lock file {path} cannot be read: {error}; restore it, or write it again: embedry lock"
+        ) from None
+    if data.get("format") != _FORMAT:
+        raise LockError(
+            f"the lock file {path} has format {data.get('format')!r}, and this version of embedry reads {_FORMAT}; "
+            "pip install --upgrade embedry-core, or write it again: embedry lock"
+        )
+    models = data.get("models", {})
+    if not isinstance(models, dict) or data.keys() - {"format", "models"}:
+        raise LockError(f"the lock file {path} must have format and [models.NAME] alone, it has {', '.join(data)}")
+    return Lock(path, {name: _model(path, name, entry) for name, entry in models.items()})
+
+
+def _model(path: Path, name: str, entry: Any) -> LockedModel:
+    place = f"[models.{json.dumps(name)}] of the lock file {path}"
+    files = entry.get("files") if isinstance(entry, dict) else None
+    if not isinstance(files, dict):
+        raise LockError(f"{place} must be a table with its files, got {entry!r}")
+    for file, about in files.items():
+        if (
+            not isinstance(about, dict)
+            or not isinstance(about.get("sha256"), str)
+            or type(about.get("size")) is not int
+        ):
+            raise LockError(f"{place}: the file {file!r} must have sha256 and size, it has {about!r}")
+    digests = {file: about["sha256"] for file, about in files.items()}
+    try:
+        spec = ModelSpec.from_dict(entry | {"name": name, "files": digests})
+    except SpecError as error:
+        raise LockError(
+            f"{place} is no entry of this version: {error}; write it again: embedry lock --upgrade {name}"
+        ) from None
+    return LockedModel(spec, {file: about["size"] for file, about in files.items()})
+
+
+def write(path: Path, models: Mapping[str, LockedModel]) -> None:
+    """Writes a lock file, in one step: whoever reads it sees the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(text(models), encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def text(models: Mapping[str, LockedModel]) -> str:
+    """What a lock file of these models contains: TOML, the models in order of name, a line for each value."""
+    tables = (_table(name, models[name]) for name in sorted(models, key=str.lower))
+    return _HEADER + f"format = {_FORMAT}\n" + "".join(f"\n{table}" for table in tables)
+
+
+def _table(name: str, model: LockedModel) -> str:
+    data = model.spec.to_dict()
+    data["files"] = {file: {"sha256": digest, "size": model.sizes[file]} for file, digest in data["files"].items()}
+    lines = [f"[models.{_toml(name)}]"]
+    lines += [f"{key} = {_toml(value)}" for key, value in data.items() if key != "name" and key not in _TABLES]
+    for key in _TABLES:
+        if data.get(key):
+            lines += [
+                "",
+                f"[models.{_toml(name)}.{key}]",
+                *(f"{_toml(each)} = {_toml(value)}" for each, value in data[key].items()),
+            ]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A value in TOML 1.0. Its basic strings are those of JSON, but for one control character."""
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
+    if isinstance(value, list):
+        if any(isinstance(each, Mapping) for each in value):  # modules of a chain: a line each
+            return "[\n" + "".join(f"    {_toml(each)},\n" for each in value) + "]"
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return json.dumps(value)
+
+
+def changes(locked: Lock, today: Mapping[str, LockedModel]) -> Iterator[str]:
+    """The lines of a unified diff from a lock file to what there is today; none if they are the same."""
+    from difflib import unified_diff
+
+    before, after = (text(models).splitlines() for models in (locked.models, {**locked.models, **today}))
+    return unified_diff(before, after, str(locked.path), "today", n=2, lineterm="")

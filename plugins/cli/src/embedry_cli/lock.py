@@ -1,0 +1,134 @@
+"""`embedry lock`: pins the models of an application in a file, and compares it with what there is today."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from embedry import LockError, ModelSpec
+from embedry._files import cache, digests, hub, sources, st_layout
+from embedry.lock import Lock, LockedModel, changes, read, write
+from embedry.registry import installed
+from embedry_cli import terminal
+from embedry_cli.errors import InputError, OutputError
+
+FILE = "embedry.lock"
+
+LockFile = Annotated[Path, typer.Option("--file", help="The lock file.")]
+
+
+def lock(
+    models: Annotated[list[str] | None, typer.Argument(help="Names, aliases or repository ids to add.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare the lock file with what is registered and on the hub today.")
+    ] = False,
+    upgrade: Annotated[
+        list[str] | None, typer.Option("--upgrade", help="A model in the lock file to take as it is today.")
+    ] = None,
+    file: LockFile = Path(FILE),
+) -> None:
+    """Pin models in a lock file, with every setting, file, digest and size.
+
+    An application uses it with EMBEDRY_LOCK or embedry.use_lock. With --check nothing is written: exit code 1 and a diff if
+    something differs from the lock.
+    """
+    if check == bool(models or upgrade):
+        raise InputError("give models to lock, --upgrade MODEL, or --check alone")
+    known = read(file) if file.exists() or check or upgrade else None
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
+    if check and known is not None:
+        _check(known)
+        return
+    before = dict(known.models) if known is not None else {}
+    after = before | _upgraded(known, upgrade or ()) | _added(before, models or ())
+    try:
+        write(file, after)
+    except OSError as error:
+        raise OutputError(f"the lock file {file} cannot be written: {error}") from None
+    for name in after:
+        if before.get(name) != after[name]:
+            size = sum(after[name].sizes.values()) / 1e6
+            terminal.note(f"locked {name}: {len(after[name].sizes)} files, {size:,.0f} MB")
+    if after == before:
+        terminal.note(f"{file} is up to date")
+
+
+def _check(known: Lock) -> None:
+    lines = list(changes(known, {name: _today(known, name) for name in known.models}))
+    if not lines:
+        terminal.note(f"{known.path} is what there is today")
+        return
+    typer.echo("\n".join(map(terminal.shown, lines)))
+    raise typer.Exit(1)
+
+
+def _upgraded(known: Lock | None, names: Iterable[str]) -> dict[str, LockedModel]:
+    found = {}
+    for name in names:
+        assert known is not None  # noqa: S101  read by the caller
+        spec = known.find(name)
+        found[spec.name] = _today(known, spec.name)
+    return found
+
+
+def _added(before: Mapping[str, LockedModel], names: Iterable[str]) -> dict[str, LockedModel]:
+    """The models that the lock lacks; one that it has stays as it is."""
+    found = {}
+    for name in names:
+        spec = _unlocked(name)
+        if spec.name not in before:
+            found[spec.name] = _locked(spec)
+    return found
+
+
+def _today(known: Lock, name: str) -> LockedModel:
+    """A locked model as it would be locked today; of weights that are new only what the hub states is looked at."""
+    was = known.models[name]
+    spec = _unlocked(name)
+    if spec.revision == was.spec.revision:  # a file without a digest in the entry is the one that was locked
+        spec = replace(spec, files={file: digest or was.spec.files.get(file) for file, digest in spec.files.items()})
+    if dict(spec.files) == dict(was.spec.files):
+        return LockedModel(replace(spec, size_mb=spec.size_mb or was.spec.size_mb), was.sizes)
+    if spec.repo is None or spec.revision is None:
+        return _locked(spec)
+    on_hub = hub.files(spec.repo, spec.revision)
+    small = [file for file, digest in spec.files.items() if digest is None and on_hub[file].sha256 is None]
+    folder = hub.download(spec.repo, spec.revision, small, cache.default_folder())
+    files = {
+        file: digest or on_hub[file].sha256 or digests.remembered_sha256(folder / file, cache.default_folder())
+        for file, digest in spec.files.items()
+    }
+    return _sized(replace(spec, files=files), {file: on_hub[file].size for file in files})
+
+
+def _unlocked(name: str) -> ModelSpec:
+    """The entry that is registered today, or that the files on the hub describe today."""
+    spec = installed().find(name)
+    if spec is not None:
+        return spec
+    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+        raise installed().unknown(name)
+    return st_layout.from_hub_at(name, None, cache.default_folder())
+
+
+def _locked(spec: ModelSpec) -> LockedModel:
+    """The entry with the digest and size of every file, downloaded if they are not here."""
+    if spec.folder is not None:
+        raise LockError(
+            f"{spec.name!r} is a folder of this machine, {spec.folder}, which no other machine has; lock a repository"
+        )
+    with terminal.waiting(f"downloading {spec.name}"):
+        found = sources.pull(spec, cache.default_folder())
+    files = {
+        file: digest or digests.remembered_sha256(found.folder / file, cache.default_folder())
+        for file, digest in spec.files.items()
+    }
+    sizes = {file: (found.folder / file).stat().st_size for file in files}
+    return _sized(replace(spec, files=files), sizes)
+
+
+def _sized(spec: ModelSpec, sizes: Mapping[str, int]) -> LockedModel:
+    return LockedModel(replace(spec, size_mb=spec.size_mb or round(sum(sizes.values()) / 1e6) or None), sizes)
