@@ -79,10 +79,10 @@ class Lock:
             )
         return spec
 
-    def holds(self, spec: ModelSpec) -> bool:
-        """Whether an entry came from this lock."""
+    def names_files_of(self, spec: ModelSpec) -> bool:
+        """Whether the files of an entry are those of this lock, so that a wrong one differs from the lock."""
         locked = self.models.get(spec.name)
-        return locked is not None and replace(spec, folder=None) == locked.spec
+        return locked is not None and locked.spec.files == spec.files
 
 
 _chosen: Path | None = None

@@ -145,7 +145,7 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
                 else f"fetch it again: embedry pull {spec.name} --force"
             )
             held = lock.in_use()
-            locked = held if held is not None and held.holds(spec) else None
+            locked = held if held is not None and held.names_files_of(spec) else None
             kind: type[FilesError] = LockError if locked else IntegrityError
             raise kind(
                 f"{file} of {spec.name!r} is not the file that {f'the lock file {locked.path}' if locked else 'the entry'} names.\n"

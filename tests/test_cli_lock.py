@@ -1,0 +1,232 @@
+"""`embedry lock` and `embedry pull --locked`, with models of a hub on this machine."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from command_line import run
+from embedry import ModelSpec, lock, register, resolve, use_lock
+from embedry.registry import installed
+from entries import registered
+from small_hub import SmallHub
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder and an empty cache; no lock is left in use."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv(lock.VARIABLE, raising=False)
+    yield tmp_path / "here"
+    use_lock(None)
+
+
+@pytest.fixture
+def files(checkpoint: Callable[..., Path]) -> Files:
+    """A small model, as a repository has it."""
+    folder = checkpoint("bert")
+    found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return found | {"config_sentence_transformers.json": json.dumps({"prompts": {"query": "ask: "}}).encode()}
+
+
+@pytest.fixture
+def spec(small_hub: SmallHub, files: Files, checkpoint: Callable[..., Path]) -> ModelSpec:
+    """A registered model whose files are on the hub."""
+    commit = small_hub.commit("acme/tiny", files)
+    found = replace(
+        registered(checkpoint("bert"), name="tiny"),
+        folder=None,
+        repo="acme/tiny",
+        revision=commit,
+        prompts={"query": "ask: "},
+    )
+    register(found)
+    return found
+
+
+def registered_anew(spec: ModelSpec, **changes: object) -> None:
+    """What the plugin of a model registers in a later version."""
+    models = installed()
+    for name in [name for name, registrations in models._by_name.items() if registrations[0].spec == spec]:
+        del models._by_name[name]
+    register(replace(spec, **changes))  # type: ignore[arg-type]
+
+
+def test_a_registered_model_is_locked_with_digests_and_sizes(spec: ModelSpec, files: Files, here: Path) -> None:
+    result = run("lock", "tiny")
+    assert (result.code, result.out) == (0, "")
+    size = sum(len(files[file]) for file in spec.files)
+    assert result.err == f"locked tiny: 3 files, {size / 1e6:,.0f} MB\n"
+    model = lock.read(here / "embedry.lock").models["tiny"]
+    assert replace(model.spec, size_mb=None) == spec
+    assert model.sizes == {file: len(files[file]) for file in spec.files}
+    result = run("lock", "tiny")
+    assert (result.code, result.err) == (0, "embedry.lock is up to date\n")
+
+
+def test_any_repository_can_be_locked_and_is_verified_from_then_on(
+    small_hub: SmallHub, files: Files, here: Path, tmp_path: Path
+) -> None:
+    commit = small_hub.commit("acme/unknown", files)
+    assert run("lock", "acme/unknown", "--file", "other.lock").code == 0
+    model = lock.read(here / "other.lock").models["acme/unknown"]
+    assert model.spec.revision == commit
+    assert None not in model.spec.files.values()
+    small_hub.commit("acme/unknown", files | {"config_sentence_transformers.json": b"{}"})
+    use_lock("other.lock")
+    assert resolve("acme/unknown").spec.prompts == {"query": "ask: "}
+    (weights,) = tmp_path.glob("cache/hub/**/snapshots/*/model.safetensors")
+    weights.resolve().write_bytes(files["model.safetensors"][:-1] + b"\0")
+    result = run("pull", "--locked", "--file", "other.lock")
+    assert result.code == 1
+    assert (
+        f"model.safetensors of 'acme/unknown' is not the file that the lock file {here / 'other.lock'} names"
+        in result.err
+    )
+
+
+def test_models_are_added_and_the_others_stay_byte_for_byte(
+    spec: ModelSpec, small_hub: SmallHub, files: Files, here: Path
+) -> None:
+    run("lock", "tiny")
+    first = (here / "embedry.lock").read_bytes()
+    registered_anew(spec, prompts={"query": "newer: "})
+    small_hub.commit("acme/unknown", files)
+    assert run("lock", "acme/unknown", "tiny").code == 0
+    text = (here / "embedry.lock").read_bytes()
+    assert text.endswith(first.partition(b"format = 1\n")[2])
+    assert list(lock.read(here / "embedry.lock").models) == ["acme/unknown", "tiny"]
+
+
+def test_check_says_that_nothing_differs(spec: ModelSpec, here: Path) -> None:
+    run("lock", "tiny")
+    result = run("lock", "--check")
+    assert (result.code, result.out, result.err) == (0, "", "embedry.lock is what there is today\n")
+
+
+def test_a_prompt_that_changed_in_the_registry_is_overruled_and_shown_by_check(spec: ModelSpec, here: Path) -> None:
+    run("lock", "tiny")
+    registered_anew(spec, prompts={"query": "newer: "})
+    use_lock("embedry.lock")
+    assert resolve("tiny").spec.prompts == {"query": "ask: "}
+    result = run("lock", "--check")
+    assert (result.code, result.err) == (1, "")
+    assert result.out == (
+        "--- embedry.lock\n"
+        "+++ today\n"
+        "@@ -17,5 +17,5 @@\n"
+        " \n"
+        ' [models."tiny".prompts]\n'
+        '-"query" = "ask: "\n'
+        '+"query" = "newer: "\n'
+        " \n"
+        ' [models."tiny".files]\n'
+    )
+    assert run("lock", "--upgrade", "tiny").code == 0
+    assert resolve("tiny").spec.prompts == {"query": "newer: "}
+    assert run("lock", "--check").code == 0
+
+
+def test_new_weights_on_the_hub_are_shown_by_check_and_not_downloaded(
+    small_hub: SmallHub, files: Files, here: Path
+) -> None:
+    old = small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    changed = bytearray(files["model.safetensors"])
+    changed[-1] ^= 1
+    new = small_hub.commit("acme/unknown", files | {"model.safetensors": bytes(changed)})
+    small_hub.requests.clear()
+    result = run("lock", "--check")
+    assert result.code == 1
+    lines = result.out.splitlines()
+    assert [line for line in lines if line.startswith("-revision")] == [f'-revision = "{old}"']
+    assert [line for line in lines if line.startswith("+revision")] == [f'+revision = "{new}"']
+    assert sum(line.startswith(('-"model.safetensors"', '+"model.safetensors"')) for line in lines) == 2
+    assert not [line for line in lines if "tokenizer.json" in line and line[0] in "+-"]
+    assert not small_hub.asked("resolve/" + new + "/model.safetensors")
+    assert run("lock", "--upgrade", "acme/unknown").code == 0
+    assert lock.read(here / "embedry.lock").models["acme/unknown"].spec.revision == new
+
+
+def test_pull_locked_fetches_every_model_into_an_empty_cache(
+    spec: ModelSpec, small_hub: SmallHub, files: Files, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    run("lock", "tiny", "acme/unknown")
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "image"))
+    result = run("pull", "--locked", "--compile")
+    assert result.code == 0
+    assert result.out.count("3 files verified by the entry's digests") == 2
+    assert result.out.count("compiled for") == 2
+    small_hub.faults.clear()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv(lock.VARIABLE, "embedry.lock")
+    assert resolve("acme/unknown").encode_query(["a text"]).shape == (1, 48)
+    assert str(tmp_path / "image") in resolve("tiny").load().info["graph"]
+
+
+def test_files_of_main_are_as_good_where_the_hub_lost_the_revision(
+    small_hub: SmallHub, files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    small_hub.commit("acme/unknown", files | {"README.md": b"new"})
+    small_hub.forget("acme/unknown", commit)
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "image"))
+    assert run("pull", "--locked").code == 0
+    small_hub.commit("acme/unknown", files | {"tokenizer.json": files["tokenizer.json"] + b" "})
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "another"))
+    result = run("pull", "--locked")
+    assert result.code == 1
+    assert "these files are not the ones that the entry names: tokenizer.json" in result.err
+
+
+def test_a_command_under_a_lock_knows_only_its_models(
+    spec: ModelSpec, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    run("lock", "tiny")
+    monkeypatch.setenv(lock.VARIABLE, "embedry.lock")
+    assert run("info", "tiny").code == 0
+    result = run("info", "all-MiniLM-L6-v2")
+    assert result.code == 1
+    assert result.err == (
+        f"error: 'all-MiniLM-L6-v2' is not in the lock file {here / 'embedry.lock'}, which has tiny; "
+        f"add it: embedry lock all-MiniLM-L6-v2 --file {here / 'embedry.lock'}\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        ((), 2, "give models to lock, --upgrade MODEL, or --check alone"),
+        (("--check", "tiny"), 2, "give models to lock, --upgrade MODEL, or --check alone"),
+        (
+            ("--check",),
+            1,
+            "the lock file embedry.lock cannot be read: [Errno 2] No such file or directory: 'embedry.lock'",
+        ),
+        (("--upgrade", "tiny"), 1, "the lock file embedry.lock cannot be read"),
+        (("nobody-knows-it",), 2, "no model is called 'nobody-knows-it'"),
+        (("./folder",), 2, "no model is called './folder'"),
+    ],
+)
+def test_what_cannot_be_locked_is_an_error_and_writes_nothing(
+    arguments: tuple[str, ...], code: int, sentence: str, here: Path
+) -> None:
+    result = run("lock", *arguments)
+    assert result.code == code
+    assert sentence in result.err
+    assert not list(here.iterdir())
+
+
+def test_pull_takes_a_model_or_the_lock(here: Path) -> None:
+    for arguments in ((), ("minilm", "--locked")):
+        result = run("pull", *arguments)
+        assert result.code == 2
+        assert "give a model, or --locked alone for all models of the lock file" in result.err

@@ -1,0 +1,119 @@
+"""An entry as plain data is the same entry again, and nothing that is not understood passes."""
+
+import json
+from dataclasses import MISSING, fields
+from typing import Any
+
+import pytest
+
+from embedry import (
+    BertNormalizer,
+    Dense,
+    Int8,
+    LayerNorm,
+    LibraryModule,
+    Matryoshka,
+    ModelSpec,
+    Normalize,
+    Pooling,
+    Resource,
+    SpecError,
+    Transformer,
+    WheelSource,
+    list_models,
+)
+from entries import COMMIT, entry
+
+FULL = entry(
+    name="acme/full",
+    aliases=("one", "two"),
+    repo="acme/full",
+    revision=COMMIT,
+    folder="/a/folder",
+    wheel=WheelSource(package="p", version="1", folder="f"),
+    onnx="model.onnx",
+    files={
+        "model.onnx": "a" * 64, "0/model.safetensors": None, "0/tokenizer.json": None, "0/config.json": None,
+        "2_Dense/model.safetensors": None, "3/model.safetensors": None,
+    },
+    transformer=Transformer(
+        path="0", lower_case=True, normalizer=BertNormalizer(strip_accents=False), split_at_spaces=True, truncate_left=True
+    ),
+    chain=(
+        Pooling(mode="cls+mean", include_prompt=False), Dense(path="2_Dense", inputs=96, outputs=48, activation="tanh", bias=False),
+        LayerNorm(path="3"), LibraryModule(class_name="sentence_transformers.models.CNN", path="4"), LayerNorm(), Normalize(),
+    ),
+    prompts={"query": "a \"quoted\"\n\ttext \x7f ", "document": "", "clustering": "為"},
+    similarity="dot",
+    matryoshka=Matryoshka(dims=(24, 12), before=(LayerNorm(),)),
+    golden=Resource(package="p", path="golden.json", sha256="b" * 64),
+    int8=Int8(calibration=Resource(path="c", sha256="c" * 64), cosine=0.1 + 0.2),
+    license="MIT",
+    languages=("en", "de"),
+    size_mb=12,
+    description="A model",
+)  # fmt: skip
+"""An entry in which no field has its default value."""
+
+
+def test_the_full_entry_is_full() -> None:
+    for field in fields(ModelSpec):
+        default = field.default if field.default_factory is MISSING else field.default_factory()
+        assert getattr(FULL, field.name) != default, f"{field.name} is tested nowhere here"
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [FULL, entry(transformer=None, chain=(LibraryModule(class_name="sentence_transformers.models.BoW", path=""),)), *list_models()],
+    ids=lambda spec: spec.name,
+)  # fmt: skip
+def test_data_of_an_entry_is_the_entry_again(spec: ModelSpec) -> None:
+    data = spec.to_dict()
+    again = ModelSpec.from_dict(json.loads(json.dumps(data)))
+    assert again == spec
+    assert again.to_dict() == data
+
+
+def test_what_is_the_default_is_left_out() -> None:
+    assert entry().to_dict() == {
+        "name": "tiny",
+        "dims": 48,
+        "max_seq_length": 128,
+        "preferred_backend": "onnxruntime",
+        "architecture": "bert",
+        "chain": [{"type": "pooling", "mode": "mean"}, {"type": "normalize"}],
+        "files": {"model.safetensors": None, "tokenizer.json": None, "config.json": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"dims": "48"}, "model entry 'tiny': dims: Expected `int`, got `str`"),
+        ({"dims": True}, "model entry 'tiny': dims: Expected `int`, got `bool`"),
+        ({"colour": "red"}, "model entry 'tiny' has the key 'colour', which this version does not know"),
+        ({"chain": [{"type": "pooling"}]}, "chain[0]: Object missing required field `mode`"),
+        ({"chain": [{"type": "pooling", "mode": "mean", "top": 1}]}, "chain[0] has the key 'top'"),
+        ({"chain": [{"type": "splade"}]}, "chain[0] is no module that this version knows: {'type': 'splade'}"),
+        ({"chain": "pooling"}, "chain must be a list of modules, got 'pooling'"),
+        ({"chain": [{"type": "pooling", "mode": "middle"}]}, "pooling 'middle' is none of"),
+        ({"transformer": {"normalizer": {"upper": True}}}, "transformer.normalizer has the key 'upper'"),
+        ({"int8": {"calibration": {"path": "c"}, "cosine": 0.9}}, "int8: Object missing required field `sha256`"),
+        ({"matryoshka": {"dims": [12], "after": []}}, "matryoshka has the key 'after'"),
+        ({"matryoshka": [12]}, "matryoshka must be a table, got [12]"),
+        ({"files": {"model.safetensors": 1}}, "files: Expected `str | null`, got `int`"),
+        ({"revision": "main", "repo": "a/b"}, "pin the full commit hash"),
+    ],
+)
+def test_data_that_is_no_entry_is_refused_with_its_key(change: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(SpecError) as error:
+        ModelSpec.from_dict(entry().to_dict() | change)
+    assert sentence in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["name", "dims", "chain", "files"])
+def test_a_key_that_is_missing_is_named(key: str) -> None:
+    data = entry().to_dict()
+    del data[key]
+    with pytest.raises(SpecError, match=f"missing 1 required .*'{key}'"):
+        ModelSpec.from_dict(data)

@@ -1,0 +1,260 @@
+"""A lock file decides which models there are, which entry each has, and what its files are."""
+
+import os
+import pickle
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedry import LockError, ModelSpec, WheelSource, lock, register, resolve, use_lock
+from embedry._files import digests
+from entries import entry, registered
+from test_entry_data import FULL
+
+
+@pytest.fixture(autouse=True)
+def _no_lock_is_left_in_use(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.delenv(lock.VARIABLE, raising=False)
+    yield
+    use_lock(None)
+
+
+@pytest.fixture
+def spec(checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelSpec:
+    """A registered model whose files are in the cache."""
+    folder = checkpoint("bert")
+    found = replace(
+        registered(folder, name="tiny", aliases=("small",)),
+        folder=None,
+        prompts={"query": "ask: "},
+        wheel=WheelSource(package="none", version="1", folder="none"),
+    )
+    register(found)
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "cache"))
+    own = tmp_path / "cache" / "models" / "tiny@local"
+    own.mkdir(parents=True)
+    for file in found.files:
+        (own / file).write_bytes((folder / file).read_bytes())
+    return found
+
+
+def locked(path: Path, *specs: ModelSpec) -> Path:
+    """A lock file of these models; sizes do not matter here."""
+    lock.write(path, {spec.name: lock.LockedModel(spec, dict.fromkeys(spec.files, 1)) for spec in specs})
+    return path
+
+
+def digested(spec: ModelSpec) -> ModelSpec:
+    return replace(spec, folder=None, files=dict.fromkeys(spec.files, "d" * 64))
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    models = {
+        spec.name: lock.LockedModel(spec, dict.fromkeys(spec.files, 7)) for spec in map(digested, (FULL, entry()))
+    }
+    lock.write(tmp_path / "a.lock", models)
+    read = lock.read(tmp_path / "a.lock")
+    assert read.models == models
+    assert lock.text(read.models) == (tmp_path / "a.lock").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.lock"], "what was unfinished is gone"
+
+
+def test_the_file_can_be_read_in_a_diff(tmp_path: Path) -> None:
+    spec = replace(digested(entry()), prompts={"query": 'ask "it": '})
+    assert lock.text({"tiny": lock.LockedModel(spec, dict.fromkeys(spec.files, 7))}).partition("\n")[2] == (
+        "format = 1\n"
+        "\n"
+        '[models."tiny"]\n'
+        "dims = 48\n"
+        "max_seq_length = 128\n"
+        'preferred_backend = "onnxruntime"\n'
+        'architecture = "bert"\n'
+        "chain = [\n"
+        '    { type = "pooling", mode = "mean" },\n'
+        '    { type = "normalize" },\n'
+        "]\n"
+        "\n"
+        '[models."tiny".prompts]\n'
+        '"query" = "ask \\"it\\": "\n'
+        "\n"
+        '[models."tiny".files]\n'
+        + "".join(f'"{file}" = {{ sha256 = "{"d" * 64}", size = 7 }}\n' for file in spec.files)
+    )
+
+
+def test_under_a_lock_a_model_has_the_vectors_and_the_fingerprint_that_it_has_without(
+    spec: ModelSpec, tmp_path: Path
+) -> None:
+    before = resolve("tiny")
+    vectors, fingerprint = before.encode_query(["a text"]), before.fingerprint
+    use_lock(locked(tmp_path / "a.lock", spec))
+    for name in ("tiny", "SMALL"):
+        assert resolve(name) is before
+    np.testing.assert_array_equal(resolve("tiny").encode_query(["a text"]), vectors)
+    assert resolve("tiny").fingerprint == fingerprint
+
+
+def test_the_lock_wins_over_the_registry(spec: ModelSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = replace(spec, prompts={"query": "older: "})
+    monkeypatch.setenv(lock.VARIABLE, str(locked(tmp_path / "a.lock", older)))
+    assert resolve("tiny").spec.prompts == {"query": "older: "}
+    monkeypatch.delenv(lock.VARIABLE)
+    assert resolve("tiny").spec.prompts == {"query": "ask: "}
+
+
+def test_a_lock_that_is_written_again_holds_from_then_on(spec: ModelSpec, tmp_path: Path) -> None:
+    path = locked(tmp_path / "a.lock", replace(spec, prompts={"query": "older: "}))
+    use_lock(path)
+    assert resolve("tiny").spec.prompts["query"] == "older: "
+    locked(path, replace(spec, prompts={"query": "a longer one: "}))
+    assert resolve("tiny").spec.prompts["query"] == "a longer one: "
+
+
+def test_a_model_that_is_not_in_the_lock_is_refused(spec: ModelSpec, tmp_path: Path) -> None:
+    path = locked(tmp_path / "a.lock", spec)
+    use_lock(path)
+    with pytest.raises(LockError) as error:
+        resolve("all-MiniLM-L6-v2")
+    assert str(error.value) == (
+        f"'all-MiniLM-L6-v2' is not in the lock file {path}, which has tiny; "
+        f"add it: embedry lock all-MiniLM-L6-v2 --file {path}"
+    )
+    for stranger in (str(tmp_path), tmp_path, "acme/tiny", entry(name="another")):
+        with pytest.raises(LockError, match="is not in the lock file"):
+            resolve(stranger)
+
+
+def test_an_entry_that_is_passed_must_be_the_locked_one(spec: ModelSpec, tmp_path: Path) -> None:
+    path = locked(tmp_path / "a.lock", spec)
+    use_lock(path)
+    assert resolve(spec) is resolve("tiny")
+    with pytest.raises(LockError) as error:
+        resolve(replace(spec, prompts={}, max_seq_length=64))
+    assert str(error.value) == (
+        f"the entry of 'tiny' differs from the one in the lock file {path} in max_seq_length, prompts; "
+        f"take what is registered: embedry lock --upgrade tiny --file {path}"
+    )
+
+
+def test_a_changed_byte_is_refused_by_the_lock(spec: ModelSpec, tmp_path: Path) -> None:
+    path = locked(tmp_path / "a.lock", spec)
+    use_lock(path)
+    weights = tmp_path / "cache" / "models" / "tiny@local" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(LockError) as error:
+        resolve("tiny").load()
+    assert str(error.value) == (
+        f"model.safetensors of 'tiny' is not the file that the lock file {path} names.\n"
+        f"  found in  {weights.parent} (embedry's cache)\n"
+        f"  sha256    {digests.sha256(weights)}\n"
+        f"  expected  {spec.files['model.safetensors']}\n"
+        "Nothing was loaded; fetch it again: embedry pull tiny --force"
+    )
+
+
+def test_a_folder_may_hold_the_files_of_a_locked_model_if_they_are_the_same(
+    spec: ModelSpec, tmp_path: Path, checkpoint: Callable[..., Path]
+) -> None:
+    use_lock(locked(tmp_path / "a.lock", spec))
+    assert resolve("tiny", folder=checkpoint("bert")).encode_query(["a text"]).shape == (1, 48)
+    with pytest.raises(LockError, match="is not the file that the lock file"):
+        resolve("tiny", folder=checkpoint("roberta")).load()
+
+
+def test_an_embedder_of_a_lock_is_pickled_with_its_entry(spec: ModelSpec, tmp_path: Path) -> None:
+    use_lock(locked(tmp_path / "a.lock", replace(spec, prompts={"query": "older: "})))
+    pickled = pickle.dumps(resolve("tiny"))
+    use_lock(None)
+    assert pickle.loads(pickled).spec.prompts == {"query": "older: "}
+
+
+def test_a_lock_holds_in_every_thread_and_in_forked_children(spec: ModelSpec, tmp_path: Path) -> None:
+    use_lock(locked(tmp_path / "a.lock", spec))
+    found: list[type[BaseException]] = []
+
+    def stranger() -> None:
+        try:
+            resolve("all-MiniLM-L6-v2")
+        except LockError as error:
+            found.append(type(error))
+
+    threads = [threading.Thread(target=stranger) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [LockError] * 4
+    child = os.fork()
+    if child == 0:
+        stranger()
+        os._exit(len(found))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+
+
+BROKEN = {
+    "no TOML": ("format = ", "cannot be read: Invalid value"),
+    "not text": (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
+    "no format": (
+        "[models]",
+        "has format None, and this version of embedry reads 1; pip install --upgrade embedry-core",
+    ),
+    "a newer format": ("format = 2", "has format 2, and this version of embedry reads 1"),
+    "another table": ("format = 1\n[modules]", "must have format and [models.NAME] alone, it has format, modules"),
+    "a model that is no table": ("format = 1\nmodels = {tiny = 1}", '[models."tiny"] of the lock file'),
+    "no files": ('format = 1\n[models."tiny"]\ndims = 3', "must be a table with its files"),
+    "a file without a size": (
+        'format = 1\n[models."tiny".files]\n"a" = { sha256 = "x" }',
+        "the file 'a' must have sha256 and size, it has {'sha256': 'x'}",
+    ),
+    "an unknown key": (
+        'format = 1\n[models."tiny"]\ncolour = "red"\n[models."tiny".files]\n"a" = { sha256 = "x", size = 1 }',
+        "is no entry of this version: model entry 'tiny' has the key 'colour', which this version does not know; "
+        "write it again: embedry lock --upgrade tiny",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_lock_file_that_cannot_be_used_is_refused_with_the_place(case: str, tmp_path: Path) -> None:
+    content, sentence = BROKEN[case]
+    path = tmp_path / "a.lock"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(LockError) as error:
+        use_lock(path)
+    assert sentence in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_a_lock_that_is_not_there_is_an_error_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(lock.VARIABLE, str(tmp_path / "no.lock"))
+    with pytest.raises(
+        LockError, match="cannot be read: No such file or directory; write one: embedry lock MODEL --file"
+    ):
+        resolve("all-MiniLM-L6-v2")
+
+
+def test_a_lock_that_cannot_be_used_leaves_the_one_before_in_use(spec: ModelSpec, tmp_path: Path) -> None:
+    use_lock(locked(tmp_path / "a.lock", spec))
+    with pytest.raises(LockError):
+        use_lock(tmp_path / "no.lock")
+    with pytest.raises(LockError, match="is not in the lock file"):
+        resolve("all-MiniLM-L6-v2")
+
+
+def test_a_lock_file_cut_anywhere_is_refused_or_has_fewer_models(tmp_path: Path) -> None:
+    """Of a file that was cut short nothing is believed that it does not say."""
+    path = locked(tmp_path / "a.lock", digested(FULL), digested(entry()))
+    whole, models = path.read_bytes(), lock.read(path).models
+    for end in range(0, len(whole), 7):
+        path.write_bytes(whole[:end])
+        try:
+            found = lock.read(path).models
+        except LockError:
+            continue
+        assert all(model.spec.dims == models[name].spec.dims for name, model in found.items())
