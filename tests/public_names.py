@@ -31,6 +31,7 @@ from embedry import (
     LayerNorm,
     LazyEmbedder,
     LibraryModule,
+    LockError,
     Matryoshka,
     ModelError,
     ModelSpec,
@@ -60,6 +61,7 @@ from embedry import (
     list_models,
     register,
     resolve,
+    use_lock,
 )
 from embedry.backend import (
     ONLY_IN_CODE_OF_MODELS,
@@ -282,6 +284,15 @@ def width(config: ModelConfig) -> int:
 def compared(path: Path) -> int:
     """How many golden vectors a file has."""
     return len(Golden.read(path).vectors)
+
+
+def locked(path: Path) -> str:
+    """Why a lock file cannot be used; empty if it is in use from now on."""
+    try:
+        use_lock(path)
+    except LockError as error:
+        return str(error)
+    return ""
 
 
 VERSION: str = embedry.__version__
