@@ -8,7 +8,7 @@ BENCH  := .venv-bench
 # What the demo and the tests download stays inside this folder.
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
-BUNDLE  := core backends/graphs backends/onnxruntime plugins/models plugins/cli
+BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/cli
 # What the benchmark measures, and no adapters to other libraries.
 MEASURED := $(BUNDLE) backends/transformers backends/sentence-transformers
 # Every distribution of the repository: adding one is adding its folder.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 import embedry
 from embedry import (
+    NO_LIMIT,
     AmbiguousModelError,
     BackendContractError,
     BackendError,
@@ -46,6 +47,7 @@ from embedry import (
     Space,
     SpaceError,
     SpecError,
+    StaticEmbedding,
     TextError,
     TextTooLongError,
     TextTypeError,
@@ -80,6 +82,7 @@ from embedry.backend import (
     only_listed,
     resource_file,
     tensors,
+    unknown_token,
 )
 from embedry.testing import CHECKS, Check, Golden, NotApplicable, Subject, Violation, description, run
 
@@ -284,6 +287,20 @@ def width(config: ModelConfig) -> int:
 def compared(path: Path) -> int:
     """How many golden vectors a file has."""
     return len(Golden.read(path).vectors)
+
+
+def static(folder: Path) -> ModelSpec:
+    """A table of vectors that knows what unknown words are."""
+    return ModelSpec(
+        name="table",
+        dims=256,
+        max_seq_length=NO_LIMIT,
+        preferred_backend="static",
+        architecture="static",
+        transformer=None,
+        chain=(StaticEmbedding(outputs=256, skip_unknown=unknown_token(folder / "tokenizer.json") is not None),),
+        files={"model.safetensors": None, "tokenizer.json": None},
+    )
 
 
 def locked(path: Path) -> str:

@@ -55,7 +55,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "Dense of pickled weights": (ENGINES, "has no 2_Dense/model.safetensors; it has pytorch_model.bin, a pickle"),
     "pickled weights": (ENGINES, "has no model.safetensors; it has pytorch_model.bin, a pickle"),
     "no tokenizer.json": (ENGINES, "has no tokenizer.json; make one with transformers"),
-    "static": (ENGINES, "starts with no Transformer"),
+    "static": (ENGINES, "it does not run StaticEmbedding; try backend='static'"),
     "adapter": (ENGINES, "has adapter_config.json: an adapter over another model's weights"),
     "options for the library's own loading": (ENGINES, "set model_args to {'attn_implementation': 'eager'}"),
 }

@@ -65,7 +65,14 @@ def test_all_distributions_have_one_version_and_pin_their_siblings_to_it(folder:
 
 
 def test_what_the_default_installs_needs_no_torch() -> None:
-    for folder in ("core", "backends/graphs", "backends/onnxruntime", "plugins/models", "plugins/cli"):
+    for folder in (
+        "core",
+        "backends/graphs",
+        "backends/onnxruntime",
+        "backends/static",
+        "plugins/models",
+        "plugins/cli",
+    ):
         for need in project(ROOT / folder)["dependencies"]:  # type: ignore[attr-defined]
             assert not re.match(r"torch|transformers|sentence", need), f"{folder}: {need}"
 

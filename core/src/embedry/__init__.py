@@ -41,18 +41,19 @@ from embedry.errors import (
 )
 from embedry.hooks import hookimpl
 from embedry.lock import use_lock
-from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling
+from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling, StaticEmbedding
 from embedry.options import OnOverflow, Options
 from embedry.prepared import EncodedBlock, Prepared
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
 from embedry.space import Space
-from embedry.spec import BertNormalizer, Int8, ModelSpec, Resource, Transformer, WheelSource
+from embedry.spec import NO_LIMIT, BertNormalizer, Int8, ModelSpec, Resource, Transformer, WheelSource
 from embedry.views import LazyEmbedder
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "NO_LIMIT",
     "AmbiguousModelError",
     "BackendContractError",
     "BackendError",
@@ -89,6 +90,7 @@ __all__ = [
     "Space",
     "SpaceError",
     "SpecError",
+    "StaticEmbedding",
     "TextError",
     "TextTooLongError",
     "TextTypeError",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUP = "embedry.backends"
 """The entry-point group of backends; an entry point's name is the backend's name."""
 
-_PACKAGES = ("onnxruntime", "transformers", "sentence-transformers")
+_PACKAGES = ("onnxruntime", "static", "transformers", "sentence-transformers")
 """Backends with a package of ours, by the name embedry-NAME. No other name is ever advised: anybody could register it."""
 
 

@@ -12,6 +12,7 @@ from embedry import _backends, modules
 from embedry._files import sources
 from embedry.backend import Encoder, LoadRequest, ModelConfig, TextEncoder
 from embedry.errors import BackendError, UnsupportedModelError
+from embedry.modules import StaticEmbedding
 from embedry.options import EngineConfig
 
 if TYPE_CHECKING:
@@ -133,8 +134,11 @@ def assembled(
     from embedry._pipeline.tokenizer import Tokenizer
 
     spec = config.spec
+    first = spec.chain[0]
     if isinstance(encoder, TextEncoder):
         reader: Reader = TextReader(encoder)
+    elif isinstance(first, StaticEmbedding):
+        reader = TokenReader(Tokenizer(folder / first.tokenizer, special=False), encoder, pad_id=0, longest=None)
     elif spec.transformer is None or model is None or modules.leaves_out_prompt(spec.body):
         raise UnsupportedModelError(
             f"the backend {config.backend!r} runs {spec.name!r} over token ids, which is not how it reads texts"

@@ -85,6 +85,36 @@ class Normalize:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StaticEmbedding:
+    """The mean of a text's tokens' rows in a table, (outputs,), in place of a transformer and its pooling; it stands first.
+
+    Texts are read without special tokens. One without tokens has the vector 0.
+    """
+
+    outputs: int
+    """Values of a row."""
+    path: str = ""
+    """The folder inside the repository with tokenizer.json and model.safetensors; empty for the top."""
+    tensor: str = "embedding.weight"
+    """The table's name, (tokens, outputs); model2vec calls it "embeddings"."""
+    skip_unknown: bool = False
+    """Whether tokens that the vocabulary does not have are left out of the mean, as model2vec does."""
+
+    @property
+    def weights(self) -> str:
+        """The file with the table, inside the repository."""
+        return self._file("model.safetensors")
+
+    @property
+    def tokenizer(self) -> str:
+        """The file of its tokenizer, inside the repository."""
+        return self._file("tokenizer.json")
+
+    def _file(self, name: str) -> str:
+        return f"{self.path}/{name}" if self.path else name
+
+
+@dataclass(frozen=True, kw_only=True)
 class LibraryModule:
     """A module that only the library it comes from can run, by the name that modules.json gives it."""
 
@@ -94,7 +124,7 @@ class LibraryModule:
     """The folder inside the repository that has its configuration and weights."""
 
 
-Module: TypeAlias = Pooling | Dense | LayerNorm | Truncate | Normalize | LibraryModule
+Module: TypeAlias = Pooling | Dense | LayerNorm | Truncate | Normalize | StaticEmbedding | LibraryModule
 Chain: TypeAlias = tuple[Module, ...]
 
 _TYPES: dict[type[Module], str] = {
@@ -103,6 +133,7 @@ _TYPES: dict[type[Module], str] = {
     LayerNorm: "layer_norm",
     Truncate: "truncate",
     Normalize: "normalize",
+    StaticEmbedding: "static_embedding",
     LibraryModule: "library_module",
 }
 """Each module's name in serialised chains, which fingerprints depend on: names are added, never changed."""
@@ -166,7 +197,7 @@ def widths(chain: Chain, tokens: int | None = None) -> list[int | None]:
         width = found[-1]
         if isinstance(module, Pooling):
             width = tokens * len(module.modes) if tokens is not None else None
-        elif isinstance(module, Dense):
+        elif isinstance(module, Dense | StaticEmbedding):
             width = module.outputs
         elif isinstance(module, LibraryModule):  # may change token vectors too
             tokens = width = None
@@ -181,7 +212,8 @@ def leaves_out_prompt(chain: Chain) -> bool:
 
 def weights(chain: Chain) -> list[str]:
     """The files with the weights of a chain's modules, inside the repository; those of a `LibraryModule` are its own affair."""
-    return [module.weights for module in chain if isinstance(module, Dense | LayerNorm) and module.weights]
+    kinds = Dense | LayerNorm | StaticEmbedding
+    return [module.weights for module in chain if isinstance(module, kinds) and module.weights]
 
 
 def as_dict(module: Module) -> dict[str, Any]:

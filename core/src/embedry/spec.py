@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from embedry import modules
 from embedry.errors import OptionError, SpecError
-from embedry.modules import Chain, LibraryModule, Matryoshka, Normalize, Pooling
+from embedry.modules import Chain, LibraryModule, Matryoshka, Normalize, Pooling, StaticEmbedding
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
@@ -18,6 +18,9 @@ SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 """Role -> the names under which its prompt may be written, the first one found holds; as in sentence-transformers."""
+
+NO_LIMIT = 2**31 - 1
+"""The `max_seq_length` of a model that reads texts of any length."""
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
 """What a registered model may be called."""
@@ -128,7 +131,7 @@ class ModelSpec:
     dims: int
     """Length of a full vector."""
     max_seq_length: int
-    """Tokens that the model reads, special tokens included."""
+    """Tokens that the model reads, special tokens included; `NO_LIMIT` if all of a text, however long."""
     preferred_backend: str
     """The backend used when neither the caller nor `EMBEDRY_BACKEND` names one."""
     architecture: str
@@ -251,8 +254,12 @@ class ModelSpec:
         if not self.chain or not all(map(modules.is_module, self.chain)):
             yield f"chain must be modules of embedry.modules, at least one, got {self.chain}"
             return
-        if self.transformer is not None and not isinstance(self.chain[0], Pooling | LibraryModule):
+        if self.transformer is not None and not isinstance(self.chain[0], Pooling | LibraryModule | StaticEmbedding):
             yield f"chain must start with what pools the transformer's token vectors, got {self.chain[0]}"
+        if isinstance(self.chain[0], StaticEmbedding) and self.transformer is not None:
+            yield "chain starts with a StaticEmbedding, which stands for the transformer: it must have transformer=None"
+        if any(isinstance(module, StaticEmbedding) for module in self.chain[1:]):
+            yield "chain has a StaticEmbedding that is not its first module"
         for module in self.chain:
             fault = modules.fault(module)
             if fault:
@@ -271,6 +278,7 @@ class ModelSpec:
                 yield f"sha256 of {path!r} is not 64 lower-case hex digits: {digest!r}"
         needed = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
         needed += modules.weights(self.chain)
+        needed += [module.tokenizer for module in self.chain if isinstance(module, StaticEmbedding)]
         needed += [self.onnx] if self.onnx is not None else []
         for file in needed:
             if file not in self.files:

@@ -9,7 +9,7 @@ from embedry import modules
 from embedry._config import ModelConfig
 from embedry._files import digests
 from embedry.errors import IntegrityError
-from embedry.modules import Dense
+from embedry.modules import Dense, StaticEmbedding
 from embedry.spec import ModelSpec
 
 _RULES = 2
@@ -33,6 +33,9 @@ def check(spec: ModelSpec, folder: Path, *, cache_dir: Path) -> ModelConfig | No
             digests.remembered(folder / file, cache_dir, f"code, {_RULES}", partial(_without_code, folder, file))
         if file.endswith(".safetensors"):
             digests.remembered(folder / file, cache_dir, f"types, {_RULES}", _types)
+    first = spec.chain[0]
+    if isinstance(first, StaticEmbedding):
+        _check_table(spec, first, folder, cache_dir)
     if spec.transformer is None:
         return None
     file = spec.transformer.file("config.json")
@@ -60,6 +63,16 @@ def _check_token_ids(spec: ModelSpec, pad_id: int, rows: int, tokenizer: Path, c
                 f"{name} {token}, and the table of {spec.name!r} has rows for 0 to {rows - 1}: the files are of two different "
                 "models"
             )
+
+
+def _check_table(spec: ModelSpec, module: StaticEmbedding, folder: Path, cache_dir: Path) -> None:
+    """Every token id must have a row in the table, or in the table that says which row it has."""
+    rows = int(
+        digests.remembered(
+            folder / module.weights, cache_dir, f"rows of {module.tensor}, {_RULES}", partial(_rows, module.tensor)
+        )
+    )
+    _check_token_ids(spec, 0, rows, folder / module.tokenizer, cache_dir)
 
 
 def _check_width(spec: ModelSpec, config: ModelConfig, where: str) -> None:
@@ -112,6 +125,17 @@ def _types(path: Path) -> str:
 
     weights.check_types(path)
     return "float"
+
+
+def _rows(tensor: str, path: Path) -> str:
+    from embedry._files.weights import tensors
+
+    stored = tensors(path)
+    shares = stored.get("mapping") if tensor == "embeddings" else None  # model2vec's: each token's row
+    table = shares if shares is not None else stored.get(tensor)
+    if table is None or not table.shape:
+        raise IntegrityError(f"{path} has no table {tensor!r}; it has {', '.join(sorted(stored)) or 'nothing'}")
+    return str(table.shape[0])
 
 
 def _greatest_token_id(path: Path) -> str:

@@ -9,7 +9,7 @@ import warnings
 from pathlib import Path
 
 from embedry import modules, registry
-from embedry._files import hub, hub_cache, model_config, parsing, st_modules, tokenizer_files
+from embedry._files import hub, hub_cache, model_config, parsing, st_modules, static_files, tokenizer_files
 from embedry._files.paths import inside
 from embedry._files.st_files import (
     DESCRIPTION,
@@ -32,8 +32,8 @@ from embedry.errors import (
     UnsupportedModelError,
     WeightsNotFoundError,
 )
-from embedry.modules import LibraryModule, Module
-from embedry.spec import ModelSpec, Similarity, Transformer
+from embedry.modules import LibraryModule, Module, StaticEmbedding
+from embedry.spec import NO_LIMIT, ModelSpec, Similarity, Transformer
 
 _MOST_MODULES = 64
 """Models have three to six; each is looked for on disk, and becomes a part of a graph."""
@@ -118,6 +118,8 @@ def _entry(files: Files, repo: str | None = None) -> ModelSpec:
     # Also those that nothing else reads may ask for code.
     for file in sorted((*folder.glob("*config.json"), *folder.glob("*/*config.json"))):
         parsing.refuse_code(folder, file.relative_to(folder).as_posix())
+    if static_files.is_model2vec(files):
+        return static_files.entry(files, repo)
     layout = _Layout(files)
     listed = layout.files()
     # The weights of a repository come when they are used.
@@ -130,7 +132,7 @@ def _entry(files: Files, repo: str | None = None) -> ModelSpec:
         files=dict.fromkeys(listed),
         dims=layout.dims,
         max_seq_length=layout.max_seq_length,
-        preferred_backend="onnxruntime",
+        preferred_backend="onnxruntime" if layout.static is None else "static",
         architecture=layout.architecture,
         transformer=layout.transformer,
         chain=tuple(layout.chain),
@@ -156,9 +158,13 @@ class _Layout:
         self.weights: list[str] = []
         self._read_settings()
         for position, (kind, module) in enumerate(self._modules()):
-            path = module.path.rstrip("/")
+            path = module.path.rstrip("/").removeprefix(".")
             if kind == "Transformer":
                 self._add_transformer(path, position)
+            elif kind == "StaticEmbedding" and position > 0:
+                raise UnsupportedModelError(
+                    f"modules.json in {self.folder} lists a StaticEmbedding in place {position}, not first"
+                )
             elif kind != "Dropout":  # which does nothing when vectors are computed
                 found, width = st_modules.read(self._files, module.type, path)
                 self.chain.append(found)
@@ -167,7 +173,11 @@ class _Layout:
             raise UnsupportedModelError(
                 f"modules.json in {self.folder} lists nothing that makes one vector of a text's token vectors, such as Pooling"
             )
-        if self.transformer is None:
+        self.static = next((module for module in self.chain if isinstance(module, StaticEmbedding)), None)
+        if self.static is not None:
+            self.architecture, self.max_seq_length = "static", NO_LIMIT
+            self.weights = [self.static.weights]
+        elif self.transformer is None:
             raise UnsupportedModelError(
                 f"modules.json in {self.folder} starts with no Transformer, so its files do not state dims and length; "
                 "write a ModelSpec for it, with transformer=None, and pass that to resolve"
@@ -176,6 +186,7 @@ class _Layout:
     def files(self) -> list[str]:
         """What engines read: the transformer's weights, configuration and tokenizer, and the weights of modules."""
         own = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
+        own += [self.static.tokenizer] if self.static else []
         chain = tuple(self.chain)
         names = [*self.weights, *own, *modules.weights(chain)]
         if any(isinstance(module, LibraryModule) for module in chain) or modules.leaves_out_prompt(chain):

@@ -3,13 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
+from embedry._files import static_files
 from embedry._files.st_files import POOLING_SWITCHES, DenseFile, Files, NamesFile, PoolingFile
 from embedry.errors import IntegrityError, UnsupportedModelError
 from embedry.modules import POOLINGS, Dense, LayerNorm, LibraryModule, Module, Normalize, Pooling
 
 _LIBRARY = "sentence_transformers."
 
-_TYPED = ("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "Dropout")
+_TYPED = ("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "StaticEmbedding", "Dropout")
 """Classes of the library that an entry says in its own words."""
 
 _ACTIVATIONS = {
@@ -60,6 +61,8 @@ def read(files: Files, class_name: str, path: str) -> tuple[Module, int | None]:
         return _dense(files, class_name, path)
     if last == "LayerNorm":
         return LayerNorm(path=path), None
+    if last == "StaticEmbedding":
+        return static_files.table(files, path)
     if last == "Normalize" and files.read_or(_config(path), NamesFile, NamesFile()).of_text:
         return Normalize(), None
     return LibraryModule(class_name=class_name, path=path), _library_width(files, path)

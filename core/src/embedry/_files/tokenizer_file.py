@@ -1,5 +1,6 @@
 """Opening a tokenizer.json with the library that runs it; what that library raises comes out as errors of ours."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,14 +34,28 @@ def greatest_id(file: Path) -> int:
     return max([*tokenizer.get_vocab().values(), *encode(tokenizer, [""])[0].ids], default=0)
 
 
-def encode(tokenizer: RustTokenizer, texts: Sequence[str]) -> list[Encoding]:
-    """The tokens of some texts.
+def unknown_token(file: Path) -> int | None:
+    """The id of the token that stands for what the vocabulary of a tokenizer.json does not have; None if there is none.
+
+    Raises:
+        IntegrityError: as `open_tokenizer`.
+    """
+    tokenizer = open_tokenizer(file)
+    if hasattr(tokenizer.model, "unk_token"):
+        token = tokenizer.model.unk_token
+        return tokenizer.token_to_id(token) if token is not None else None
+    found = json.loads(tokenizer.to_str())["model"].get("unk_id")  # a Unigram vocabulary has an id
+    return int(found) if found is not None else None
+
+
+def encode(tokenizer: RustTokenizer, texts: Sequence[str], *, special: bool = True) -> list[Encoding]:
+    """The tokens of some texts, with the model's special tokens around each or without.
 
     Raises:
         IntegrityError: the tokenizer fails on a text.
     """
     try:
-        return tokenizer.encode_batch_fast(texts)
+        return tokenizer.encode_batch_fast(texts, add_special_tokens=special)
     except BaseException as error:  # a Rust panic is no Exception
         if not is_failure(error):
             raise

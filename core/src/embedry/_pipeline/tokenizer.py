@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import normalizers, pre_tokenizers
+from tokenizers import Encoding, normalizers, pre_tokenizers
 
 from embedry._files import tokenizer_file
 from embedry.errors import IntegrityError, is_failure
@@ -35,8 +35,9 @@ class Tokenizer:
         IntegrityError: the file is not a tokenizer, or not one that can be used.
     """
 
-    def __init__(self, file: Path, reading: Transformer = AT_TOP) -> None:
+    def __init__(self, file: Path, reading: Transformer = AT_TOP, *, special: bool = True) -> None:
         self._file = file
+        self._adds_special = special
         self._rust = tokenizer_file.open_tokenizer(file)
         self._left = reading.truncate_left
         if reading.normalizer is not None:
@@ -57,7 +58,7 @@ class Tokenizer:
             # The file may carry a padding and a length of its own (all-MiniLM-L6-v2: 128); the embedder's length holds.
             self._rust.no_padding()
             self._rust.no_truncation()
-            is_special = self._rust.encode(_PROBE).special_tokens_mask
+            is_special = self._rust.encode(_PROBE, add_special_tokens=special).special_tokens_mask
         except BaseException as error:
             if not is_failure(error):
                 raise
@@ -76,7 +77,7 @@ class Tokenizer:
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, read whole, special tokens included."""
         parts = (texts[start : start + _BLOCK] for start in range(0, len(texts), _BLOCK))
-        return [len(encoding) for part in parts for encoding in tokenizer_file.encode(self._rust, part)]
+        return [len(encoding) for part in parts for encoding in self._encodings(part)]
 
     def read(self, texts: Sequence[str], max_length: int) -> Iterator[tuple[NDArray[np.int32], bool]]:
         """The ids of at most `max_length` tokens of each text, special tokens included, and whether it was truncated.
@@ -123,11 +124,14 @@ class Tokenizer:
         """
         start = self._before if self._left else length - (self._special - self._before)
         found: list[tuple[list[int], bool]] = []
-        for encoding in tokenizer_file.encode(self._rust, texts):
+        for encoding in self._encodings(texts):
             ids = encoding.ids
             overflows = len(ids) > length
             found.append((ids[:start] + ids[len(ids) - (length - start) :] if overflows else ids, overflows))
         return found
+
+    def _encodings(self, texts: Sequence[str]) -> "list[Encoding]":
+        return tokenizer_file.encode(self._rust, texts, special=self._adds_special)
 
 
 def _row(ids: list[int]) -> NDArray[np.int32]:
