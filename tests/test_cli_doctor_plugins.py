@@ -61,8 +61,8 @@ def test_broken_backends_commands_and_conflicts_are_problems(plugin: Plugin, fre
             GROUP: {"acme": "acme_missing:command", "models": "acme_twin:models"},
         },
         {
-            "acme_twin": "from embedry_models.e5_small_v2 import SPEC\nfrom embedry import hookimpl\n"
-            "@hookimpl\ndef embedry_models(): return [SPEC]\ndef models(): ..."
+            "acme_twin": "from embedry_models.e5 import MODELS\nfrom embedry import hookimpl\n"
+            "@hookimpl\ndef embedry_models(): return MODELS[:1]\ndef models(): ..."
         },
     )
     result = fresh(start("doctor", "--json"), path=site, check=False)

@@ -1,0 +1,51 @@
+"""Qwen's embeddings: decoders over long texts in over 100 languages; queries take an instruction, documents none."""
+
+from functools import partial
+
+from embedry import Matryoshka, ModelSpec
+from embedry_models._shared import LAST, MULTILINGUAL, WEB_SEARCH, files
+
+_qwen = partial(
+    ModelSpec,
+    max_seq_length=32768,
+    architecture="qwen3",
+    chain=LAST,
+    prompts={"query": WEB_SEARCH},  # no space at its end
+    license="Apache-2.0",
+    languages=MULTILINGUAL,
+)
+
+MODELS = [
+    _qwen(
+        name="Qwen3-Embedding-0.6B",
+        repo="Qwen/Qwen3-Embedding-0.6B",
+        revision="97b0c614be4d77ee51c0cef4e5f07c00f9eb65b3",
+        files=files(
+            weights="0437e45c94563b09e13cb7a64478fc406947a93cb34a7e05870fc8dcd48e23fd",
+            tokenizer="def76fb086971c7867b829c23a26261e38d9d74e02139253b38aeb9df8b4b50a",
+            config="b5bf1f51fc45be473a54718cef92448d90a1be001bf9b9a44b8c7f10a19feaa9",
+        ),
+        dims=1024,
+        preferred_backend="onnxruntime",
+        matryoshka=Matryoshka(dims=(768, 512, 256, 128, 64, 32)),
+        size_mb=1192,
+        description="Retrieval over long texts in over 100 languages, with instructions; vectors may be shortened",
+    ),
+    _qwen(
+        name="Qwen3-Embedding-4B",
+        repo="Qwen/Qwen3-Embedding-4B",
+        revision="5cf2132abc99cad020ac570b19d031efec650f2b",
+        files={
+            "model-00001-of-00002.safetensors": None,
+            "model-00002-of-00002.safetensors": None,
+            "model.safetensors.index.json": None,
+            "tokenizer.json": None,
+            "config.json": None,
+        },
+        dims=2560,
+        preferred_backend="transformers",
+        matryoshka=Matryoshka(dims=(2048, 1024, 768, 512, 256, 128, 64, 32)),
+        size_mb=8044,
+        description="As the model of 0.6B, far larger and better; for a GPU",
+    ),
+]

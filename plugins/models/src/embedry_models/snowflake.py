@@ -1,0 +1,95 @@
+"""Snowflake's Arctic Embed: made for retrieval; queries take a prompt, documents none."""
+
+from functools import partial
+
+from embedry import Matryoshka, ModelSpec
+from embedry_models._shared import CLS, ENGLISH, MULTILINGUAL, SEARCHING, files
+
+_arctic = partial(
+    ModelSpec,
+    preferred_backend="onnxruntime",
+    chain=CLS,
+    license="Apache-2.0",
+    files=files(),
+)
+_english = partial(_arctic, max_seq_length=512, architecture="bert", prompts=SEARCHING, languages=ENGLISH)
+_second = partial(
+    _arctic,
+    max_seq_length=8192,
+    prompts={"query": "query: "},
+    matryoshka=Matryoshka(dims=(256,)),
+    languages=MULTILINGUAL,
+)
+
+MODELS = [
+    _english(
+        name="snowflake-arctic-embed-xs",
+        repo="Snowflake/snowflake-arctic-embed-xs",
+        revision="742da4f66e1823b5b4dbe6c320a1375a1fd85f9e",
+        dims=384,
+        size_mb=90,
+        description="The smallest of Snowflake's models, of the size of all-MiniLM-L6-v2",
+    ),
+    _english(
+        name="snowflake-arctic-embed-s",
+        repo="Snowflake/snowflake-arctic-embed-s",
+        revision="d3c1d2d433dd0fdc8e9ca01331a5f225639e798f",
+        dims=384,
+        size_mb=133,
+        description="Small, for retrieval in English",
+    ),
+    _english(
+        name="snowflake-arctic-embed-m",
+        repo="Snowflake/snowflake-arctic-embed-m",
+        revision="cc17beacbac32366782584c8752220405a0f3f40",
+        dims=768,
+        size_mb=436,
+        description="Of medium size, for retrieval in English",
+    ),
+    _english(
+        name="snowflake-arctic-embed-m-long",
+        repo="Snowflake/snowflake-arctic-embed-m-long",
+        revision="89d0f6ab196eead40b90cb6f9fefec01a908d2d1",
+        architecture="nomic_bert",
+        dims=768,
+        max_seq_length=2048,
+        size_mb=547,
+        description="As the one of medium size, over texts four times as long",
+    ),
+    _english(
+        name="snowflake-arctic-embed-l",
+        repo="Snowflake/snowflake-arctic-embed-l",
+        revision="9a9e5834d2e89cdd8bb72b64111dde496e4fe78c",
+        dims=1024,
+        size_mb=1336,
+        description="Large, for retrieval in English",
+    ),
+    _english(
+        name="snowflake-arctic-embed-m-v1.5",
+        repo="Snowflake/snowflake-arctic-embed-m-v1.5",
+        revision="e58a8f756156a1293d763f17e3aae643474e9b8a",
+        dims=768,
+        matryoshka=Matryoshka(dims=(256,)),
+        size_mb=436,
+        description="Of medium size, for retrieval in English; vectors may be shortened",
+    ),
+    _second(
+        name="snowflake-arctic-embed-m-v2.0",
+        repo="Snowflake/snowflake-arctic-embed-m-v2.0",
+        revision="95c2741480856aa9666782eb4afe11959938017f",
+        architecture="new",  # its config.json calls it gte
+        dims=768,
+        size_mb=1222,
+        description="Retrieval over long texts in 74 languages; vectors may be shortened",
+    ),
+    _second(
+        name="snowflake-arctic-embed-l-v2.0",
+        aliases=("snowflake-arctic-embed2",),
+        repo="Snowflake/snowflake-arctic-embed-l-v2.0",
+        revision="ac6544c8a46e00af67e330e85a9028c66b8cfd9a",
+        architecture="xlm-roberta",
+        dims=1024,
+        size_mb=2271,
+        description="As the one of medium size, larger and better",
+    ),
+]

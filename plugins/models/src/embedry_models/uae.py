@@ -1,0 +1,23 @@
+"""WhereIsAI's Universal AnglE Embedding."""
+
+from embedry import ModelSpec, Pooling
+from embedry_models._shared import ENGLISH, SEARCHING, files
+
+MODELS = [
+    ModelSpec(
+        name="UAE-Large-V1",
+        repo="WhereIsAI/UAE-Large-V1",
+        revision="f4264cd240f4e46a527f9f57a70cda6c2a12d248",
+        files=files(),
+        dims=1024,
+        max_seq_length=512,
+        preferred_backend="onnxruntime",
+        architecture="bert",
+        chain=(Pooling(mode="cls"),),
+        prompts=SEARCHING,
+        license="MIT",
+        languages=ENGLISH,
+        size_mb=1340,
+        description="Large, for similarity and retrieval in English; queries take BGE's prompt",
+    ),
+]

@@ -1,0 +1,138 @@
+"""The entries of the model pack: each one's numbers fit each other, and what most people use is stated once more here."""
+
+import re
+from collections import Counter
+
+import pytest
+
+import embedry_models
+from embedry import ModelSpec
+from embedry.modules import widths
+from embedry.registry import Registry
+from embedry_onnxruntime import backend as onnxruntime
+from embedry_sentence_transformers import backend as sentence_transformers
+from embedry_transformers import backend as transformers
+
+SPECS = list(embedry_models.embedry_models())
+BACKENDS = {
+    "onnxruntime": onnxruntime,
+    "sentence-transformers": sentence_transformers,
+    "transformers": transformers,
+}
+
+POSITIONS = {
+    "bert": 512, "distilbert": 512, "gemma3_text": 2048, "jina_bert_v2": 8192, "jina_bert_v2_qk_post_norm": 8192,
+    "modernbert": 32768, "mpnet": 512, "new": 8192, "nomic_bert": 8192, "qwen3": 32768, "roberta": 512,
+    "xlm-roberta": 8192,
+}  # fmt: skip
+"""Architecture -> the most tokens that a model of the pack with it has positions for."""
+
+FIVE_HUNDRED_AND_TWELVE = {
+    "multilingual-e5-base", "multilingual-e5-large", "multilingual-e5-large-instruct", "paraphrase-multilingual-mpnet-base-v2",
+}  # fmt: skip
+"""Models of the architecture xlm-roberta with the positions of the first XLM-RoBERTa."""
+
+BGE = "Represent this sentence for searching relevant passages: "
+NOMIC = {
+    "query": "search_query: ",
+    "document": "search_document: ",
+    "clustering": "clustering: ",
+    "classification": "classification: ",
+}
+PROMPTS = {
+    "all-MiniLM-L6-v2": {},
+    "all-mpnet-base-v2": {},
+    "paraphrase-multilingual-MiniLM-L12-v2": {},
+    "bge-small-en-v1.5": {"query": BGE},
+    "bge-m3": {},
+    "mxbai-embed-large-v1": {"query": BGE},
+    "nomic-embed-text-v1.5": NOMIC,
+    "multilingual-e5-small": {"query": "query: ", "document": "passage: "},
+    "Qwen3-Embedding-0.6B": {
+        "query": "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+    },
+    "embeddinggemma-300m": {
+        "query": "task: search result | query: ",
+        "document": "title: none | text: ",
+        "Clustering": "task: clustering | query: ",
+        "Classification": "task: classification | query: ",
+        "STS": "task: sentence similarity | query: ",
+        "InstructionRetrieval": "task: code retrieval | query: ",
+        "Summarization": "task: summarization | query: ",
+    },
+}
+"""The prompts of the ten models that are used most, as their makers state them."""
+
+every_entry = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
+
+
+def test_the_pack_has_the_models_that_people_ask_for() -> None:
+    assert len(SPECS) >= 45
+    registry = Registry()
+    registry.add(SPECS, "the pack")
+    known_elsewhere = (
+        "all-minilm", "BAAI/bge-base-en", "bge-large", "bge-m3", "embeddinggemma", "intfloat/multilingual-e5-large",
+        "jinaai/jina-embeddings-v2-base-code", "mxbai-embed-large", "nomic-embed-text", "paraphrase-multilingual",
+        "snowflake-arctic-embed2", "snowflake/snowflake-arctic-embed-m-long", "thenlper/gte-large",
+    )  # fmt: skip
+    assert [name for name in known_elsewhere if registry.find(name) is None] == []
+
+
+def test_every_name_belongs_to_one_model_whatever_its_case() -> None:
+    names = Counter(
+        name.lower()
+        for spec in SPECS
+        for name in {spec.name, *spec.aliases, spec.repo or "", (spec.repo or "").split("/")[1]}
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+
+
+@every_entry
+def test_an_entry_is_pinned_and_says_what_it_may_be_used_for(spec: ModelSpec) -> None:
+    assert spec.repo is not None
+    assert re.fullmatch("[0-9a-f]{40}", spec.revision or "")
+    assert spec.license
+    assert spec.languages
+    assert spec.description
+    assert not spec.description.endswith(".")
+
+
+@every_entry
+def test_an_entrys_numbers_fit_each_other(spec: ModelSpec) -> None:
+    last = widths(spec.chain)[-1]
+    assert last in (None, spec.dims)
+    assert list(spec.matryoshka.dims) == sorted(spec.matryoshka.dims, reverse=True)
+    assert all(shorter < spec.dims for shorter in spec.matryoshka.dims)
+    positions = 512 if spec.name in FIVE_HUNDRED_AND_TWELVE else POSITIONS[spec.architecture]
+    assert spec.max_seq_length <= positions
+    assert spec.size_mb is None or spec.size_mb * 1_000_000 > spec.dims * 20_000, (
+        "too few bytes for the embeddings of its words"
+    )
+
+
+@every_entry
+def test_an_entrys_prompts_are_not_empty_and_end_where_the_text_begins(spec: ModelSpec) -> None:
+    for prompt in spec.prompts.values():
+        assert prompt.strip()
+        assert prompt.endswith((": ", "Query:", "：")), prompt
+
+
+@every_entry
+def test_an_entrys_files_are_those_that_its_backend_reads(spec: ModelSpec) -> None:
+    assert spec.weights
+    sharded = len(spec.weights) > 1
+    assert ("model.safetensors.index.json" in spec.files) == sharded
+    assert sharded or spec.weights == ("model.safetensors",)
+
+
+@every_entry
+def test_the_preferred_backend_takes_the_entry(spec: ModelSpec) -> None:
+    backend = BACKENDS[spec.preferred_backend]
+    assert {type(module) for module in spec.body} <= set(backend.modules)
+    assert backend.refusal(spec) is None
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_the_prompts_that_are_used_most(name: str) -> None:
+    (spec,) = (spec for spec in SPECS if spec.name == name)
+    assert dict(spec.prompts) == PROMPTS[name]
