@@ -26,7 +26,7 @@ def test_models_lists_every_model_with_its_numbers() -> None:
     result = run("models")
     assert result.code == 0
     rows = {line.split()[0]: line.split() for line in result.out.splitlines()[1:]}
-    assert set(rows) == {spec.name for spec in list_models()}
+    assert set(rows) == {spec.name for spec in list_models()} | {"*"}, "the last line explains the mark"
     for spec in list_models():
         assert rows[spec.name][1:4] == [str(spec.dims), str(spec.max_seq_length), str(spec.size_mb or "?")]
     assert [rows[name][4] for name in ("all-MiniLM-L6-v2", "bge-small-en-v1.5", "e5-small-v2")] == [
@@ -41,6 +41,70 @@ def test_models_json_carries_what_a_program_needs() -> None:
     assert found["all-MiniLM-L6-v2"]["dims"] == 384
     assert found["all-MiniLM-L6-v2"]["aliases"] == ["all-minilm", "minilm"]
     assert found["e5-small-v2"]["prompts"] == {"query": "query: ", "document": "passage: "}
+
+
+@pytest.fixture
+def limited(plugin: Callable[..., Path]) -> Path:
+    """An environment with a model that may not be used commercially, and that no digest verifies."""
+    pack = """
+from dataclasses import replace
+from embedry import hookimpl
+from embedry_models.e5 import MODELS
+@hookimpl
+def embedry_models():
+    spec = MODELS[0]
+    return [replace(spec, name="limited", aliases=(), repo="acme/limited", files=dict.fromkeys(spec.files),
+                    license="CC-BY-NC-4.0")]
+"""
+    return plugin("acme-limited", {"embedry": {"limited": "acme_limited"}}, {"acme_limited": pack})
+
+
+def test_models_marks_what_a_license_forbids_and_what_no_digest_verifies(limited: Path, fresh: Fresh) -> None:
+    result = fresh("from embedry_cli.app import main; main(['models'])", path=limited)
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines()}
+    assert rows["limited"][5:7] == ["CC-BY-NC-4.0", "!*"]
+    assert rows["e5-small-v2"][5:7] == ["MIT", "Retrieval"]
+    assert rows["e5-base-v2"][5:7] == ["MIT", "*"]
+    assert [line.rstrip() for line in result.stdout.splitlines()[-2:]] == [
+        "! its license forbids commercial use",
+        "* not every file has a sha256 in its entry; the revision alone pins the others",
+    ]
+    listed = json.loads(fresh("from embedry_cli.app import main; main(['models', '--json'])", path=limited).stdout)
+    found = {model["name"]: (model["noncommercial"], model["has_digests"]) for model in listed}
+    assert (found["limited"], found["e5-small-v2"]) == ((True, False), (False, True))
+
+
+def test_models_explains_only_the_marks_that_it_shows() -> None:
+    assert "commercial" not in run("models").out
+
+
+def test_info_says_what_a_license_forbids_and_what_no_digest_verifies(limited: Path, fresh: Fresh) -> None:
+    shown = fresh("from embedry_cli.app import main; main(['info', 'limited'])", path=limited).stdout
+    assert "CC-BY-NC-4.0, which forbids commercial use" in shown
+    assert "the revision alone, where a file has no digest" in shown
+    facts = fresh("from embedry_cli.app import main; main(['info', 'limited', '--json'])", path=limited).stdout
+    assert json.loads(facts)["noncommercial"] is True
+    free = run("info", "e5-small-v2").out
+    assert "commercial" not in free
+    assert "pinned by" not in free
+    assert json.loads(run("info", "e5-small-v2", "--json").out)["noncommercial"] is False
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_every_model_has_one_line_and_every_number_is_whole(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("models").out).splitlines()
+    for spec, line in zip(list_models(), lines[1:-1], strict=True):
+        assert len(line) <= columns
+        assert line.split()[:4] == [
+            spec.name,
+            str(spec.dims),
+            str(spec.max_seq_length),
+            str(spec.size_mb or "?"),
+        ]
+        assert spec.license in line
 
 
 @pytest.mark.parametrize("columns", [20, 60, 80, 110, 200])

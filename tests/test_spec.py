@@ -225,3 +225,19 @@ def test_a_resource_is_found_in_its_package_wherever_that_is(tmp_path: Path, mon
 def test_entries_take_their_fields_by_name_only() -> None:
     with pytest.raises(TypeError):
         ModelSpec("tiny", 48)  # type: ignore[call-arg, misc]
+
+
+@pytest.mark.parametrize(
+    ("stated", "noncommercial"),
+    [
+        ("CC-BY-NC-4.0", True),
+        ("cc-by-nc-sa-4.0", True),
+        ("PolyForm-Noncommercial-1.0.0", True),
+        ("Apache-2.0", False),
+        ("CC-BY-4.0", False),
+        ("MIT", False),
+        ("", False),
+    ],
+)
+def test_a_license_that_forbids_commercial_use_is_known_by_its_id(stated: str, noncommercial: bool) -> None:
+    assert entry(license=stated).noncommercial is noncommercial

@@ -198,6 +198,11 @@ class ModelSpec:
         names = (file.removeprefix(start) for file in self.files if file.startswith(start))
         return tuple(start + name for name in names if name.endswith(".safetensors") and "/" not in name)
 
+    @property
+    def noncommercial(self) -> bool:
+        """Whether the license is known to forbid commercial use: its SPDX id says so, as "CC-BY-NC-4.0" does."""
+        return not {"nc", "noncommercial"}.isdisjoint(self.license.lower().split("-"))
+
     def to_dict(self) -> dict[str, Any]:
         """The entry as plain data: dicts, lists, texts, numbers and None. Fields with their default value are left out."""
         from embedry import entry_data

@@ -46,6 +46,7 @@ def _entry(spec: ModelSpec) -> dict[str, Any]:
         "dims": spec.matryoshka.dims,
         "before": [as_dict(module) for module in spec.matryoshka.before],
     }
+    values["noncommercial"] = spec.noncommercial
     return values | {"wheel": f"{spec.wheel.package} {spec.wheel.version}" if spec.wheel else None}
 
 
@@ -79,7 +80,7 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "aliases", ", ".join(spec.aliases)
     yield "description", spec.description
     yield "repository", spec.repo and f"{spec.repo} at {spec.revision}"
-    yield "license", spec.license
+    yield "license", spec.license + ", which forbids commercial use" * spec.noncommercial
     yield "languages", ", ".join(spec.languages)
     yield "size", spec.size_mb and f"{spec.size_mb} MB"
     yield "dims", ", ".join(map(str, (spec.dims, *spec.matryoshka.dims)))
@@ -88,6 +89,8 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "similarity", spec.similarity
     yield "prompts", "\n".join(f"{role}: {prompt!r}" for role, prompt in spec.prompts.items()) or "none"
     yield "int8", spec.int8 and f"a mean cosine of {spec.int8.cosine} or more to fp32"
+    if spec.revision is not None and None in spec.files.values():
+        yield "pinned by", "the revision alone, where a file has no digest"
     yield "files", "\n".join(f"{file}  {digest[:12] if digest else 'no digest'}" for file, digest in spec.files.items())
 
 

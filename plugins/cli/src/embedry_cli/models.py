@@ -4,19 +4,26 @@ from typing import Annotated
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from embedry import ModelSpec, list_models
 from embedry.registry import installed
 from embedry_cli import terminal
 
 _WIDE = 110
-"""Width of a terminal from which the descriptions fit as well."""
+"""Width of a terminal from which the beginnings of the descriptions fit as well."""
+
+_MARKS = {
+    "!": "its license forbids commercial use",
+    "*": "not every file has a sha256 in its entry; the revision alone pins the others",
+}
+"""What is put behind a license, and what it says of the model."""
 
 
 def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the models that are registered.
 
-    Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which.
+    Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which. `embedry info` tells all of one.
     """
     specs = list_models()
     for name, owners in installed().conflicts().items():
@@ -27,7 +34,13 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         terminal.show_json([_facts(spec) for spec in specs])
         return
     console = terminal.console()
-    console.print(_table(specs, described=console.width >= _WIDE))
+    described = console.width >= _WIDE
+    # The other commands take the name, so it is never cut, however narrow the terminal.
+    longest = max((len(spec.name) for spec in specs), default=0)
+    console.width = max(console.width, longest)
+    console.print(_table(specs, longest, described=described))
+    for mark in sorted(set("".join(map(_marks, specs)))):
+        console.print(f"{mark} {_MARKS[mark]}")
 
 
 def _facts(spec: ModelSpec) -> dict[str, object]:
@@ -41,25 +54,33 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
         "prompts": dict(spec.prompts),
         "size_mb": spec.size_mb,
         "license": spec.license,
+        "noncommercial": spec.noncommercial,
         "languages": list(spec.languages),
         "backend": spec.preferred_backend,
+        "has_digests": None not in spec.files.values(),
         "description": spec.description,
     }
 
 
-def _table(specs: tuple[ModelSpec, ...], *, described: bool) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    # The other commands take the name, so it is never cut, however narrow the terminal.
-    table.add_column("name", no_wrap=True, min_width=max((len(spec.name) for spec in specs), default=0), style="cyan")
+def _table(specs: tuple[ModelSpec, ...], longest: int, *, described: bool) -> Table:
+    """One line for each model; where there is no room, the license and the description are cut first."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("name", no_wrap=True, min_width=longest, style="cyan")
     for heading in ("dims", "tokens", "MB"):
-        table.add_column(heading, justify="right")
-    for heading in ("prompts", "license", "backend", *(["description"] if described else [])):
-        table.add_column(heading)
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("prompts", no_wrap=True)
+    for heading in ("license", "", *(["description"] if described else [])):
+        table.add_column(heading, no_wrap=heading == "")
     for spec in specs:
         numbers = (spec.dims, spec.max_seq_length, spec.size_mb if spec.size_mb is not None else "?")
-        texts = (_prompts(spec), spec.license or "?", spec.preferred_backend, spec.description)
-        table.add_row(*map(terminal.shown, (spec.name, *map(str, numbers), *texts[: 4 if described else 3])))
+        texts = (_prompts(spec), spec.license or "?", _marks(spec), *([spec.description] if described else []))
+        cells = map(terminal.shown, (spec.name, *map(str, numbers), *texts))
+        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
     return table
+
+
+def _marks(spec: ModelSpec) -> str:
+    return "!" * spec.noncommercial + "*" * (None in spec.files.values())
 
 
 def _prompts(spec: ModelSpec) -> str:
