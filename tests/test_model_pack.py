@@ -1,7 +1,10 @@
 """The entries of the model pack: each one's numbers fit each other, and what most people use is stated once more here."""
 
 import re
+import runpy
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +16,7 @@ from embedry_onnxruntime import backend as onnxruntime
 from embedry_sentence_transformers import backend as sentence_transformers
 from embedry_transformers import backend as transformers
 
+ROOT = Path(__file__).parents[1]
 SPECS = list(embedry_models.embedry_models())
 BACKENDS = {
     "onnxruntime": onnxruntime,
@@ -136,3 +140,20 @@ def test_the_preferred_backend_takes_the_entry(spec: ModelSpec) -> None:
 def test_the_prompts_that_are_used_most(name: str) -> None:
     (spec,) = (spec for spec in SPECS if spec.name == name)
     assert dict(spec.prompts) == PROMPTS[name]
+
+
+def test_the_page_of_models_is_what_its_script_writes() -> None:
+    script = runpy.run_path(str(ROOT / "plugins" / "models" / "make_table.py"))
+    assert script["FILE"] == ROOT / "docs" / "models.md"
+    assert script["FILE"].read_text(encoding="utf-8") == script["page"]()
+
+
+def test_the_page_marks_what_a_license_forbids_and_how_files_are_verified() -> None:
+    cells = runpy.run_path(str(ROOT / "plugins" / "models" / "make_table.py"))["cells"]
+    (spec,) = (spec for spec in SPECS if spec.name == "nomic-embed-text-v1.5")
+    limited = replace(spec, license="CC-BY-NC-4.0", size_mb=None, files=dict.fromkeys(spec.files))
+    address = "https://huggingface.co/nomic-ai/nomic-embed-text-v1.5"
+    same = (f"[nomic-embed-text-v1.5]({address})", "768 (512, 256, 128, 64)", "8192")
+    prompts = "query, document, 2 tasks"
+    assert tuple(cells(spec)) == (*same, "547", "en", prompts, "Apache-2.0", "digest")
+    assert tuple(cells(limited)) == (*same, "?", "en", prompts, "CC-BY-NC-4.0, **non-commercial**", "revision")
