@@ -12,7 +12,7 @@ import pytest
 
 import embedry
 from command_line import run
-from embedry import list_models, resolve
+from embedry import NO_LIMIT, ModelSpec, list_models, resolve
 from embedry._files import sources
 
 HEAVY = {
@@ -22,13 +22,18 @@ HEAVY = {
 Fresh = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def tokens(spec: ModelSpec) -> str:
+    """How long texts may be, as the list says it."""
+    return "any" if spec.max_seq_length == NO_LIMIT else str(spec.max_seq_length)
+
+
 def test_models_lists_every_model_with_its_numbers() -> None:
     result = run("models")
     assert result.code == 0
     rows = {line.split()[0]: line.split() for line in result.out.splitlines()[1:]}
     assert set(rows) == {spec.name for spec in list_models()} | {"*"}, "the last line explains the mark"
     for spec in list_models():
-        assert rows[spec.name][1:4] == [str(spec.dims), str(spec.max_seq_length), str(spec.size_mb or "?")]
+        assert rows[spec.name][1:4] == [str(spec.dims), tokens(spec), str(spec.size_mb or "?")]
     assert [rows[name][4] for name in ("all-MiniLM-L6-v2", "bge-small-en-v1.5", "e5-small-v2")] == [
         "none",
         "query",
@@ -84,6 +89,7 @@ def test_info_says_what_a_license_forbids_and_what_no_digest_verifies(limited: P
     assert "the revision alone, where a file has no digest" in shown
     facts = fresh("from embedry_cli.app import main; main(['info', 'limited', '--json'])", path=limited).stdout
     assert json.loads(facts)["noncommercial"] is True
+    assert "texts of any length" in run("info", "potion-base-8M").out
     free = run("info", "e5-small-v2").out
     assert "commercial" not in free
     assert "pinned by" not in free
@@ -101,7 +107,7 @@ def test_every_model_has_one_line_and_every_number_is_whole(columns: int, monkey
         assert line.split()[:4] == [
             spec.name,
             str(spec.dims),
-            str(spec.max_seq_length),
+            tokens(spec),
             str(spec.size_mb or "?"),
         ]
         assert spec.license in line

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 import embedry_models
-from embedry import ModelSpec
+from embedry import NO_LIMIT, ModelSpec
 from embedry.modules import widths
 from embedry.registry import Registry
 from embedry_onnxruntime import backend as onnxruntime
 from embedry_sentence_transformers import backend as sentence_transformers
+from embedry_static import backend as static
 from embedry_transformers import backend as transformers
 
 ROOT = Path(__file__).parents[1]
@@ -21,13 +22,14 @@ SPECS = list(embedry_models.embedry_models())
 BACKENDS = {
     "onnxruntime": onnxruntime,
     "sentence-transformers": sentence_transformers,
+    "static": static,
     "transformers": transformers,
 }
 
 POSITIONS = {
     "bert": 512, "distilbert": 512, "gemma3_text": 2048, "jina_bert_v2": 8192, "jina_bert_v2_qk_post_norm": 8192,
     "modernbert": 32768, "mpnet": 512, "new": 8192, "nomic_bert": 8192, "qwen3": 32768, "roberta": 512,
-    "xlm-roberta": 8192,
+    "static": NO_LIMIT, "xlm-roberta": 8192,
 }  # fmt: skip
 """Architecture -> the most tokens that a model of the pack with it has positions for."""
 
@@ -123,7 +125,9 @@ def test_an_entrys_prompts_are_not_empty_and_end_where_the_text_begins(spec: Mod
 
 @every_entry
 def test_an_entrys_files_are_those_that_its_backend_reads(spec: ModelSpec) -> None:
-    assert spec.weights
+    if spec.transformer is None:
+        assert {file.rpartition("/")[2] for file in spec.files} == {"model.safetensors", "tokenizer.json"}
+        return
     sharded = len(spec.weights) > 1
     assert ("model.safetensors.index.json" in spec.files) == sharded
     assert sharded or spec.weights == ("model.safetensors",)

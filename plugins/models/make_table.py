@@ -8,7 +8,7 @@ A test compares the page with the entries.
 from collections.abc import Iterator
 from pathlib import Path
 
-from embedry import ModelSpec
+from embedry import NO_LIMIT, ModelSpec
 from embedry_models import embedry_models
 
 FILE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -43,7 +43,7 @@ def cells(spec: ModelSpec) -> Iterator[str]:
     shorter = ", ".join(map(str, spec.matryoshka.dims))
     yield f"[{spec.name}](https://huggingface.co/{spec.repo})"
     yield f"{spec.dims} ({shorter})" if shorter else str(spec.dims)
-    yield str(spec.max_seq_length)
+    yield str(spec.max_seq_length) if spec.max_seq_length != NO_LIMIT else "any"
     yield str(spec.size_mb or "?")
     yield ", ".join(spec.languages)
     yield prompts(spec)

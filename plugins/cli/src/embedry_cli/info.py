@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from embedry import EmbedryError, IntegrityError, ModelSpec, resolve
+from embedry import NO_LIMIT, EmbedryError, IntegrityError, ModelSpec, resolve
 from embedry._files import cache, sources
 from embedry.modules import as_dict
 from embedry_cli import terminal
@@ -84,7 +84,7 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "languages", ", ".join(spec.languages)
     yield "size", spec.size_mb and f"{spec.size_mb} MB"
     yield "dims", ", ".join(map(str, (spec.dims, *spec.matryoshka.dims)))
-    yield "reads", f"{spec.max_seq_length} tokens"
+    yield "reads", f"{spec.max_seq_length} tokens" if spec.max_seq_length != NO_LIMIT else "texts of any length"
     yield "chain", ", ".join(" ".join(map(str, as_dict(module).values())) for module in spec.chain)
     yield "similarity", spec.similarity
     yield "prompts", "\n".join(f"{role}: {prompt!r}" for role, prompt in spec.prompts.items()) or "none"

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from embedry import ModelSpec, list_models
+from embedry import NO_LIMIT, ModelSpec, list_models
 from embedry.registry import installed
 from embedry_cli import terminal
 
@@ -72,7 +72,8 @@ def _table(specs: tuple[ModelSpec, ...], longest: int, *, described: bool) -> Ta
     for heading in ("license", "", *(["description"] if described else [])):
         table.add_column(heading, no_wrap=heading == "")
     for spec in specs:
-        numbers = (spec.dims, spec.max_seq_length, spec.size_mb if spec.size_mb is not None else "?")
+        tokens = spec.max_seq_length if spec.max_seq_length != NO_LIMIT else "any"
+        numbers = (spec.dims, tokens, spec.size_mb if spec.size_mb is not None else "?")
         texts = (_prompts(spec), spec.license or "?", _marks(spec), *([spec.description] if described else []))
         cells = map(terminal.shown, (spec.name, *map(str, numbers), *texts))
         table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))

@@ -10,6 +10,7 @@ from embedry_models import (
     granite,
     gte,
     jina,
+    minishlab,
     mixedbread,
     nomic,
     qwen,
@@ -21,7 +22,8 @@ from embedry_models import (
 )
 
 _MAKERS = (
-    bge, e5, google, granite, gte, jina, mixedbread, nomic, qwen, ruri, sentence_transformers, snowflake, stella, uae,
+    bge, e5, google, granite, gte, jina, minishlab, mixedbread, nomic, qwen, ruri, sentence_transformers, snowflake,
+    stella, uae,
 )  # fmt: skip
 
 

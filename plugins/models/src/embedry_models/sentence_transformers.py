@@ -2,8 +2,19 @@
 
 from functools import partial
 
-from embedry import Dense, Int8, ModelSpec, Normalize, Pooling, Resource, WheelSource
-from embedry_models._shared import ENGLISH, MEAN, MULTILINGUAL, files
+from embedry import (
+    NO_LIMIT,
+    Dense,
+    Int8,
+    Matryoshka,
+    ModelSpec,
+    Normalize,
+    Pooling,
+    Resource,
+    StaticEmbedding,
+    WheelSource,
+)
+from embedry_models._shared import ENGLISH, MEAN, MULTILINGUAL, UNCASED, files
 
 _model = partial(ModelSpec, preferred_backend="onnxruntime", license="Apache-2.0")
 _english = partial(_model, architecture="bert", chain=MEAN, languages=ENGLISH)
@@ -153,5 +164,23 @@ MODELS = [
         ),
         size_mb=1886,
         description="Finds translations of a sentence among 109 languages",
+    ),
+    _english(
+        name="static-retrieval-mrl-en-v1",
+        repo="sentence-transformers/static-retrieval-mrl-en-v1",
+        revision="f60985c706f192d45d218078e49e5a8b6f15283a",
+        files={
+            "0_StaticEmbedding/model.safetensors": "164fc63ee9f9267be7378fcbd7df99d09788a2f45244c92aa99ae5a574925716",
+            "0_StaticEmbedding/tokenizer.json": UNCASED,
+        },
+        architecture="static",
+        transformer=None,
+        dims=1024,
+        max_seq_length=NO_LIMIT,
+        preferred_backend="static",
+        chain=(StaticEmbedding(path="0_StaticEmbedding", outputs=1024),),
+        matryoshka=Matryoshka(dims=(512, 256, 128, 64, 32)),
+        size_mb=125,
+        description="A table of token vectors, far faster than a transformer, for retrieval in English",
     ),
 ]
