@@ -12,7 +12,7 @@ from embedry.errors import IntegrityError
 from embedry.modules import Dense, StaticEmbedding
 from embedry.spec import ModelSpec
 
-_RULES = 2
+_RULES = 3
 """Raised whenever what is refused here, or in the modules that are asked, changes: answers of older rules are not believed."""
 
 

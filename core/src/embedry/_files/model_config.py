@@ -160,7 +160,7 @@ def read(folder: Path, file: str) -> ModelConfig:
         pad_token_id=values.get("pad_token_id") or 0,
         is_causal=is_causal,
         is_encoder_decoder=bool(values.get("is_encoder_decoder")),
-        rope_ntk_factor=(raw.rope_scaling or {}).get("factor") if raw.architecture == "new" else None,
+        rope_ntk_factor=(raw.rope_scaling or {}).get("factor") if _is_ntk(raw) else None,
         local_layers=_local_layers(raw, values),
         window=_window(raw, values, is_causal=is_causal),
         query_scale=_query_scale(raw, values, sizes["head_dim"]),
@@ -233,12 +233,11 @@ def _refused(raw: Raw, reading: Reading | None) -> list[tuple[str, object]]:
         if stated is not None and stated not in allowed:
             found.append((key, stated))
     if reading is not None and "rope_theta" in reading.defaults:
-        scalings = [("rope_scaling", raw.rope_scaling)]
+        scalings = [] if _is_ntk(raw) else [("rope_scaling", raw.rope_scaling)]
         parameters = raw.rope_parameters or {}
         nested = [kind for kind in parameters.values() if isinstance(kind, dict)]
         scalings += [("rope_parameters", kind) for kind in nested or [parameters]]
-        allowed_kinds = ("default", "ntk") if raw.architecture == "new" else ("default",)
-        found += [(key, kind) for key, kind in scalings if kind and _kind(kind) not in allowed_kinds]
+        found += [(key, kind) for key, kind in scalings if kind and _kind(kind) != "default"]
     kinds = set(raw.layer_types or ()) - {"full_attention", "sliding_attention"}
     if reading is not None and kinds:
         found.append(("layer_types", sorted(kinds)[0]))
@@ -247,6 +246,14 @@ def _refused(raw: Raw, reading: Reading | None) -> list[tuple[str, object]]:
 
 def _kind(rope: Mapping[str, Any]) -> object:
     return rope.get("rope_type", rope.get("type", "default"))
+
+
+def _is_ntk(raw: Raw) -> bool:
+    """Whether rotary positions are stretched as the code of Alibaba's "new" architecture does, by a factor and no more."""
+    rope = raw.rope_scaling or {}
+    factor = rope.get("factor")
+    known = _kind(rope) == "ntk" and rope.get("mixed_b") is None and raw.architecture == "new"
+    return known and isinstance(factor, int | float) and 1 <= factor < 1e6
 
 
 def _ignored_positions(raw: Raw) -> bool:
