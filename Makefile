@@ -10,7 +10,7 @@ export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
 BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/cli
 # What the benchmark measures, and no adapters to other libraries.
-MEASURED := $(BUNDLE) backends/transformers backends/sentence-transformers
+MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers
 # Every distribution of the repository: adding one is adding its folder.
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))

@@ -39,8 +39,8 @@ def test_a_distribution_imports_the_core_and_no_sibling(folder: Path) -> None:
     own = package(folder).name
     siblings = {package(other).name for other in DISTRIBUTIONS} - {own}
     allowed = {"embedry"} - {own}
-    if folder.parent.name == "backends":  # the one library that engines share
-        allowed.add("embedry_graphs")
+    if folder.parent.name == "backends":  # the libraries that engines share
+        allowed |= {"embedry_graphs", "embedry_torch"} - {own}
     for source in folder.glob("src/**/*.py"):
         reached = {name.split(".")[0] for name in imports(source)} & siblings
         assert reached <= allowed, f"{source} imports {reached - allowed}"

@@ -7,6 +7,7 @@ import subprocess
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -17,17 +18,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel
+from transformers import AutoModel, PreTrainedModel
 
 from checkpoints import FAMILIES
 from embedry import BackendError, IntegrityError, OptionError, Pooling, UnsupportedModelError, resolve
-from embedry.backend import Encoder
+from embedry._files import model_config
+from embedry.backend import Encoder, LoadRequest
 from embedry.testing.subject import TOLERANCE
+from embedry_torch.configs import files
+from embedry_torch.loading import device as torch_device
 from embedry_transformers import loading, packing
 from embedry_transformers.chain import Body, pool
 from embedry_transformers.encoder import TorchEncoder
 
 BACKEND = "transformers"
+CPU = torch.device("cpu")
 LONGEST = 128
 LENGTHS = (0, 1, 2, 7, 7, 33, 100, LONGEST - 3, LONGEST - 2, 300)
 WORDS = ["paper", "river", "seven", "cloud", "against", "music", "window", "early", "market", "garden", "because"]
@@ -55,9 +60,18 @@ def copied(model: Path, folder: Path) -> Path:
 
 def encoder(model: Path, pooling: str = "mean") -> TorchEncoder:
     """The engine over a checkpoint on the CPU."""
-    place = torch.device("cpu")
-    body = Body((Pooling(mode=pooling),), model, place)
-    return TorchEncoder(loading.model(resolve(model).spec, model, place, torch.float32), body, threads=1)
+    spec = replace(resolve(model).spec, chain=(Pooling(mode=pooling),))
+    return TorchEncoder(loaded(model), Body(spec, model, CPU), threads=1)
+
+
+def loaded(model: Path) -> PreTrainedModel:
+    """The transformer of a checkpoint on the CPU."""
+    request = LoadRequest(
+        spec=resolve(model).spec, folder=model, config=model_config.read(model, "config.json"), device="cpu", precision="fp32",
+        threads=1, cache_dir=model,
+    )  # fmt: skip
+    with files(request) as folder:
+        return loading.model(request, folder, CPU, torch.float32)
 
 
 def rows(*lengths: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -102,7 +116,7 @@ def test_a_packed_batch_gives_the_vectors_of_the_padded_one(
     if lengths[0] > 3:
         ids[0, 2] = pad  # whoever writes "<pad>" into a text gets its id there; RoBERTa's positions skip it
     padded = encoder(model, pooling).forward(ids, mask)
-    packed = AutoModel.from_pretrained(model).eval()
+    packed = loaded(model)
     packing.prepare(packed)
     with torch.inference_mode():
         found = packing.pooled(packed, ids, mask, pooling).numpy()
@@ -200,9 +214,23 @@ def test_a_device_that_is_not_here_is_refused_with_those_that_are(
 def test_the_best_device_is_taken_where_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert loading.device("auto") == torch.device("mps")
+    assert torch_device("auto") == torch.device("mps")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert loading.device("auto") == torch.device("cuda")
+    assert torch_device("auto") == torch.device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"), [("bert", torch.float16), ("gemma3_text", torch.float32), ("t5", torch.float32)]
+)
+def test_a_model_that_exceeds_the_range_of_fp16_is_computed_in_fp32_where_there_is_no_bf16(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: False)
+    for device in ("cuda", "mps"):
+        assert loading.dtype(None, torch.device(device), architecture) is expected
+        assert loading.dtype("fp16", torch.device(device), architecture) is torch.float16
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    assert loading.dtype(None, torch.device("cuda"), architecture) is torch.bfloat16
 
 
 def missing(tensors: dict[str, torch.Tensor], name: str) -> None:
@@ -221,7 +249,7 @@ def of_another_shape(tensors: dict[str, torch.Tensor], name: str) -> None:
     ("damage", "text"),
     [
         (missing, r"lacks encoder\.layer\.1\.output\.dense\.weight"),
-        (left_over, r"has, unaccounted for by config\.json, encoder\.layer\.3\.output\.dense\.weight"),
+        (left_over, r"has, unaccounted for by its configuration, encoder\.layer\.3\.output\.dense\.weight"),
         (of_another_shape, r"has in the wrong shape .*encoder\.layer\.1\.output\.dense\.weight"),
     ],
 )

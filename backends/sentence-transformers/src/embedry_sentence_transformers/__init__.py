@@ -5,7 +5,7 @@ handling of their own. Importing this module is cheap; torch and sentence-transf
 """
 
 from embedry import ModelSpec
-from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest, TextEncoder, only_listed
+from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest, TextEncoder
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 
 
@@ -26,10 +26,11 @@ class SentenceTransformersBackend(Backend):
         """The model; one with an input handling of its own keeps it."""
         from embedry_sentence_transformers import loading
         from embedry_sentence_transformers.encoder import ModuleEncoder, OwnInputEncoder
+        from embedry_torch.configs import files
 
         spec = request.spec
-        with only_listed(spec, request.folder) as files:
-            model = loading.model(spec, files, request.device, request.precision or "fp32")
+        with files(request) as folder:
+            model = loading.model(request, folder)
         if loading.takes_ids(spec):
             return ModuleEncoder(model, threads=request.threads, unpadded=loading.ignores_mask(spec))
         return OwnInputEncoder(model)

@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from embedry.backend import Encoder, LibraryThreads, TextEncoder
+from embedry.backend import Encoder, TextEncoder
+from embedry_torch.loading import precision
+from embedry_torch.loading import threads as torch_threads
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
@@ -27,8 +29,7 @@ class ModuleEncoder(Encoder):
         self._unpadded = unpadded
         self._on_cpu = model.device.type == "cpu"
         self.workers = threads if self._on_cpu else 1
-        count = threads if self._on_cpu else None
-        self._threads = LibraryThreads(count, get_count=torch.get_num_threads, set_count=torch.set_num_threads)
+        self._threads = torch_threads(threads if self._on_cpu else None)
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = _info(model) | {"workers": str(self.workers)}
 
@@ -88,9 +89,7 @@ def _info(model: SentenceTransformer) -> dict[str, str]:
     return {
         "engine": f"sentence-transformers {sentence_transformers.__version__}, torch {torch.__version__}",
         "device": str(model.device),
-        "precision": {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[
-            model.dtype or torch.float32
-        ],
+        "precision": precision(model.dtype or torch.float32),
         "memory": f"{sum(tensor.nbytes for tensor in model.state_dict().values()) / 1e6:,.0f} MB of weights",
         "modules": ", ".join(type(module).__name__ for module in model.children()),
     }

@@ -4,7 +4,7 @@ Importing this module is cheap; torch and transformers are imported by `load`.
 """
 
 from embedry import ModelSpec
-from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest, only_listed
+from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
 
@@ -27,15 +27,17 @@ class TransformersBackend(Backend):
 
     def load(self, request: LoadRequest) -> Encoder:
         """The model on the device, in the precision asked for or the one that suits the device."""
+        from embedry_torch.configs import files
+        from embedry_torch.loading import device
         from embedry_transformers import loading
         from embedry_transformers.chain import Body
         from embedry_transformers.encoder import TorchEncoder
 
-        torch_device = loading.device(request.device)
-        dtype = loading.dtype(request.precision, torch_device)
-        with only_listed(request.spec, request.folder) as files:
-            model = loading.model(request.spec, files, torch_device, dtype)
-            body = Body(request.spec.body, files, torch_device)
+        torch_device = device(request.device)
+        dtype = loading.dtype(request.precision, torch_device, request.spec.architecture)
+        with files(request) as folder:
+            model = loading.model(request, folder, torch_device, dtype)
+            body = Body(request.spec, folder, torch_device)
         return TorchEncoder(model, body, threads=request.threads)
 
 

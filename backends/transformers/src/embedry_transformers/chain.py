@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from torch.nn import functional
 
-from embedry import IntegrityError, UnsupportedModelError
-from embedry.backend import is_read, tensors
-from embedry.modules import Chain, Dense, LayerNorm, Module, Normalize, Pooling
+from embedry import ModelSpec, UnsupportedModelError
+from embedry.modules import Dense, LayerNorm, Module, Normalize, Pooling
+from embedry_torch.loading import module_weights
 
 Step = Callable[[torch.Tensor], torch.Tensor]
 
@@ -20,11 +20,12 @@ Step = Callable[[torch.Tensor], torch.Tensor]
 class Body:
     """The modules of a body with their weights, on the transformer's device."""
 
-    def __init__(self, body: Chain, folder: Path, device: torch.device) -> None:
+    def __init__(self, spec: ModelSpec, folder: Path, device: torch.device) -> None:
+        body = spec.body
         # A pooling starts from the token vectors again, so what comes before the last one does not matter.
         last, pooling = [(at, module) for at, module in enumerate(body) if isinstance(module, Pooling)][-1]
         self.mode = pooling.mode
-        self._steps = [_step(module, folder, device) for module in body[last + 1 :]]
+        self._steps = [_step(module, spec, folder, device) for module in body[last + 1 :]]
 
     def __call__(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Token vectors (batch, sequence, width) and their mask (batch, sequence) -> float32 (batch, width of the result)."""
@@ -54,31 +55,26 @@ def pool(tokens: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
     return (tokens.float() * weights).sum(dim=1) / (count.sqrt() if mode == "mean_sqrt_len_tokens" else count)
 
 
-def _step(module: Module, folder: Path, device: torch.device) -> Step:
+def _step(module: Module, spec: ModelSpec, folder: Path, device: torch.device) -> Step:
     if isinstance(module, Normalize):
         return lambda x: functional.normalize(x, dim=-1)
     if isinstance(module, Dense):
         shapes: dict[str, tuple[int, ...] | None] = {"linear.weight": (module.outputs, module.inputs)}
         shapes |= {"linear.bias": (module.outputs,)} if module.bias else {}
-        found = _weights(folder / module.weights, shapes, device)
+        found = _weights(spec, folder, module.weights, shapes, device)
         activation = _ACTIVATIONS[module.activation]
         return lambda x: activation(functional.linear(x, found["linear.weight"], found.get("linear.bias")))
     if isinstance(module, LayerNorm):
         scaling: dict[str, tuple[int, ...] | None] = {"norm.weight": None, "norm.bias": None}
-        found = _weights(folder / module.weights, scaling, device) if module.weights else {}
+        found = _weights(spec, folder, module.weights, scaling, device) if module.weights else {}
         return lambda x: functional.layer_norm(x, x.shape[-1:], found.get("norm.weight"), found.get("norm.bias"))
     raise UnsupportedModelError(f"{module} is not a module that this backend runs")
 
 
-def _weights(path: Path, shapes: dict[str, tuple[int, ...] | None], device: torch.device) -> dict[str, torch.Tensor]:
-    """Exactly these tensors of a module, of these shapes; None is any."""
-    stored = tensors(path)
-    if set(filter(is_read, stored)) != set(shapes):
-        raise IntegrityError(f"{path} must hold {', '.join(shapes)}, it holds {', '.join(sorted(stored))}")
-    for name, shape in shapes.items():
-        if shape not in (None, stored[name].shape):
-            raise IntegrityError(f"the tensor {name!r} of {path} is {stored[name].shape}, and the entry says {shape}")
-    return {name: torch.tensor(stored[name].values(), device=device) for name in shapes}
+def _weights(
+    spec: ModelSpec, folder: Path, file: str, shapes: dict[str, tuple[int, ...] | None], device: torch.device
+) -> dict[str, torch.Tensor]:
+    return {name: tensor.to(device) for name, tensor in module_weights(spec, folder, file, shapes).items()}
 
 
 _ACTIVATIONS: dict[str, Step] = {

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from transformers import PreTrainedModel
 
 from embedry import BackendError
-from embedry.backend import Encoder, LibraryThreads
+from embedry.backend import Encoder
+from embedry_torch.loading import precision
+from embedry_torch.loading import threads as torch_threads
 from embedry_transformers import packing
 from embedry_transformers.chain import Body
 
@@ -35,13 +37,12 @@ class TorchEncoder(Encoder):
         if self._packed:
             packing.prepare(model)
         self.workers = threads if self._on_cpu else 2
-        count = threads if self._on_cpu else None
-        self._threads = LibraryThreads(count, get_count=torch.get_num_threads, set_count=torch.set_num_threads)
+        self._threads = torch_threads(threads if self._on_cpu else None)
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = {
             "engine": f"torch {torch.__version__}, transformers {transformers.__version__}",
             "device": str(model.device),
-            "precision": {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[model.dtype],
+            "precision": precision(model.dtype),
             "attention": "packed, without padding" if self._packed else str(model.config._attn_implementation),
             "workers": f"{self.workers} of 1 thread, or 1 of {threads}" if self._on_cpu else str(self.workers),
             "memory": f"{model.get_memory_footprint() / 1e6:,.0f} MB of weights",

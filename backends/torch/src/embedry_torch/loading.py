@@ -1,0 +1,156 @@
+"""Loading with torch's libraries, strictly: safetensors only, no remote code, every tensor accounted for."""
+
+import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from logging import LogRecord, getLogger
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+from transformers.utils import logging
+
+from embedry import EmbedryError, IntegrityError, ModelSpec, OptionError, UnsupportedModelError
+from embedry.backend import LibraryThreads, LoadRequest, is_failure, is_read, tensors
+
+_IMPORTED_IN = os.getpid()
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+"""The number formats of these backends, by the names that users give."""
+
+STRICT: dict[str, Any] = {
+    "use_safetensors": True,
+    "trust_remote_code": False,
+    "local_files_only": True,
+    "attn_implementation": None,  # the library's own choice; config.json could name a kernel to fetch and import
+    "ignore_mismatched_sizes": True,  # they are reported like the others, and refused by `accounted`
+    "output_loading_info": True,
+}
+"""Options of `from_pretrained`. What is left out is read from the model's files, or asked on standard input."""
+
+_TYPES = "embeddings.token_type_embeddings.weight"
+
+
+def device(name: str) -> torch.device:
+    """The torch device of this name; "auto" is the fastest kind that torch finds.
+
+    Raises:
+        OptionError: torch does not find it.
+    """
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(kind for kind, there in found.items() if there))
+    try:
+        torch_device = torch.device(name)
+    except RuntimeError:  # "cuda:first", which torch cannot read
+        torch_device = torch.device("meta")
+    if not found.get(torch_device.type) or (
+        torch_device.type == "cuda" and (torch_device.index or 0) >= torch.cuda.device_count()
+    ):
+        there = ", ".join(kind for kind, is_there in found.items() if is_there)
+        raise OptionError(f"device={name!r} is not available: torch {torch.__version__} only supports {there}")
+    return torch_device
+
+
+def precision(dtype: torch.dtype) -> str:
+    """The name of a number format."""
+    return next(name for name, each in DTYPES.items() if each == dtype)
+
+
+def threads(count: int | None) -> LibraryThreads:
+    """Torch's threads, for work on one of them or on `count`; None leaves them alone."""
+    return LibraryThreads(count, get_count=torch.get_num_threads, set_count=torch.set_num_threads)
+
+
+@contextmanager
+def refused_by(library: str, spec: ModelSpec) -> Iterator[None]:
+    """While a library loads the model it writes nothing, and whatever it raises becomes a refusal.
+
+    Raises:
+        UnsupportedModelError: the library has no code for this model, or only the model's own, which is never run.
+    """
+    if os.getpid() != _IMPORTED_IN:
+        # In a forked child torch's own threads are gone, and it would wait for them for ever: it is to use none there.
+        torch.set_num_threads(1)
+    try:
+        with _silence():
+            yield
+    except (torch.OutOfMemoryError, EmbedryError):
+        raise
+    except BaseException as error:  # for a config of odd values the library raises whatever comes
+        if not is_failure(error):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise UnsupportedModelError(
+            f"{library} cannot load {spec.name!r} with its own code, and code that comes with a model is never run: {reason}"
+        ) from error
+
+
+def accounted(loaded: PreTrainedModel, report: Mapping[str, Collection[Any]], request: LoadRequest) -> None:
+    """Checks that each of a model's tensors came from the files, and each in the files went into it; it is ready to infer then.
+
+    Args:
+        loaded: the model as `from_pretrained` with `STRICT` returns it.
+        report: what it returns beside it.
+        request: what was to be loaded.
+
+    Raises:
+        IntegrityError: a tensor is missing, left over or of the wrong shape; transformers itself would only mention it.
+    """
+    spec, config, missing = request.spec, request.config, set(report["missing_keys"])
+    if config is not None and config.architecture == "new" and config.type_vocab_size == 0 and _TYPES in missing:
+        missing.remove(_TYPES)  # the model has no token types, and its class always adds one
+        loaded.get_parameter(_TYPES).data.zero_()
+    misshapen = {str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]}
+    _refuse_faults(f"{', '.join(spec.weights)} of {spec.name!r}", missing, report["unexpected_keys"], misshapen)
+    loaded.eval().requires_grad_(False)
+
+
+def module_weights(
+    spec: ModelSpec, folder: Path, file: str, shapes: Mapping[str, tuple[int, ...] | None]
+) -> dict[str, torch.Tensor]:
+    """Exactly these tensors of a module of the chain, float32, on the CPU; a shape of None is any.
+
+    Raises:
+        IntegrityError: the file holds others.
+    """
+    stored = tensors(folder / file)
+    misshapen = {name for name in shapes.keys() & stored.keys() if shapes[name] not in (None, stored[name].shape)}
+    missing, unexpected = shapes.keys() - stored.keys(), stored.keys() - shapes.keys()
+    _refuse_faults(f"{file} of {spec.name!r}", missing, unexpected, misshapen)
+    return {name: torch.tensor(stored[name].values()) for name in shapes}
+
+
+def _refuse_faults(
+    where: str, missing: Collection[str], unexpected: Collection[str], misshapen: Collection[str]
+) -> None:
+    faults = {
+        "lacks": missing,
+        "has, unaccounted for by its configuration,": unexpected,
+        "has in the wrong shape": misshapen,
+    }
+    for fault, found in faults.items():
+        names = sorted(filter(is_read, found))
+        if names:
+            shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+            raise IntegrityError(f"{where} {fault} {shown}")
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keeps off stderr a progress bar for a tenth of a second, and the table of tensors, which are accounted for here."""
+    shown = logging.is_progress_bar_enabled()
+    reporter = getLogger("transformers.modeling_utils")
+
+    def is_no_report(record: LogRecord) -> bool:
+        return "LOAD REPORT" not in record.getMessage()
+
+    logging.disable_progress_bar()
+    reporter.addFilter(is_no_report)
+    try:
+        yield
+    finally:
+        reporter.removeFilter(is_no_report)
+        if shown:
+            logging.enable_progress_bar()
