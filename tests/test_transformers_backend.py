@@ -1,5 +1,6 @@
 """The transformers backend: the vectors of sentence-transformers, padded or packed, and nothing loaded in half."""
 
+import inspect
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from torch.nn.attention.varlen import varlen_attn
 from transformers import AutoModel, PreTrainedModel
 
 from checkpoints import FAMILIES
@@ -38,7 +41,9 @@ LENGTHS = (0, 1, 2, 7, 7, 33, 100, LONGEST - 3, LONGEST - 2, 300)
 WORDS = ["paper", "river", "seven", "cloud", "against", "music", "window", "early", "market", "garden", "because"]
 TEXTS = [" ".join(WORDS[(n * n + at * seed) % len(WORDS)] for at in range(n)) for seed, n in enumerate(LENGTHS, 1)]
 
-PACKED = ("bert", "distilbert", "roberta", "xlm-roberta")
+PACKED = (
+    "bert", "distilbert", "roberta", "xlm-roberta", "modernbert", "nomic_bert", "gte", "qwen3", "gemma3_text", "embeddinggemma",
+)  # fmt: skip
 POOLINGS = ("mean", "cls", "last")
 LAYER = {"bert": "encoder.layer.1.output.dense.weight"}
 
@@ -103,7 +108,7 @@ def test_a_family_and_pooling_gives_the_vectors_of_sentence_transformers_alone_a
     assert np.ptp(reference, axis=0).max() > 0.01, "the texts must be told apart, or this proves nothing"
 
 
-@pytest.mark.parametrize("lengths", [(9, 3, 1, 5), (6, 6, 6), (12,)], ids=["mixed", "equal", "single"])
+@pytest.mark.parametrize("lengths", [(70, 3, 1, 25), (6, 6, 6), (12,)], ids=["mixed", "equal", "single"])
 @pytest.mark.parametrize("pooling", POOLINGS)
 @pytest.mark.parametrize("family", PACKED)
 def test_a_packed_batch_gives_the_vectors_of_the_padded_one(
@@ -123,6 +128,89 @@ def test_a_packed_batch_gives_the_vectors_of_the_padded_one(
     assert found.dtype == np.float32
     assert furthest(found, padded) <= 1e-5
     assert np.ptp(padded, axis=1).min() > 0.1, "the vectors must have something in them, or this proves nothing"
+
+
+@pytest.mark.parametrize(
+    ("family", "windows"),
+    [
+        ("bert", [(-1, -1)]),
+        ("modernbert", [(-1, -1), (8, 8)]),  # local_attention is 16
+        ("qwen3", [(-1, 0)]),
+        ("gemma3_text", [(19, 0), (-1, 0)]),  # sliding_window is 20, the first distance that is not seen
+        ("embeddinggemma", [(10, 10), (-1, -1)]),
+    ],
+)
+def test_torchs_attention_is_asked_for_what_each_layer_sees(
+    checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch, family: str, windows: list[tuple[int, int]]
+) -> None:
+    """The reference, which the vectors above come from, is called as torch's own attention on CUDA is."""
+    asked: list[inspect.BoundArguments] = []
+    reference = packing._attend_in_turn
+
+    def attend(*args: Any, **options: Any) -> torch.Tensor:
+        asked.append(inspect.signature(varlen_attn).bind(*args, **options))
+        return reference(*args, **options)
+
+    monkeypatch.setattr(packing, "_attend_in_turn", attend)
+    model = loaded(checkpoint(family))
+    packing.prepare(model)
+    with torch.inference_mode():
+        packing.pooled(model, *rows(9, 3, 1), "mean")
+    found = [call.arguments for call in asked]
+    assert list(dict.fromkeys(each["window_size"] for each in found)) == windows
+    for each in found:
+        assert each["cu_seq_q"].tolist() == [0, 9, 12, 13]
+        assert (each["cu_seq_q"].dtype, each["max_q"], each["max_k"]) == (torch.int32, 9, 9)
+        assert [tuple(each[name].shape) for name in ("query", "key")] == (
+            [(13, 4, 16), (13, 2, 16)] if each["enable_gqa"] else [(13, 4, 12)] * 2
+        )
+
+
+@pytest.mark.parametrize(
+    ("is_causal", "window", "expected"),
+    [
+        (False, (-1, -1), [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]]),
+        (True, (-1, 0), [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]]),
+        (False, (1, 1), [[1, 1, 0, 0], [1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]]),
+        (True, (1, 0), [[1, 0, 0, 0], [1, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 1]]),
+    ],
+)
+def test_a_window_reaches_as_far_as_torch_documents(
+    is_causal: bool, window: tuple[int, int], expected: list[list[int]]
+) -> None:
+    """With equal scores a query's result is the mean of the values that it sees."""
+    zeros, values = torch.zeros(4, 1, 4), torch.eye(4)[:, None]
+    bounds = torch.tensor([0, 4], dtype=torch.int32)
+    found = packing._attend_in_turn(
+        zeros, zeros, values, bounds, bounds, 4, 4, scale=1.0, window_size=window, enable_gqa=False
+    )
+    seen = torch.tensor(expected, dtype=torch.float32)
+    torch.testing.assert_close(found[:, 0], seen / seen.sum(dim=1, keepdim=True))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"type": "cpu"}, False),
+        ({"dtype": torch.float32}, False),
+        ({"model_type": "mpnet"}, False),
+        ({"model_type": "t5"}, False),
+        ({"hidden_size": 48}, False),  # heads of 12 channels
+        ({"head_dim": 512}, False),
+        ({"capability": (7, 5)}, False),
+    ],
+)
+def test_batches_are_packed_where_torchs_attention_takes_them(
+    monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], expected: bool
+) -> None:
+    asked: dict[str, Any] = {
+        "type": "cuda", "dtype": torch.float16, "model_type": "bert", "hidden_size": 256, "head_dim": None, "capability": (8, 0),
+    } | changes  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: asked["capability"])
+    config = SimpleNamespace(num_attention_heads=4, **asked)
+    model: Any = SimpleNamespace(device=SimpleNamespace(type=asked["type"]), dtype=asked["dtype"], config=config)
+    assert packing.possible(model) is expected
 
 
 def test_the_cpu_computes_padded_batches(checkpoint: Checkpoint) -> None:

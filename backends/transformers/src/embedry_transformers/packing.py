@@ -17,16 +17,29 @@ ATTENTION = "embedry_packed"
 POOLINGS = ("mean", "cls", "last")
 """The poolings of packed token vectors that are written here."""
 
-_AFTER_PADDING = {"bert": False, "distilbert": False, "roberta": True, "xlm-roberta": True}
-"""`model_type` -> whether positions are numbered from the padding's id + 1, as RoBERTa does, or from 0."""
+_AFTER_PADDING = ("roberta", "xlm-roberta")
+"""Types of models that number positions from the padding's id + 1."""
+
+FAMILIES = ("bert", "distilbert", "gemma3_text", "gte", "modernbert", "nomic_bert", "qwen3", *_AFTER_PADDING)
+"""Types of models whose attention depends on distance through windows, causality and rotary positions alone. Others, such as
+MPNet and T5, add a bias to the scores, which torch's attention does not take."""
+
+_CAPABILITY = (8, 0)
+"""Of the device: FlashAttention 2, which torch's attention is made of, needs Ampere (https://github.com/Dao-AILab/flash-attention)."""
+
+_WIDEST = 256
+"""Channels of a head, which must be a multiple of 8, likewise."""
 
 
 def possible(model: PreTrainedModel) -> bool:
-    """Whether this model on this device can run packed: CUDA, half precision, a family whose positions are known."""
+    """Whether this model on this device can run packed: CUDA, half precision, a family and heads that torch's attention takes."""
     return (
         model.device.type == "cuda"
         and model.dtype in (torch.float16, torch.bfloat16)
-        and model.config.model_type in _AFTER_PADDING
+        and model.config.model_type in FAMILIES
+        and _head_width(model) % 8 == 0
+        and _head_width(model) <= _WIDEST
+        and torch.cuda.get_device_capability(model.device) >= _CAPABILITY
         and _varlen() is not None
     )
 
@@ -63,7 +76,7 @@ def pooled(model: PreTrainedModel, ids: NDArray[np.int32], mask: NDArray[np.int3
 
 def _positions(model: PreTrainedModel, ids: NDArray[np.int32], real: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Each token's position, as the model itself would number padded rows; int64 (batch, sequence)."""
-    if not _AFTER_PADDING[model.config.model_type]:
+    if model.config.model_type not in _AFTER_PADDING:
         return np.cumsum(real, axis=1) - 1
     pad: int = model.config.pad_token_id
     is_text = ids != pad
@@ -81,22 +94,67 @@ def _attend(
     bounds: torch.Tensor,
     longest: int,
     scaling: float | None = None,
+    sliding_window: int | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Each text attends to itself. Query, key and value are (1, heads, tokens, width); so is the result, heads second."""
-    varlen = _varlen() if query.is_cuda else None
-    q, k, v = (tensor[0].transpose(0, 1) for tensor in (query, key, value))  # (tokens, heads, width)
-    if varlen is not None:
-        return varlen(q.contiguous(), k.contiguous(), v.contiguous(), bounds, bounds, longest, longest, scale=scaling)[
-            None
-        ], None
-    parts = [
-        torch.nn.functional.scaled_dot_product_attention(
-            query[:, :, start:end], key[:, :, start:end], value[:, :, start:end], scale=scaling
+    """Each text attends to itself.
+
+    Args:
+        module: whose attention it is; it says whether it is causal.
+        query: (1, heads, tokens, width).
+        key: (1, key heads, tokens, width); several heads may share one.
+        value: as key.
+        attention_mask: None, see `_no_mask`.
+        bounds: where each text begins, and the end of the last, int32 (texts + 1,).
+        longest: tokens of the longest text.
+        scaling: of the scores.
+        sliding_window: the first distance that is not seen; None where all are.
+
+    Returns:
+        (1, tokens, heads, width), and None for the weights of attention.
+    """
+    back = -1 if sliding_window is None else sliding_window - 1
+    window = (back, 0 if module.is_causal else back)
+    attend = (_varlen() if query.is_cuda else None) or _attend_in_turn
+    q, k, v = (tensor[0].transpose(0, 1).contiguous() for tensor in (query, key, value))  # (tokens, heads, width)
+    found: torch.Tensor = attend(
+        q, k, v, bounds, bounds, longest, longest, scale=scaling, window_size=window, enable_gqa=k.shape[1] < q.shape[1]
+    )
+    return found[None], None
+
+
+def _attend_in_turn(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    bounds: torch.Tensor,
+    *_: Any,
+    scale: float | None,
+    window_size: tuple[int, int],
+    enable_gqa: bool,
+) -> torch.Tensor:
+    """What `torch.nn.attention.varlen.varlen_attn` computes, one text after the other."""
+    parts = []
+    for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        place = torch.arange(end - start, device=query.device)
+        ahead = place - place[:, None]  # of the query, for each key
+        seen = torch.ones_like(ahead, dtype=torch.bool)
+        for distance, greatest in zip((-ahead, ahead), window_size, strict=True):
+            if greatest >= 0:
+                seen &= distance <= greatest
+        q, k, v = (tensor[start:end].transpose(0, 1) for tensor in (query, key, value))
+        parts.append(
+            torch.nn.functional.scaled_dot_product_attention(
+                q[None], k[None], v[None], seen, scale=scale, enable_gqa=enable_gqa
+            )[0].transpose(0, 1)
         )
-        for start, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True)
-    ]
-    return torch.cat(parts, dim=2).transpose(1, 2), None
+    return torch.cat(parts)
+
+
+def _head_width(model: PreTrainedModel) -> int:
+    config = model.config
+    width: int = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return width
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
