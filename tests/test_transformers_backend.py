@@ -114,7 +114,18 @@ def test_a_family_and_pooling_gives_the_vectors_of_sentence_transformers_alone_a
 def test_a_packed_batch_gives_the_vectors_of_the_padded_one(
     checkpoint: Checkpoint, family: str, pooling: str, lengths: tuple[int, ...]
 ) -> None:
-    model = checkpoint(family)
+    check_packed(checkpoint(family), pooling, lengths)
+
+
+def test_a_packed_batch_looks_back_only_where_the_padded_one_does(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    model = copied(checkpoint("bert"), tmp_path / "model")
+    config = json.loads((model / "config.json").read_text()) | {"is_decoder": True}
+    (model / "config.json").write_text(json.dumps(config))
+    check_packed(model, "mean", (9, 3, 1, 5))
+
+
+def check_packed(model: Path, pooling: str, lengths: tuple[int, ...]) -> None:
+    """Compares a packed batch of texts of these lengths with the padded one."""
     ids, mask = rows(*lengths)
     pad = json.loads((model / "config.json").read_text())["pad_token_id"]
     ids[mask == 0] = pad

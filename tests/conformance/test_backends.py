@@ -16,6 +16,7 @@ SHAPES = {
     "bge": {"family": "bert", "pooling": "cls", "prompts": {"query": "Represent this sentence: "}},
     "e5": {"family": "bert", "pooling": "mean", "prompts": {"query": "query: ", "document": "passage: "}},
     "mpnet": {"family": "mpnet", "pooling": "mean"},
+    "embeddinggemma": {"family": "embeddinggemma", "pooling": "mean", "dense": 16},
 }
 
 Checkpoints = Callable[..., Path]
@@ -46,7 +47,7 @@ class TestInt8(Conformance):
 
 
 class TestSmallModels(Conformance):
-    """Random weights in the shapes of the other three models."""
+    """Random weights in the shapes of other models."""
 
     @pytest.fixture(params=[(shape, backend) for shape in SHAPES for backend in BACKENDS], ids="-".join)
     def subject(self, request: pytest.FixtureRequest, checkpoint: Checkpoints) -> Subject:
