@@ -10,7 +10,7 @@ from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 
 
 class SentenceTransformersBackend(Backend):
-    """See `embedry.backend.Backend`. The device "auto" is the one that the library chooses."""
+    """See `embedry.backend.Backend`. The device "auto" is CUDA where torch finds it, else MPS, else the CPU."""
 
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
