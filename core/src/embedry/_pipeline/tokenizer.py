@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, normalizers, pre_tokenizers
 
 from embedry._files import tokenizer_file
+from embedry._pipeline.texts import blocks
 from embedry.errors import IntegrityError, is_failure
 from embedry.spec import AT_TOP, Transformer
 
-_BLOCK = 256
-"""Texts tokenised at a time: an `Encoding` weighs a hundred times what its ids do, so few are held at once."""
+_BLOCK_TEXTS, _BLOCK_CHARS = 2048, 2**18
+"""Texts tokenised at a time, at most so many, of about so many characters: an `Encoding` weighs a hundred times what its ids do, so
+few are held at once; but after each of these calls Python waits for threads that compute, so short texts are read by the thousand."""
 
 _CHARS_PER_TOKEN = 16
 """Only so much of a text is read at first. Running text has 3 to 6 characters a token, so nearly always this is enough."""
@@ -76,7 +78,7 @@ class Tokenizer:
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, read whole, special tokens included."""
-        parts = (texts[start : start + _BLOCK] for start in range(0, len(texts), _BLOCK))
+        parts = blocks(texts, count=_BLOCK_TEXTS, chars=_BLOCK_CHARS)
         return [len(encoding) for part in parts for encoding in self._encodings(part)]
 
     def read(self, texts: Sequence[str], max_length: int) -> Iterator[tuple[NDArray[np.int32], bool]]:
@@ -85,8 +87,8 @@ class Tokenizer:
         Raises:
             IntegrityError: the tokenizer itself fails.
         """
-        for start in range(0, len(texts), _BLOCK):
-            for ids, was_truncated in self._encode(texts[start : start + _BLOCK], max_length):
+        for part in blocks(texts, count=_BLOCK_TEXTS, chars=_BLOCK_CHARS):
+            for ids, was_truncated in self._encode(part, max_length):
                 yield _row(ids), was_truncated
 
     def _encode(self, texts: Sequence[str], length: int) -> list[tuple[list[int], bool]]:

@@ -32,8 +32,7 @@ def lock(
 ) -> None:
     """Pin models in a lock file, with every setting, file, digest and size.
 
-    An application uses it with EMBEDRY_LOCK or embedry.use_lock. With --check nothing is written: exit code 1 and a diff if
-    something differs from the lock.
+    With --check nothing is written: exit code 1 and a diff if something differs.
     """
     if check == bool(models or upgrade):
         raise InputError("give models to lock, --upgrade MODEL, or --check alone")
