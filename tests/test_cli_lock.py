@@ -209,7 +209,7 @@ def test_a_command_under_a_lock_knows_only_its_models(
         (
             ("--check",),
             1,
-            "the lock file embedry.lock cannot be read: [Errno 2] No such file or directory: 'embedry.lock'",
+            "the lock file embedry.lock cannot be read: No such file or directory; write one: embedry lock MODEL --file embedry.lock",
         ),
         (("--upgrade", "tiny"), 1, "the lock file embedry.lock cannot be read"),
         (("nobody-knows-it",), 2, "no model is called 'nobody-knows-it'"),

@@ -8,12 +8,11 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from embedry.errors import LockError, SpecError, some
-from embedry.spec import ModelSpec
+from embedry.spec import ModelSpec, Resource
 
 VARIABLE = "EMBEDRY_LOCK"
 
@@ -40,60 +39,95 @@ class Lock:
     models: Mapping[str, LockedModel]
     """By name."""
 
-    @cached_property
-    def _by_name(self) -> dict[str, ModelSpec]:
-        found: dict[str, ModelSpec] = {}
-        for spec in (model.spec for model in self.models.values()):
-            for name in (spec.name, *spec.aliases, *([spec.repo] if spec.repo else [])):
-                found.setdefault(name.lower(), spec)
-        return found
+    def get(self, name: str) -> ModelSpec | None:
+        """The locked entry of this name, or else of this alias or repository id, without regard to case; None if there is none.
+
+        Raises:
+            LockError: several models have it.
+        """
+        key = name.lower()
+        specs = [model.spec for model in self.models.values()]
+        found = [spec for spec in specs if spec.name.lower() == key] or [
+            spec for spec in specs if key in (other.lower() for other in (*spec.aliases, spec.repo or spec.name))
+        ]
+        if len(found) > 1:
+            raise LockError(
+                f"{name!r} may be any of {', '.join(spec.name for spec in found)} in the lock file {self.path}; "
+                "use a name that only one of them has"
+            )
+        return found[0] if found else None
 
     def find(self, name: str) -> ModelSpec:
         """The locked entry of this name, alias or repository id.
 
         Raises:
-            LockError: it is not in the lock.
+            LockError: it is not in the lock, or several models have the name.
         """
-        spec = self._by_name.get(name.lower())
+        spec = self.get(name)
         if spec is None:
-            has = some(sorted(self.models), 8) or "no models"
-            raise LockError(
-                f"{name!r} is not in the lock file {self.path}, which has {has}; "
-                f"add it: embedry lock {name} --file {self.path}"
-            )
+            raise LockError(f"{self._lacks(name)}; add it: {command('lock', name, '--file', self.path)}")
         return spec
 
     def check(self, spec: ModelSpec) -> ModelSpec:
-        """An entry that was given whole, if it is a locked one.
+        """An entry that was given whole, if it is a locked one; digests that it does not state are those of the lock.
 
         Raises:
             LockError: it is not in the lock, or differs from what is.
         """
-        locked = self.find(spec.name)
-        if replace(spec, folder=None) != locked:
-            theirs, ours = spec.to_dict(), locked.to_dict()
+        locked = self.get(spec.name)
+        if locked is None:
+            raise LockError(
+                f"{self._lacks(spec.name)}; register it in a plugin, and add it: "
+                f"{command('lock', spec.name, '--file', self.path)}"
+            )
+        files = {file: digest or locked.files.get(file) for file, digest in spec.files.items()}
+        whole = replace(spec, folder=None, files=files, size_mb=spec.size_mb or locked.size_mb)
+        if whole != locked:
+            theirs, ours = whole.to_dict(), locked.to_dict()
             keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
             raise LockError(
                 f"the entry of {spec.name!r} differs from the one in the lock file {self.path} in {', '.join(keys)}; "
-                f"take what is registered: embedry lock --upgrade {spec.name} --file {self.path}"
+                f"take what is registered: {command('lock', '--upgrade', spec.name, '--file', self.path)}"
             )
-        return spec
+        return replace(locked, folder=spec.folder)
 
-    def names_files_of(self, spec: ModelSpec) -> bool:
-        """Whether the files of an entry are those of this lock, so that a wrong one differs from the lock."""
-        locked = self.models.get(spec.name)
-        return locked is not None and locked.spec.files == spec.files
+    def sizes_of(self, spec: ModelSpec) -> Mapping[str, int] | None:
+        """The sizes of an entry's files, if they are those of this lock, so that a wrong one differs from the lock."""
+        model = self.models.get(spec.name)
+        return model.sizes if model is not None and model.spec.files == spec.files else None
+
+    def user_of(self, resource: Resource) -> str | None:
+        """The name of a locked model that needs this resource."""
+        return next(
+            (
+                name
+                for name, model in self.models.items()
+                if resource == model.spec.golden or (model.spec.int8 and resource == model.spec.int8.calibration)
+            ),
+            None,
+        )
+
+    def _lacks(self, name: str) -> str:
+        has = some(sorted(self.models), 8) or "no models"
+        return f"{name!r} is not in the lock file {self.path}, which has {has}"
+
+
+def command(*arguments: object) -> str:
+    """A call of `embedry` for a message, as a shell reads it."""
+    import shlex
+
+    return shlex.join(["embedry", *map(str, arguments)])
 
 
 _chosen: Path | None = None
-_read: tuple[tuple[Path, int, int], Lock] | None = None
-"""The lock that was read last, and the path, size and modification time of its file."""
+_read: tuple[tuple[Path, int, int, int], Lock] | None = None
+"""The lock that was read last, and the path, inode, size and modification time of its file."""
 
 
 def use_lock(path: str | Path | None) -> None:
     """Makes `resolve` take models from a lock file alone, in this process and those that it forks.
 
-    Embedders that were resolved before stay as they are.
+    Embedders that were resolved before stay as they are, and one that is unpickled keeps the entry that it was made with.
 
     Args:
         path: the lock file; None for the one that `EMBEDRY_LOCK` names, if it names one.
@@ -102,7 +136,7 @@ def use_lock(path: str | Path | None) -> None:
         LockError: the file is missing, damaged, or of a newer version.
     """
     global _chosen
-    chosen = Path(path).absolute() if path is not None else None
+    chosen = _absolute(path) if path is not None else None
     if chosen is not None:
         _load(chosen)
     _chosen = chosen
@@ -116,18 +150,21 @@ def in_use() -> Lock | None:
     """
     if _chosen is None and not os.environ.get(VARIABLE):
         return None
-    return _load(_chosen or Path(os.environ[VARIABLE]).absolute())
+    return _load(_chosen or _absolute(os.environ[VARIABLE]))
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(path).expanduser().absolute()
 
 
 def _load(path: Path) -> Lock:
     global _read
     try:
         status = path.stat()
-    except OSError as error:
-        raise LockError(
-            f"the lock file {path} cannot be read: {error.strerror}; write one: embedry lock MODEL --file {path}"
-        ) from None
-    key = path, status.st_size, status.st_mtime_ns
+    except (OSError, ValueError):
+        return read(path)  # which says what is wrong
+    # The inode tells a lock that was replaced within one tick of the file system's clock.
+    key = path, status.st_ino, status.st_size, status.st_mtime_ns
     known = _read
     if known is None or known[0] != key:
         known = _read = key, read(path)
@@ -144,39 +181,53 @@ def read(path: Path) -> Lock:
 
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+    except IsADirectoryError:
+        raise LockError(f"the lock file {path} is a folder; name the file, such as {path / 'embedry.lock'}") from None
+    except OSError as error:  # its own text repeats the path
         raise LockError(
-            f"the lock file {path} cannot be read: {error}; restore it, or write it again: embedry lock"
+            f"the lock file {path} cannot be read: {error.strerror}; write one: {command('lock', 'MODEL', '--file', path)}"
         ) from None
-    if data.get("format") != _FORMAT:
+    except (ValueError, RecursionError) as error:
+        raise LockError(f"the lock file {path} cannot be read: {error}; restore it, or {_anew(path)}") from None
+    format_ = data.get("format")
+    if type(format_) is not int or format_ != _FORMAT:
+        fix = "pip install --upgrade embedry-core" if type(format_) is int and format_ > _FORMAT else "restore it"
         raise LockError(
-            f"the lock file {path} has format {data.get('format')!r}, and this version of embedry reads {_FORMAT}; "
-            "pip install --upgrade embedry-core, or write it again: embedry lock"
+            f"the lock file {path} has format {format_!r}, and this version of embedry reads {_FORMAT}; {fix}, or {_anew(path)}"
         )
     models = data.get("models", {})
     if not isinstance(models, dict) or data.keys() - {"format", "models"}:
-        raise LockError(f"the lock file {path} must have format and [models.NAME] alone, it has {', '.join(data)}")
+        raise LockError(
+            f"the lock file {path} must have format and [models.NAME] alone, it has {', '.join(data)}; "
+            f"restore it, or {_anew(path)}"
+        )
     return Lock(path, {name: _model(path, name, entry) for name, entry in models.items()})
+
+
+def _anew(path: Path) -> str:
+    return f"delete it and write it again: {command('lock', 'MODEL', '--file', path)}"
 
 
 def _model(path: Path, name: str, entry: Any) -> LockedModel:
     place = f"[models.{json.dumps(name)}] of the lock file {path}"
+    fix = f"restore it, or delete it there and add the model again: {command('lock', name, '--file', path)}"
     files = entry.get("files") if isinstance(entry, dict) else None
     if not isinstance(files, dict):
-        raise LockError(f"{place} must be a table with its files, got {entry!r}")
+        raise LockError(f"{place} must be a table with its files, got {entry!r}; {fix}")
+    for key in ("name", "folder"):  # the table has the name, and a folder is of one machine
+        if key in entry:
+            raise LockError(f"{place} must not have the key {key!r}; {fix}")
     for file, about in files.items():
-        if (
-            not isinstance(about, dict)
-            or not isinstance(about.get("sha256"), str)
-            or type(about.get("size")) is not int
-        ):
-            raise LockError(f"{place}: the file {file!r} must have sha256 and size, it has {about!r}")
+        stated = about if isinstance(about, dict) else {}
+        sha256, size = stated.get("sha256"), stated.get("size")
+        if stated.keys() != {"sha256", "size"} or not isinstance(sha256, str) or type(size) is not int or size < 0:
+            raise LockError(f"{place}: the file {file!r} must have sha256 and size alone, it has {about!r}; {fix}")
     digests = {file: about["sha256"] for file, about in files.items()}
     try:
         spec = ModelSpec.from_dict(entry | {"name": name, "files": digests})
     except SpecError as error:
         raise LockError(
-            f"{place} is no entry of this version: {error}; write it again: embedry lock --upgrade {name}"
+            f"{place} is no entry of this version: {error}; pip install --upgrade embedry-core, or {fix}"
         ) from None
     return LockedModel(spec, {file: about["size"] for file, about in files.items()})
 
@@ -187,6 +238,7 @@ def write(path: Path, models: Mapping[str, LockedModel]) -> None:
     Raises:
         OSError: it cannot be written.
     """
+    path = path.resolve()  # a link stays one
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         unfinished.write_text(text(models), encoding="utf-8", newline="\n")

@@ -8,7 +8,7 @@ from typing import ParamSpec
 
 from embedry import _backends, discovery, lock, options, registry
 from embedry._files import cache, sources
-from embedry.errors import OptionError, UnknownModelError, UnknownOptionError
+from embedry.errors import LockError, OptionError, UnknownModelError, UnknownOptionError
 from embedry.options import Config, OnOverflow, Options
 from embedry.spec import ModelSpec
 from embedry.views import LazyEmbedder, shared
@@ -70,7 +70,7 @@ def resolve(
         UnsupportedModelError: the backend cannot reproduce this model.
         OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
         WeightsNotFoundError: an unregistered repository or folder lacks the files that describe a model.
-        LockError: a lock file is in use, and the model is not in it.
+        LockError: a lock file is in use, and the model is not in it: a stranger, a folder, or an entry that differs.
     """
     cache_folder = Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder()
     spec = _find(name, cache_folder)
@@ -107,12 +107,17 @@ def _find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
         return name if locked is None else locked.check(name)
     if not isinstance(name, str | Path):
         raise OptionError(f"resolve takes a name, a folder or a ModelSpec, got {type(name).__name__}: {name!r}")
-    if locked is not None:
-        return locked.find(str(name))
     if isinstance(name, Path) or name.startswith((".", "/", "~")) or os.path.isabs(name):
+        if locked is not None:
+            raise LockError(
+                f"the folder {str(name)!r} is no model of the lock file {locked.path}, and a folder cannot be locked; give "
+                "a locked model its files with resolve(NAME, folder=...), or resolve without the lock"
+            )
         from embedry._files import st_layout  # and what it parses JSON with: not for a registered model
 
         return st_layout.from_folder(Path(name).expanduser().absolute())
+    if locked is not None:
+        return locked.find(name)
     models = registry.installed()
     spec = models.find(name)
     if spec is not None:

@@ -145,13 +145,16 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
                 else f"fetch it again: embedry pull {spec.name} --force"
             )
             held = lock.in_use()
-            locked = held if held is not None and held.names_files_of(spec) else None
-            kind: type[FilesError] = LockError if locked else IntegrityError
+            sizes = held.sizes_of(spec) if held is not None else None
+            owner = "the entry" if held is None or sizes is None else f"the lock file {held.path}"
+            size = f", {path.stat().st_size:,} bytes" if sizes is not None else ""
+            right_size = f", {sizes[file]:,} bytes" if sizes is not None else ""
+            kind: type[FilesError] = IntegrityError if sizes is None else LockError
             raise kind(
-                f"{file} of {spec.name!r} is not the file that {f'the lock file {locked.path}' if locked else 'the entry'} names.\n"
+                f"{file} of {spec.name!r} is not the file that {owner} names.\n"
                 f"  found in  {location.folder} ({location.source})\n"
-                f"  sha256    {actual}\n"
-                f"  expected  {expected}\n"
+                f"  sha256    {actual}{size}\n"
+                f"  expected  {expected}{right_size}\n"
                 f"Nothing was loaded; {fix}"
             )
 
