@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import MISSING, fields
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -18,10 +18,12 @@ from embedry import (
     Pooling,
     Resource,
     SpecError,
+    StaticEmbedding,
     Transformer,
     WheelSource,
     list_models,
 )
+from embedry.modules import Module, Truncate
 from entries import COMMIT, entry
 
 FULL = entry(
@@ -56,6 +58,23 @@ FULL = entry(
 """An entry in which no field has its default value."""
 
 
+STATIC = entry(
+    transformer=None,
+    chain=(StaticEmbedding(outputs=48, path="0", tensor="embeddings", skip_unknown=True), Normalize()),
+    files={"0/model.safetensors": "a" * 64, "0/tokenizer.json": "b" * 64},
+)
+
+
+def test_every_module_and_each_of_its_fields_is_tested_here() -> None:
+    modules = [module for spec in (FULL, STATIC) for module in (*spec.chain, *spec.matryoshka.before)]
+    for kind in set(get_args(Module)) - {Truncate}:  # which no entry may have
+        for field in fields(kind):
+            assert any(
+                isinstance(module, kind) and getattr(module, field.name) != field.default for module in modules
+            ), f"{kind.__name__}.{field.name} is tested nowhere here"
+        assert any(isinstance(module, kind) for module in modules)
+
+
 def test_the_full_entry_is_full() -> None:
     for field in fields(ModelSpec):
         default = field.default if field.default_factory is MISSING else field.default_factory()
@@ -64,7 +83,7 @@ def test_the_full_entry_is_full() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [FULL, entry(transformer=None, chain=(LibraryModule(class_name="sentence_transformers.models.BoW", path=""),)), *list_models()],
+    [FULL, STATIC, entry(transformer=None, chain=(LibraryModule(class_name="sentence_transformers.models.BoW", path=""),)), *list_models()],
     ids=lambda spec: spec.name,
 )  # fmt: skip
 def test_data_of_an_entry_is_the_entry_again(spec: ModelSpec) -> None:
