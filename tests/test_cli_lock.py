@@ -9,6 +9,7 @@ import pytest
 
 from command_line import run
 from embedry import ModelSpec, lock, register, resolve, use_lock
+from embedry._files import sources
 from embedry.registry import installed
 from entries import registered
 from small_hub import SmallHub
@@ -50,11 +51,16 @@ def spec(small_hub: SmallHub, files: Files, checkpoint: Callable[..., Path]) -> 
     return found
 
 
-def registered_anew(spec: ModelSpec, **changes: object) -> None:
-    """What the plugin of a model registers in a later version."""
+def unregistered(spec: ModelSpec) -> None:
+    """As if the plugin of a model was uninstalled."""
     models = installed()
     for name in [name for name, registrations in models._by_name.items() if registrations[0].spec == spec]:
         del models._by_name[name]
+
+
+def registered_anew(spec: ModelSpec, **changes: object) -> None:
+    """What the plugin of a model registers in a later version."""
+    unregistered(spec)
     register(replace(spec, **changes))  # type: ignore[arg-type]
 
 
@@ -133,6 +139,94 @@ def test_a_prompt_that_changed_in_the_registry_is_overruled_and_shown_by_check(s
     assert run("lock", "--check").code == 0
 
 
+def test_an_unregistered_model_has_the_fingerprint_that_it_has_without_a_lock(
+    small_hub: SmallHub, files: Files
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    fingerprint = resolve("acme/unknown").fingerprint
+    run("lock", "acme/unknown")
+    use_lock("embedry.lock")
+    assert resolve("acme/unknown").fingerprint == fingerprint
+
+
+def test_a_model_in_the_lock_is_not_looked_up_again(small_hub: SmallHub, files: Files) -> None:
+    small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    small_hub.requests.clear()
+    result = run("lock", "ACME/unknown")
+    assert (result.code, result.err) == (0, "embedry.lock is up to date\n")
+    assert small_hub.requests == []
+
+
+def test_a_locked_repository_that_was_registered_since_takes_its_name(
+    small_hub: SmallHub, files: Files, checkpoint: Callable[..., Path], here: Path
+) -> None:
+    commit = small_hub.commit("acme/later", files)
+    assert run("lock", "acme/later").code == 0
+    register(
+        replace(
+            registered(checkpoint("bert"), name="later"), folder=None, repo="acme/later", revision=commit, prompts={}
+        )
+    )
+    result = run("lock", "--check")
+    assert result.code == 1
+    tables = [line for line in result.out.splitlines() if line[1:].startswith("[models.") and line[0] in "+-"]
+    assert '-[models."acme/later"]' in tables
+    assert '+[models."later"]' in tables
+    assert run("lock", "--upgrade", "acme/later").code == 0
+    assert list(lock.read(here / "embedry.lock").models) == ["later"]
+    use_lock("embedry.lock")
+    assert resolve("acme/later") is resolve("later")
+    assert run("lock", "--check").code == 0
+
+
+def test_check_shows_that_a_model_is_gone_and_goes_on(
+    spec: ModelSpec, small_hub: SmallHub, files: Files, here: Path
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    run("lock", "tiny", "acme/unknown")
+    before = (here / "embedry.lock").read_bytes()
+    unregistered(spec)
+    small_hub.commit("acme/unknown", files | {"config_sentence_transformers.json": b"{}"})
+    result = run("lock", "--check")
+    assert result.code == 1
+    assert result.err.startswith("no model is called 'tiny'")
+    assert '-[models."tiny"]' in result.out.splitlines()
+    assert '-"query" = "ask: "' in result.out.splitlines()
+    assert '+[models."tiny"]' not in result.out.splitlines()
+    result = run("lock", "--upgrade", "tiny")
+    assert result.code == 2
+    assert "no model is called 'tiny'" in result.err
+    assert (here / "embedry.lock").read_bytes() == before
+
+
+def test_check_without_a_hub_is_an_error_and_no_diff(
+    small_hub: SmallHub, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    result = run("lock", "--check")
+    assert (result.code, result.out) == (1, "")
+    assert "HF_HUB_OFFLINE" in result.err
+
+
+def test_what_another_command_added_meanwhile_is_kept(
+    spec: ModelSpec, small_hub: SmallHub, files: Files, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    download = sources.pull
+
+    def slow(spec: ModelSpec, cache_dir: Path) -> sources.Location:
+        if spec.name == "tiny":
+            assert run("lock", "acme/unknown").code == 0
+        return download(spec, cache_dir)
+
+    monkeypatch.setattr(sources, "pull", slow)
+    assert run("lock", "tiny").code == 0
+    assert list(lock.read(here / "embedry.lock").models) == ["acme/unknown", "tiny"]
+
+
 def test_new_weights_on_the_hub_are_shown_by_check_and_not_downloaded(
     small_hub: SmallHub, files: Files, here: Path
 ) -> None:
@@ -169,6 +263,34 @@ def test_pull_locked_fetches_every_model_into_an_empty_cache(
     monkeypatch.setenv(lock.VARIABLE, "embedry.lock")
     assert resolve("acme/unknown").encode_query(["a text"]).shape == (1, 48)
     assert str(tmp_path / "image") in resolve("tiny").load().info["graph"]
+
+
+def test_pull_locked_takes_the_lock_that_is_named(
+    spec: ModelSpec, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("lock", "tiny", "--file", "other.lock")
+    result = run("pull", "--locked")
+    assert result.code == 1
+    assert f"the lock file {here / 'embedry.lock'} cannot be read: No such file or directory; write one" in result.err
+    monkeypatch.setenv(lock.VARIABLE, str(here / "other.lock"))
+    assert run("pull", "--locked").code == 0
+    (tmp_path / "empty.lock").write_text("format = 1\n")
+    result = run("pull", "--locked", "--file", tmp_path / "empty.lock")
+    assert (result.code, result.out) == (0, "")
+
+
+def test_pull_locked_refuses_a_size_that_was_edited(spec: ModelSpec, files: Files, here: Path) -> None:
+    run("lock", "tiny")
+    size = len(files["config.json"])
+    path = here / "embedry.lock"
+    path.write_text(path.read_text().replace(f"size = {size} }}", "size = 1234567 }"))
+    result = run("pull", "--locked")
+    assert (result.code, result.out) == (1, "")
+    assert result.err == (
+        f"error: config.json of 'tiny' has {size:,} bytes and the digest that the lock file {path} names, which says 1,234,567 "
+        "bytes; restore the lock file, or delete the model there and add it again: "
+        f"embedry lock tiny --file {path}\n"
+    )
 
 
 def test_files_of_main_are_as_good_where_the_hub_lost_the_revision(
@@ -230,3 +352,6 @@ def test_pull_takes_a_model_or_the_lock(here: Path) -> None:
         result = run("pull", *arguments)
         assert result.code == 2
         assert "give a model, or --locked alone for all models of the lock file" in result.err
+    result = run("pull", "minilm", "--file", "embedry.lock")
+    assert result.code == 2
+    assert "--file is the lock file; give --locked too" in result.err

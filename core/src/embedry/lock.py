@@ -96,6 +96,21 @@ class Lock:
         model = self.models.get(spec.name)
         return model.sizes if model is not None and model.spec.files == spec.files else None
 
+    def check_sizes(self, spec: ModelSpec, folder: Path) -> None:
+        """Compares the sizes that the lock states with files whose digests are right: the lock may have been edited.
+
+        Raises:
+            LockError: one differs.
+        """
+        for file, size in self.models[spec.name].sizes.items():
+            actual = (folder / file).stat().st_size
+            if actual != size:
+                raise LockError(
+                    f"{file} of {spec.name!r} has {actual:,} bytes and the digest that the lock file {self.path} names, which "
+                    f"says {size:,} bytes; restore the lock file, or delete the model there and add it again: "
+                    f"{command('lock', spec.name, '--file', self.path)}"
+                )
+
     def user_of(self, resource: Resource) -> str | None:
         """The name of a locked model that needs this resource."""
         return next(
@@ -282,8 +297,8 @@ def _toml(value: Any) -> str:
 
 
 def changes(locked: Lock, today: Mapping[str, LockedModel]) -> Iterator[str]:
-    """The lines of a unified diff from a lock file to what there is today; none if they are the same."""
+    """The lines of a unified diff from a lock file to its models as they are today; none if they are the same."""
     from difflib import unified_diff
 
-    before, after = (text(models).splitlines() for models in (locked.models, {**locked.models, **today}))
+    before, after = (text(models).splitlines() for models in (locked.models, today))
     return unified_diff(before, after, str(locked.path), "today", n=2, lineterm="")

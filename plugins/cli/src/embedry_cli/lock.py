@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from embedry import LockError, ModelSpec
+from embedry import LockError, ModelSpec, UnknownModelError
 from embedry._files import cache, digests, hub, sources, st_layout
 from embedry.lock import Lock, LockedModel, changes, read, write
 from embedry.registry import installed
@@ -38,11 +38,18 @@ def lock(
         raise InputError("give models to lock, --upgrade MODEL, or --check alone")
     known = read(file) if file.exists() or check or upgrade else None
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
-    if check and known is not None:
+    known = known or Lock(file, {})
+    if check:
         _check(known)
         return
-    before = dict(known.models) if known is not None else {}
-    after = before | _upgraded(known, upgrade or ()) | _added(before, models or ())
+    upgraded = {name: _today(known, name) for name in (known.find(each).name for each in upgrade or ())}
+    added = _added(known, models or ())
+    # Downloads take minutes, in which another command may have added to the file.
+    before = dict(read(file).models) if file.exists() else {}
+    after = {name: model for name, model in before.items() if name not in upgraded} | added | _named(upgraded.values())
+    if after == before:
+        terminal.note(f"{file} is up to date")
+        return
     try:
         write(file, after)
     except OSError as error:
@@ -51,12 +58,16 @@ def lock(
         if before.get(name) != after[name]:
             size = sum(after[name].sizes.values()) / 1e6
             terminal.note(f"locked {name}: {len(after[name].sizes)} files, {size:,.0f} MB")
-    if after == before:
-        terminal.note(f"{file} is up to date")
 
 
 def _check(known: Lock) -> None:
-    lines = list(changes(known, {name: _today(known, name) for name in known.models}))
+    today = []
+    for name in known.models:
+        try:
+            today.append(_today(known, name))
+        except UnknownModelError as error:  # today there is none, as the diff shows
+            terminal.note(str(error))
+    lines = list(changes(known, _named(today)))
     if not lines:
         terminal.note(f"{known.path} is what there is today")
         return
@@ -64,23 +75,15 @@ def _check(known: Lock) -> None:
     raise typer.Exit(1)
 
 
-def _upgraded(known: Lock | None, names: Iterable[str]) -> dict[str, LockedModel]:
-    found = {}
-    for name in names:
-        assert known is not None  # noqa: S101  read by the caller
-        spec = known.find(name)
-        found[spec.name] = _today(known, spec.name)
-    return found
+def _named(models: Iterable[LockedModel]) -> dict[str, LockedModel]:
+    """Models by the names that they have today: a repository may have been registered under another since."""
+    return {model.spec.name: model for model in models}
 
 
-def _added(before: Mapping[str, LockedModel], names: Iterable[str]) -> dict[str, LockedModel]:
-    """The models that the lock lacks; one that it has stays as it is."""
-    found = {}
-    for name in names:
-        spec = _unlocked(name)
-        if spec.name not in before:
-            found[spec.name] = _locked(spec)
-    return found
+def _added(known: Lock, names: Iterable[str]) -> dict[str, LockedModel]:
+    """The models that the lock lacks; one that it has stays as it is, and is not looked up."""
+    specs = [_unlocked(name) for name in names if known.get(name) is None]
+    return {spec.name: _locked(spec) for spec in specs if spec.name not in known.models}
 
 
 def _today(known: Lock, name: str) -> LockedModel:

@@ -41,24 +41,34 @@ def pull(
     """
     if locked == (model is not None):
         raise InputError("give a model, or --locked alone for all models of the lock file")
+    if file is not None and not locked:
+        raise InputError("--file is the lock file; give --locked too")
     if precision is not None and not compiled:
         raise InputError("--precision says what to compile; give --compile too")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
     if locked:
         use_lock(file or os.environ.get(lock.VARIABLE) or FILE)
-    held = lock.in_use()
-    names = sorted(held.models) if locked and held is not None else [str(model)]
-    specs = [entry(name) for name in names]
+    held = lock.in_use() if locked else None
+    specs = [entry(str(model))] if held is None else [held.models[name].spec for name in sorted(held.models)]
     # A wrong option is an error before anything is downloaded.
     embedders = [resolve(spec, precision=precision) if compiled else None for spec in specs]
     for spec, embedder in zip(specs, embedders, strict=True):
-        _pull(spec, source, embedder, force=force)
+        _pull(spec, source, embedder, held, force=force)
 
 
-def _pull(spec: ModelSpec, source: sources.Source | None, embedder: LazyEmbedder | None, *, force: bool) -> None:
+def _pull(
+    spec: ModelSpec,
+    source: sources.Source | None,
+    embedder: LazyEmbedder | None,
+    held: lock.Lock | None,
+    *,
+    force: bool,
+) -> None:
     size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
     with terminal.waiting(f"downloading {spec.name}{size}"):
         found = sources.pull(spec, cache.default_folder(), source=source, force=force)
+    if held is not None:
+        held.check_sizes(spec, found.folder)
     facts = [
         ("model", spec.name),
         ("files", found.folder),
