@@ -1,6 +1,6 @@
 """Tiny checkpoints of the true architectures with random weights, saved by the libraries that define them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
+import references
+
 logging.set_verbosity_error()
 logging.disable_progress_bar()
 
@@ -56,7 +58,7 @@ _GROUPED: dict[str, Any] = {"num_key_value_heads": 2, "head_dim": 16}
 _LONG: dict[str, Any] = {"max_position_embeddings": 8192, "pad_token_id": 0}
 
 LONG_FAMILIES = ("modernbert", "nomic_bert", "gte", "qwen3", "gemma3_text", "embeddinggemma", "t5", "t5-gated")
-"""Architectures that read thousands of tokens, some of them in two forms."""
+"""Architectures that read thousands of tokens, some of them in two forms; `references.FAMILIES` has more."""
 
 
 def model(family: str) -> PreTrainedModel:
@@ -106,9 +108,9 @@ def _t5(feed_forward: str) -> T5Config:
     return T5Config(
         vocab_size=_VOCABULARY,
         d_model=WIDTH,
-        num_layers=3,
-        num_heads=4,
-        d_kv=16,
+        num_layers=2,
+        num_heads=3,
+        d_kv=12,
         d_ff=96,
         feed_forward_proj=feed_forward,
     )
@@ -123,16 +125,28 @@ def save(
     prompts: Mapping[str, str] | None = None,
     normalize: bool = True,
     dense: int | None = None,
+    projections: Sequence[int] = (),
     max_seq_length: int = 128,
 ) -> None:
-    """Saves a random model of a family, with the tokenizer of another, as sentence-transformers lays it out."""
+    """Saves a random model of a family, with the tokenizer of another, as sentence-transformers lays it out.
+
+    Behind the pooling comes one Dense module with bias and tanh to the width `dense`, or one with neither to each width in
+    `projections`.
+    """
     raw = folder.with_name("raw")
-    encoder = model(family)
+    of_hub = family in references.FAMILIES
+    encoder = model("bert" if of_hub else family)
     encoder.save_pretrained(raw)
     AutoTokenizer.from_pretrained(tokenizer).save_pretrained(raw)
     modules = [Transformer(str(raw), max_seq_length=max_seq_length), Pooling(WIDTH, pooling_mode=pooling)]
     if dense is not None:
         modules.append(Dense(WIDTH, dense))
+    for inputs, outputs in zip((WIDTH, *projections), projections, strict=False):
+        modules.append(Dense(inputs, outputs, bias=False, activation_function=torch.nn.Identity()))
     if normalize:
         modules.append(Normalize())
     SentenceTransformer(modules=modules, prompts=dict(prompts or {}), device="cpu").save(str(folder))
+    if of_hub:  # whose code the library would have to run
+        # Three heads: slopes of ALiBi follow another rule where their number is no power of two.
+        settings = references.config(family, vocab_size=_VOCABULARY, **_SHAPE | {"num_attention_heads": 3})
+        references.save(folder, family, settings)

@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import _backends, discovery, registry, resolve
+from embedry import ModelSpec, _backends, discovery, registry, resolve
 from embedry._files import sources
 from embedry.registry import installed
 from embedry.views import LazyEmbedder
@@ -71,6 +72,19 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) ->
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., NDArray[np.float32]]:
+    """Vectors of a model by the code under test; the cache is new, so its graph is compiled by it too."""
+    cache_dir = tmp_path_factory.mktemp("cache")
+
+    def encode(
+        model: Path | ModelSpec, texts: list[str], role: str = "document", **options: Any
+    ) -> NDArray[np.float32]:
+        return resolve(model, cache_dir=cache_dir, **options).encode(texts, role=role)
+
+    return encode
 
 
 @pytest.fixture
