@@ -13,7 +13,7 @@ from embedry.backend import Tensor, is_read, tensors
 class Checkpoint:
     """Tensors of one or several safetensors files as float32, without the prefix that a model with a head puts before them."""
 
-    def __init__(self, paths: Sequence[Path], prefix: str = "") -> None:
+    def __init__(self, paths: Sequence[Path], prefixes: Sequence[str] = ()) -> None:
         self._where = ", ".join(map(str, paths))
         found: dict[str, Tensor] = {}
         for path in paths:
@@ -22,8 +22,15 @@ class Checkpoint:
             if twice:
                 raise IntegrityError(f"the tensor {twice[0]!r} is in two files: {found[twice[0]].path} and {path}")
             found |= shard
-        self._prefix = prefix if any(name.startswith(prefix) for name in found) else ""
-        self._tensors = {name.removeprefix(self._prefix): tensor for name, tensor in found.items()}
+        prefix = next((each for each in prefixes if any(name.startswith(each) for name in found)), "")
+        self._tensors: dict[str, Tensor] = {}
+        for name, tensor in found.items():
+            short = name.removeprefix(prefix)
+            if short in self._tensors:
+                raise IntegrityError(
+                    f"{self._where} has the tensor {short!r} twice, with and without the prefix {prefix!r}"
+                )
+            self._tensors[short] = tensor
         self._unread = set(self._tensors)
 
     def read(self, name: str, *shape: int) -> NDArray[np.float32]:
@@ -52,9 +59,17 @@ class Checkpoint:
         """Accounts for a tensor that must be there, though no result depends on it."""
         self.read(name, *shape)
 
-    def check_all_read(self) -> None:
-        """IntegrityError if there are trained values that the model's configuration does not account for."""
-        left = sorted(name for name in self._unread if is_read(name))
+    def has(self, name: str) -> bool:
+        """Whether there is a tensor of this name."""
+        return name in self._tensors
+
+    def check_all_read(self, architecture: str = "") -> None:
+        """IntegrityError if there are trained values that the model's configuration does not account for.
+
+        Args:
+            architecture: of the encoder that was read, which may have parts of its own that do not matter.
+        """
+        left = sorted(name for name in self._unread if is_read(name, architecture))
         if left:
             shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
             raise IntegrityError(f"{self._where} has tensors that config.json does not account for: {shown}")

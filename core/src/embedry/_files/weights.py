@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 _NOT_READ = (
     "pooler.", "embeddings.position_ids", "embeddings.token_type_ids", "cls.", "lm_head.", "vocab_transform.",
-    "vocab_layer_norm.", "vocab_projector.",
+    "vocab_layer_norm.", "vocab_projector.", "classifier.",
 )  # fmt: skip
-"""Parts that token vectors do not depend on: heads of pretraining, and buffers that old versions saved."""
+"""Parts that token vectors do not depend on: heads of pretraining and of classifiers, and buffers that old versions saved."""
+
+_NOT_READ_OF = {
+    "modernbert": ("head.", "decoder."),
+    "t5": ("decoder.", "encoder.embed_tokens."),  # the latter is `shared` under another name
+}
+"""Architecture -> parts of it that its token vectors do not depend on, by names that elsewhere may mean others."""
 
 _PARAMETERS = ("weight", "bias", "gamma", "beta")
 """Last parts of the names of trained values. Others are buffers, such as masks of -1e9, and may hold anything."""
@@ -59,9 +65,11 @@ class Tensor:
             return flat.astype(np.float32, copy=False).reshape(self.shape)
 
 
-def is_read(name: str) -> bool:
+def is_read(name: str, architecture: str = "") -> bool:
     """Whether a model's token vectors may depend on the tensor of this name, given without the model's own prefix."""
-    return name.rpartition(".")[2] in _PARAMETERS and not name.startswith(_NOT_READ)
+    return name.rpartition(".")[2] in _PARAMETERS and not name.startswith(
+        _NOT_READ + _NOT_READ_OF.get(architecture, ())
+    )
 
 
 def tensors(path: Path) -> dict[str, Tensor]:

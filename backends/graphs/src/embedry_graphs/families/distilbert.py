@@ -6,7 +6,7 @@ from embedry_graphs.graph import Graph
 from embedry_graphs.post_norm import LayerBuilder, LayerNames
 from embedry_graphs.shape import Shape
 
-PREFIX = "distilbert."
+PREFIXES = ("distilbert.",)
 
 
 def token_vectors(

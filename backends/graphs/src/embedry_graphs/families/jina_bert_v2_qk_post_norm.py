@@ -7,7 +7,7 @@ from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
 from embedry_graphs.shape import Shape
 
-PREFIX = "bert."
+PREFIXES = ("bert.",)
 
 
 def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool) -> str:

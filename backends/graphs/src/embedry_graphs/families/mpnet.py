@@ -6,7 +6,7 @@ from embedry_graphs.graph import Graph
 from embedry_graphs.post_norm import LayerBuilder, LayerNames
 from embedry_graphs.shape import Shape
 
-PREFIX = "mpnet."
+PREFIXES = ("mpnet.",)
 
 _PADDING = 1
 """The padding's id, fixed in the original code; positions are numbered after it."""

@@ -7,7 +7,7 @@ from embedry_graphs.graph import Graph
 from embedry_graphs.rotary import Rotary
 from embedry_graphs.shape import Shape
 
-PREFIX = "nomic_bert."
+PREFIXES = ("nomic_bert.", "bert.")
 
 
 def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool) -> str:

@@ -8,7 +8,7 @@ from embedry_graphs.graph import Graph
 from embedry_graphs.rotary import Rotary
 from embedry_graphs.shape import Shape
 
-PREFIX = "model."
+PREFIXES = ("model.",)
 
 
 def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool) -> str:

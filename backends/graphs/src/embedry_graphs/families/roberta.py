@@ -8,7 +8,7 @@ from embedry_graphs.graph import Graph
 from embedry_graphs.post_norm import LayerBuilder
 from embedry_graphs.shape import Shape
 
-PREFIX = "roberta."
+PREFIXES = ("roberta.",)
 
 
 def token_vectors(

@@ -7,12 +7,15 @@ from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
 from embedry_graphs.shape import Shape
 
-PREFIX = ""
+PREFIXES = ()
 
 
 def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool) -> str:
     """Words; the layers; and a norm. The first layer's biases of distances serve all of them."""
-    x = words(graph, weights, "shared", shape)
+    # The decoder's words too; a checkpoint of the encoder alone may name them as its own.
+    own = "encoder.embed_tokens"
+    is_own = weights.has(f"{own}.weight") and not weights.has("shared.weight")
+    x = words(graph, weights, own if is_own else "shared", shape)
     table = weights.read(
         "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight", shape.buckets, shape.heads
     )
