@@ -69,6 +69,17 @@ PROMPTS = {
 }
 """The prompts of the ten models that are used most, as their makers state them."""
 
+WEIGHTS = {
+    "bge-m3": "142964af7e05de16511657561de8e8750fc153a0 993b2248881724788dcab8c644a91dfd63584b6e5604ff2037cb5541e1e38e7e",
+    "embeddinggemma-300m": "57c266a740f537b4dc058e1b0cda161fd15afa75 cbf5a78393b6a033e0b8a63a57549964f7ed5c6fbeb4ba0694214f36123f2fd2",
+    "multilingual-e5-base": "d128750597153bb5987e10b1c3493a34e5a4502a a18a44fad1d0b46ded15928144138cff1135d5cc8233bdd90be5f18822de09a7",
+    "multilingual-e5-small": "614241f622f53c4eeff9890bdc4f31cfecc418b3 1a55775f53449dac10a2bcbc312469fac40b96d53198c407081a831f81c98477",
+    "nomic-embed-text-v1.5": "e9b6763023c676ca8431644204f50c2b100d9aab 9e7d262b1fe5ea350782829496efa831901b77486bbde1cea54a4c822d010d5c",
+    "paraphrase-multilingual-MiniLM-L12-v2": "e8f8c211226b894fcb81acc59f3b34ba3efd5f42 eaa086f0ffee582aeb45b36e34cdd1fe2d6de2bef61f8a559a1bbc9bd955917b",
+    "Qwen3-Embedding-0.6B": "97b0c614be4d77ee51c0cef4e5f07c00f9eb65b3 0437e45c94563b09e13cb7a64478fc406947a93cb34a7e05870fc8dcd48e23fd",
+}  # fmt: skip
+"""The commit and the sha256 of the weights, as public records state them together: a digest belongs to its commit."""
+
 every_entry = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.name)
 
 
@@ -161,3 +172,9 @@ def test_the_page_marks_what_a_license_forbids_and_how_files_are_verified() -> N
     prompts = "query, document, 2 tasks"
     assert tuple(cells(spec)) == (*same, "547", "en", prompts, "Apache-2.0", "digest")
     assert tuple(cells(limited)) == (*same, "?", "en", prompts, "CC-BY-NC-4.0, **non-commercial**", "revision")
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_the_digests_of_an_entry_are_those_of_its_commit(name: str) -> None:
+    (spec,) = (spec for spec in SPECS if spec.name == name)
+    assert f"{spec.revision} {spec.files['model.safetensors']}" == WEIGHTS[name]

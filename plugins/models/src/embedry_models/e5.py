@@ -45,10 +45,10 @@ MODELS = [
         name="e5-large-v2",
         aliases=("e5-large",),
         repo="intfloat/e5-large-v2",
-        revision="b322e09026e4ea05f42beadf4d661fb4e101d311",
+        revision="f169b11e22de13617baa190a028a32f3493550b6",
         files=files(),
         dims=1024,
-        size_mb=1340,
+        size_mb=1341,
         description="The largest of E5's English models",
     ),
     _multilingual(
@@ -68,7 +68,7 @@ MODELS = [
     _multilingual(
         name="multilingual-e5-base",
         repo="intfloat/multilingual-e5-base",
-        revision="d13f1b27baf31030b7fd040960d60d909913633f",
+        revision="d128750597153bb5987e10b1c3493a34e5a4502a",
         files=files(
             weights="a18a44fad1d0b46ded15928144138cff1135d5cc8233bdd90be5f18822de09a7",
             tokenizer="62c24cdc13d4c9952d63718d6c9fa4c287974249e16b7ade6d5a85e7bbb75626",
@@ -81,7 +81,7 @@ MODELS = [
     _multilingual(
         name="multilingual-e5-large",
         repo="intfloat/multilingual-e5-large",
-        revision="ab10c1a7f42e74530fe7ae5be82e6d4f11a719eb",
+        revision="3d7cfbdacd47fdda877c5cd8a79fbcc4f2a574f3",
         files=files(),
         dims=1024,
         size_mb=2240,

@@ -8,7 +8,7 @@ MODELS = [
         name="embeddinggemma-300m",
         aliases=("embeddinggemma",),
         repo="google/embeddinggemma-300m",
-        revision="64614b0b8b64f0c6c1e52b07e4e9a4e8fe4d2da2",
+        revision="57c266a740f537b4dc058e1b0cda161fd15afa75",
         files={
             **files(
                 weights="cbf5a78393b6a033e0b8a63a57549964f7ed5c6fbeb4ba0694214f36123f2fd2",

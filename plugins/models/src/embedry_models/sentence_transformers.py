@@ -55,7 +55,7 @@ MODELS = [
     _english(
         name="all-MiniLM-L12-v2",
         repo="sentence-transformers/all-MiniLM-L12-v2",
-        revision="c004d8e3e901237d8fa7e9fff12774962e391ce5",
+        revision="a50ef00143b4d5391434df20ae11632588ac25be",
         files=files(),
         dims=384,
         max_seq_length=128,  # its table says 256, its own configuration 128

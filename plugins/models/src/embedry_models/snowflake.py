@@ -25,7 +25,7 @@ MODELS = [
     _english(
         name="snowflake-arctic-embed-xs",
         repo="Snowflake/snowflake-arctic-embed-xs",
-        revision="742da4f66e1823b5b4dbe6c320a1375a1fd85f9e",
+        revision="d8c86521100d3556476a063fc2342036d45c106f",
         dims=384,
         size_mb=90,
         description="The smallest of Snowflake's models, of the size of all-MiniLM-L6-v2",
@@ -33,7 +33,7 @@ MODELS = [
     _english(
         name="snowflake-arctic-embed-s",
         repo="Snowflake/snowflake-arctic-embed-s",
-        revision="d3c1d2d433dd0fdc8e9ca01331a5f225639e798f",
+        revision="e596f507467533e48a2e17c007f0e1dacc837b33",
         dims=384,
         size_mb=133,
         description="Small, for retrieval in English",
@@ -41,7 +41,7 @@ MODELS = [
     _english(
         name="snowflake-arctic-embed-m",
         repo="Snowflake/snowflake-arctic-embed-m",
-        revision="cc17beacbac32366782584c8752220405a0f3f40",
+        revision="fc74610d18462d218e312aa986ec5c8a75a98152",
         dims=768,
         size_mb=436,
         description="Of medium size, for retrieval in English",
@@ -59,7 +59,7 @@ MODELS = [
     _english(
         name="snowflake-arctic-embed-l",
         repo="Snowflake/snowflake-arctic-embed-l",
-        revision="9a9e5834d2e89cdd8bb72b64111dde496e4fe78c",
+        revision="d8fb21ca8d905d2832ee8b96c894d3298964346b",
         dims=1024,
         size_mb=1336,
         description="Large, for retrieval in English",

@@ -7,7 +7,7 @@ MODELS = [
     ModelSpec(
         name="UAE-Large-V1",
         repo="WhereIsAI/UAE-Large-V1",
-        revision="f4264cd240f4e46a527f9f57a70cda6c2a12d248",
+        revision="9c9b2c999b3350cfb3171ed429320668e39b00b8",
         files=files(),
         dims=1024,
         max_seq_length=512,
