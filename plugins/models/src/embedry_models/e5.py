@@ -16,6 +16,9 @@ _prompted = partial(_e5, prompts={"query": "query: ", "document": "passage: "})
 _english = partial(_prompted, architecture="bert", languages=ENGLISH)
 _multilingual = partial(_prompted, architecture="xlm-roberta", languages=MULTILINGUAL)
 
+_XLM_ROBERTA = "62c24cdc13d4c9952d63718d6c9fa4c287974249e16b7ade6d5a85e7bbb75626"
+"""The tokenizer.json of multilingual-e5-base and multilingual-e5-large."""
+
 MODELS = [
     _english(
         name="e5-small-v2",
@@ -71,7 +74,7 @@ MODELS = [
         revision="d128750597153bb5987e10b1c3493a34e5a4502a",
         files=files(
             weights="a18a44fad1d0b46ded15928144138cff1135d5cc8233bdd90be5f18822de09a7",
-            tokenizer="62c24cdc13d4c9952d63718d6c9fa4c287974249e16b7ade6d5a85e7bbb75626",
+            tokenizer=_XLM_ROBERTA,
             config="9dab198f24c8c0879e481cf7822005d5ecbceedbacb390ffafa594e28d31bac4",
         ),
         dims=768,
@@ -82,7 +85,10 @@ MODELS = [
         name="multilingual-e5-large",
         repo="intfloat/multilingual-e5-large",
         revision="3d7cfbdacd47fdda877c5cd8a79fbcc4f2a574f3",
-        files=files(),
+        files=files(
+            weights="020afdebf2762b29fcaf286629a96c3b3b65af241f6a08226b1cfee60a21def6",
+            tokenizer=_XLM_ROBERTA,
+        ),
         dims=1024,
         size_mb=2240,
         description="The largest of E5's multilingual models",
@@ -91,7 +97,7 @@ MODELS = [
         name="multilingual-e5-large-instruct",
         repo="intfloat/multilingual-e5-large-instruct",
         revision="274baa43b0e13e37fafa6428dbc7938e62e5c439",
-        files=files(),
+        files=files(weights="dd6b6e4f52db0a7aff83a13d10e6c5342ef9f6ab799bad3221f4b35ef390fa85"),
         architecture="xlm-roberta",
         dims=1024,
         prompts={"query": WEB_SEARCH + " "},

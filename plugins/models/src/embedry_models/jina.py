@@ -20,7 +20,10 @@ MODELS = [
         name="jina-embeddings-v2-small-en",
         repo="jinaai/jina-embeddings-v2-small-en",
         revision="44e7d1d6caec8c883c2d4b207588504d519788d0",
-        files=files(weights="c9a9a7ec012d01efd780474fbb65e25917f3a2aebdff84b5f87daa00f7e90b27"),
+        files=files(
+            weights="c9a9a7ec012d01efd780474fbb65e25917f3a2aebdff84b5f87daa00f7e90b27",
+            tokenizer="e9f999ac74497843ed9f4303246a8f43d9f100ee8aab8e133667903f447ceb48",
+        ),
         dims=512,
         size_mb=65,
         description="Small, for retrieval over long English texts",

@@ -36,8 +36,8 @@ MODELS = [
         repo="Qwen/Qwen3-Embedding-4B",
         revision="5cf2132abc99cad020ac570b19d031efec650f2b",
         files={
-            "model-00001-of-00002.safetensors": None,
-            "model-00002-of-00002.safetensors": None,
+            "model-00001-of-00002.safetensors": "e70bfe3c970523fb7ef4eddffed2254ce3f1e7150c3de2af4342de129dd756f8",
+            "model-00002-of-00002.safetensors": "ed1b87c8e9eb7e535a1a155e4fd00d9f4dba80e58a6db48a4c9f82cede7079c1",
             "model.safetensors.index.json": None,
             "tokenizer.json": None,
             "config.json": None,

