@@ -28,15 +28,21 @@ BACKENDS = {
 
 POSITIONS = {
     "bert": 512, "distilbert": 512, "gemma3_text": 2048, "jina_bert_v2": 8192, "jina_bert_v2_qk_post_norm": 8192,
-    "modernbert": 32768, "mpnet": 512, "new": 8192, "nomic_bert": 8192, "qwen3": 32768, "roberta": 512,
+    "modernbert": 32768, "mpnet": 512, "new": 8192, "nomic_bert": 8192, "qwen3": 40960, "roberta": 512,
     "static": NO_LIMIT, "xlm-roberta": 8192,
 }  # fmt: skip
 """Architecture -> the most tokens that a model of the pack with it has positions for."""
 
-FIVE_HUNDRED_AND_TWELVE = {
-    "multilingual-e5-base", "multilingual-e5-large", "multilingual-e5-large-instruct", "paraphrase-multilingual-mpnet-base-v2",
-}  # fmt: skip
-"""Models of the architecture xlm-roberta with the positions of the first XLM-RoBERTa."""
+FEWER = {
+    "Qwen3-Embedding-0.6B": 32768,
+    "gte-modernbert-base": 8192,
+    "modernbert-embed-base": 8192,
+    "multilingual-e5-base": 512,
+    "multilingual-e5-large": 512,
+    "multilingual-e5-large-instruct": 512,
+    "paraphrase-multilingual-mpnet-base-v2": 512,
+}
+"""Models with fewer positions than others of their architecture."""
 
 BGE = "Represent this sentence for searching relevant passages: "
 NOMIC = {
@@ -120,7 +126,7 @@ def test_an_entrys_numbers_fit_each_other(spec: ModelSpec) -> None:
     assert last in (None, spec.dims)
     assert list(spec.matryoshka.dims) == sorted(spec.matryoshka.dims, reverse=True)
     assert all(shorter < spec.dims for shorter in spec.matryoshka.dims)
-    positions = 512 if spec.name in FIVE_HUNDRED_AND_TWELVE else POSITIONS[spec.architecture]
+    positions = FEWER.get(spec.name, POSITIONS[spec.architecture])
     assert spec.max_seq_length <= positions
     assert spec.size_mb is None or spec.size_mb * 1_000_000 > spec.dims * 20_000, (
         "too few bytes for the embeddings of its words"
