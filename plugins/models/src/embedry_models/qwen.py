@@ -7,7 +7,6 @@ from embedry_models._shared import LAST, MULTILINGUAL, WEB_SEARCH, files
 
 _qwen = partial(
     ModelSpec,
-    max_seq_length=32768,
     architecture="qwen3",
     chain=LAST,
     prompts={"query": WEB_SEARCH},  # no space at its end
@@ -26,6 +25,7 @@ MODELS = [
             config="b5bf1f51fc45be473a54718cef92448d90a1be001bf9b9a44b8c7f10a19feaa9",
         ),
         dims=1024,
+        max_seq_length=32768,
         preferred_backend="onnxruntime",
         matryoshka=Matryoshka(dims=(768, 512, 256, 128, 64, 32)),
         size_mb=1192,
@@ -43,6 +43,7 @@ MODELS = [
             "config.json": None,
         },
         dims=2560,
+        max_seq_length=40960,
         preferred_backend="transformers",
         matryoshka=Matryoshka(dims=(2048, 1024, 768, 512, 256, 128, 64, 32)),
         size_mb=8044,
