@@ -355,3 +355,13 @@ def test_pull_takes_a_model_or_the_lock(here: Path) -> None:
     result = run("pull", "minilm", "--file", "embedry.lock")
     assert result.code == 2
     assert "--file is the lock file; give --locked too" in result.err
+
+
+def test_the_conformance_checks_run_for_a_locked_model(
+    spec: ModelSpec, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("lock", "tiny")
+    monkeypatch.setenv(lock.VARIABLE, "embedry.lock")
+    result = run("check", "tiny")
+    assert result.code == 0, result.out
+    assert " 0 failed" in result.out

@@ -139,24 +139,29 @@ def verify(spec: ModelSpec, location: Location, cache_dir: Path) -> None:
             continue
         actual = digests.remembered_sha256(path, cache_dir)
         if actual != expected:
-            fix = (
-                f"put the right file there ({spec.repo or spec.name} at {spec.revision})"
-                if spec.folder is not None
-                else f"fetch it again: embedry pull {spec.name} --force"
-            )
-            held = lock.in_use()
-            sizes = held.sizes_of(spec) if held is not None else None
-            owner = "the entry" if held is None or sizes is None else f"the lock file {held.path}"
-            size = f", {path.stat().st_size:,} bytes" if sizes is not None else ""
-            right_size = f", {sizes[file]:,} bytes" if sizes is not None else ""
-            kind: type[FilesError] = IntegrityError if sizes is None else LockError
-            raise kind(
-                f"{file} of {spec.name!r} is not the file that {owner} names.\n"
-                f"  found in  {location.folder} ({location.source})\n"
-                f"  sha256    {actual}{size}\n"
-                f"  expected  {expected}{right_size}\n"
-                f"Nothing was loaded; {fix}"
-            )
+            raise _wrong_file(spec, location, file, actual)
+
+
+def _wrong_file(spec: ModelSpec, location: Location, file: str, actual: str) -> FilesError:
+    """The error for a file that is not the one that the entry, or the lock file in use, names."""
+    fix = (
+        f"put the right file there ({spec.repo or spec.name} at {spec.revision})"
+        if spec.folder is not None
+        else f"fetch it again: embedry pull {spec.name} --force"
+    )
+    held = lock.in_use()
+    sizes = held.sizes_of(spec) if held is not None else None
+    owner = "the entry" if held is None or sizes is None else f"the lock file {held.path}"
+    size = f", {(location.folder / file).stat().st_size:,} bytes" if sizes is not None else ""
+    right_size = f", {sizes[file]:,} bytes" if sizes is not None else ""
+    kind = IntegrityError if sizes is None else LockError
+    return kind(
+        f"{file} of {spec.name!r} is not the file that {owner} names.\n"
+        f"  found in  {location.folder} ({location.source})\n"
+        f"  sha256    {actual}{size}\n"
+        f"  expected  {spec.files[file]}{right_size}\n"
+        f"Nothing was loaded; {fix}"
+    )
 
 
 def stated(spec: ModelSpec, location: Location, cache_dir: Path) -> list[str]:

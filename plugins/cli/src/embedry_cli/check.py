@@ -1,13 +1,16 @@
 """`embedry check`: whether this installation gives the right vectors."""
 
+import os
 from typing import Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from embedry import ModelSpec, lock, use_lock
 from embedry.testing import CHECKS, NotApplicable, Subject, Violation, description, run
 from embedry_cli import terminal
+from embedry_cli.entries import entry
 from embedry_cli.options import Backend, Device, ModelArgument, Precision
 
 _STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
@@ -21,7 +24,13 @@ def check(
 ) -> None:
     """Run the conformance checks for a model on this machine. Exit code 1 if a check fails."""
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
-    subject = Subject(model, **{name: value for name, value in options.items() if value is not None})
+    checked: str | ModelSpec = model
+    if lock.in_use() is not None:
+        checked = entry(model)
+        # The checks resolve changed entries too, here and in other processes, which the lock file would refuse.
+        use_lock(None)
+        os.environ.pop(lock.VARIABLE, None)
+    subject = Subject(checked, **{name: value for name, value in options.items() if value is not None})
     subject.embedder.load()  # a model that cannot be loaded is one error, not a table of them
     table = Table("check", "", box=None, header_style="bold")
     verdicts: list[str] = []
