@@ -103,7 +103,8 @@ def accounted(loaded: PreTrainedModel, report: Mapping[str, Collection[Any]], re
         missing.remove(_TYPES)  # the model has no token types, and its class always adds one
         loaded.get_parameter(_TYPES).data.zero_()
     misshapen = {str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]}
-    _refuse_faults(f"{', '.join(spec.weights)} of {spec.name!r}", missing, report["unexpected_keys"], misshapen)
+    where = f"{', '.join(spec.weights)} of {spec.name!r}"
+    _refuse_faults(where, missing, report["unexpected_keys"], misshapen, spec.architecture)
     loaded.eval().requires_grad_(False)
 
 
@@ -123,7 +124,11 @@ def module_weights(
 
 
 def _refuse_faults(
-    where: str, missing: Collection[str], unexpected: Collection[str], misshapen: Collection[str]
+    where: str,
+    missing: Collection[str],
+    unexpected: Collection[str],
+    misshapen: Collection[str],
+    architecture: str = "",
 ) -> None:
     faults = {
         "lacks": missing,
@@ -131,7 +136,7 @@ def _refuse_faults(
         "has in the wrong shape": misshapen,
     }
     for fault, found in faults.items():
-        names = sorted(filter(is_read, found))
+        names = sorted(name for name in found if is_read(name, architecture))
         if names:
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IntegrityError(f"{where} {fault} {shown}")
