@@ -35,7 +35,6 @@ POSITIONS = {
 
 FEWER = {
     "Qwen3-Embedding-0.6B": 32768,
-    "gte-modernbert-base": 8192,
     "modernbert-embed-base": 8192,
     "multilingual-e5-base": 512,
     "multilingual-e5-large": 512,

@@ -14,7 +14,6 @@ from embedry_models import (
     mixedbread,
     nomic,
     qwen,
-    ruri,
     sentence_transformers,
     snowflake,
     stella,
@@ -22,7 +21,7 @@ from embedry_models import (
 )
 
 _MAKERS = (
-    bge, e5, google, granite, gte, jina, minishlab, mixedbread, nomic, qwen, ruri, sentence_transformers, snowflake,
+    bge, e5, google, granite, gte, jina, minishlab, mixedbread, nomic, qwen, sentence_transformers, snowflake,
     stella, uae,
 )  # fmt: skip
 

@@ -38,22 +38,6 @@ MODELS = [
         description="The largest of the first GTE models",
     ),
     _long(
-        name="gte-modernbert-base",
-        repo="Alibaba-NLP/gte-modernbert-base",
-        revision="e7f32e3c00f91d699e8c43b53106206bcc72bb22",
-        files=files(
-            weights="3e85899d5728cb7de79781c0c3acfb91ccef9f875f1f7e0b3c9f3dd4b6a724ba",
-            tokenizer="6c8aaa9a542084f2457eab775d4eeb51f92a70c0fd9de28d5edb0ddec3c08d30",
-            config="8ba54dc3d35d7194f5178a4194b649f146753e02dabd22bdca5c5cbac15069ed",
-        ),
-        architecture="modernbert",
-        dims=768,
-        chain=(Pooling(mode="cls"),),
-        languages=ENGLISH,
-        size_mb=298,
-        description="Retrieval over long English texts and code, over ModernBERT",
-    ),
-    _long(
         name="gte-multilingual-base",
         repo="Alibaba-NLP/gte-multilingual-base",
         revision="9bbca17d9273fd0d03d5725c7a4b0f6b45142062",
