@@ -174,8 +174,6 @@ def test_positions_that_are_stretched_as_alibaba_does_are_those_of_the_default_e
     "settings",
     [
         {"rope_scaling": {"type": "ntk"}},
-        {"rope_scaling": {"type": "ntk", "factor": "8"}},
-        {"rope_scaling": {"type": "ntk", "factor": 0}},
         {"rope_scaling": {"type": "ntk", "factor": 8.0, "mixed_b": 0.6}},
         {"rope_scaling": {"type": "linear", "factor": 8.0}},
         {"rope_parameters": {"rope_type": "ntk", "rope_theta": 100.0, "factor": 8.0}},

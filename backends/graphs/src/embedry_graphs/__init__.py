@@ -30,7 +30,7 @@ FAMILIES = {
 _LOOKING_BACK = ("qwen3", "gemma3_text")
 """Those among them that may be causal."""
 
-_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gated-gelu", "relu", "silu", "swiglu")
+_ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gated-gelu", "relu", "silu")
 
 MODULES = (Pooling, Dense, LayerNorm, Normalize)
 """Modules of a chain that a graph can have behind the encoder."""
@@ -55,7 +55,8 @@ def refusal(spec: ModelSpec) -> str | None:
 
 def config_fault(config: ModelConfig) -> str | None:
     """What config.json asks for that the graph does not do; None for nothing."""
-    if config.hidden_act not in _ACTIVATIONS:
+    is_gated = config.hidden_act == "gated-gelu"
+    if config.hidden_act not in _ACTIVATIONS or (is_gated and config.architecture != "t5"):
         return f"the activation {config.hidden_act!r}"
     if config.is_causal and config.architecture not in _LOOKING_BACK:
         return "attention that only looks back"

@@ -94,7 +94,6 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "gated-gelu": lambda graph, x: graph.op("Gelu", x, approximate="tanh"),
     "relu": lambda graph, x: graph.op("Relu", x),
     "silu": lambda graph, x: graph.op("Mul", x, graph.op("Sigmoid", x)),
-    "swiglu": lambda graph, x: graph.op("Mul", x, graph.op("Sigmoid", x)),
 }
 """Names that config.json gives activations -> the operators; "gelu" is the exact one, the others the approximation by tanh."""
 

@@ -100,10 +100,6 @@ def _rotary(config: ModelConfig) -> dict[str, Any]:
     return {"rope_parameters": _turning(config.rope_theta)}
 
 
-def _nomic_bert(config: ModelConfig) -> dict[str, Any]:
-    return _rotary(config) | ({"hidden_act": "silu"} if config.hidden_act == "swiglu" else {})
-
-
 def _new(config: ModelConfig) -> dict[str, Any]:
     """NTK-aware scaling by f is a base of theta * f with angles divided by f^(2 / width): see `embedry_graphs.rotary`."""
     types = {"type_vocab_size": config.type_vocab_size or 1}  # its class has always one; see `loading.accounted`
@@ -148,7 +144,7 @@ _WRITERS: Mapping[str, Callable[[ModelConfig], dict[str, Any]]] = {
     "modernbert": _modernbert,
     "mpnet": _plain,
     "new": _new,
-    "nomic_bert": _nomic_bert,
+    "nomic_bert": _rotary,
     "qwen3": _rotary,
     "roberta": _bert,
     "t5": _plain,

@@ -33,10 +33,13 @@ _GPT = {"n_embd": "hidden_size", "n_layer": "num_hidden_layers", "n_head": "num_
         "rotary_emb_base": "rope_theta"}  # fmt: skip
 """The names of GPT-2's configuration, which nomic kept."""
 
+GATED = {"swiglu": "silu", "geglu": "gelu"}
+"""What nomic's code calls a gated feed-forward block -> the activation in it."""
+
 _T5 = {"d_model": "hidden_size", "d_kv": "head_dim", "d_ff": "intermediate_size", "num_layers": "num_hidden_layers",
        "num_heads": "num_attention_heads", "layer_norm_epsilon": "layer_norm_eps", "feed_forward_proj": "hidden_act"}  # fmt: skip
 
-_ALIBI = {"position_embedding_type": ("alibi",), "feed_forward_type": ("geglu",)}
+_ALIBI = {"position_embedding_type": ("alibi",), "feed_forward_type": ("geglu",), "hidden_act": ("gelu",)}
 
 READINGS = {
     "bert": Reading(defaults=_BERT),
@@ -59,7 +62,7 @@ READINGS = {
         | {"hidden_act": "silu", "vocab_size": 30528, "max_position_embeddings": 2048, "rope_theta": 1000.0},
         names=_GPT,
         only={
-            "qkv_proj_bias": (False,), "mlp_fc1_bias": (False,), "mlp_fc2_bias": (False,), "prenorm": (False,),
+            "activation_function": tuple(GATED), "qkv_proj_bias": (False,), "mlp_fc1_bias": (False,), "mlp_fc2_bias": (False,), "prenorm": (False,),
             "parallel_block": (False,), "use_rms_norm": (False, None), "causal": (False,), "num_experts": (0,),
             "rotary_emb_fraction": (1.0,), "rotary_emb_interleaved": (False,), "rotary_emb_scale_base": (None,),
             "rotary_scaling_factor": (None,), "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,),
@@ -91,7 +94,7 @@ READINGS = {
         },
         names={"hidden_activation": "hidden_act", "rms_norm_eps": "layer_norm_eps", "rope_local_base_freq": "local_rope_theta",
                "sliding_window": "window", "sliding_window_pattern": "full_every"},
-        only={"attention_bias": (False,), "attn_logit_softcapping": (None,)},
+        only={"attention_bias": (False,), "attn_logit_softcapping": (None,), "is_causal": (True,)},
     ),
     "jina_bert_v2": Reading(defaults=_BERT | {"max_position_embeddings": 8192}, only=_ALIBI),
     "jina_bert_v2_qk_post_norm": Reading(defaults=_BERT | {"max_position_embeddings": 8192}, only=_ALIBI),

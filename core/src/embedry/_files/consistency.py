@@ -12,7 +12,7 @@ from embedry.errors import IntegrityError
 from embedry.modules import Dense, StaticEmbedding
 from embedry.spec import ModelSpec
 
-_RULES = 3
+_RULES = 4
 """Raised whenever what is refused here, or in the modules that are asked, changes: answers of older rules are not believed."""
 
 
@@ -84,6 +84,17 @@ def _check_width(spec: ModelSpec, config: ModelConfig, where: str) -> None:
             f"{where} has a hidden_size of {config.hidden_size}, which its {config.num_attention_heads} attention heads do not "
             "divide"
         )
+    if (
+        config.num_attention_heads
+        and config.num_key_value_heads
+        and config.num_attention_heads % config.num_key_value_heads
+    ):
+        raise IntegrityError(
+            f"{where} has {config.num_attention_heads} attention heads, which do not share {config.num_key_value_heads} heads of "
+            "keys and values evenly"
+        )
+    if config.rope_theta is not None and config.head_dim is not None and config.head_dim % 2:
+        raise IntegrityError(f"{where} has heads of {config.head_dim} channels, which rotary positions take in pairs")
     *before, last = modules.widths(spec.chain, config.hidden_size)
     for module, width in zip(spec.chain, before, strict=True):
         if isinstance(module, Dense):

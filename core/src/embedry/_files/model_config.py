@@ -3,7 +3,7 @@
 What nobody may run is refused here; which families an engine knows is the engine's to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from msgspec import Meta, Struct, structs
 from embedry._config import ModelConfig
 from embedry._files import architectures, parsing
 from embedry._files.architectures import Reading
-from embedry.errors import UnsupportedModelError
+from embedry.errors import IntegrityError, UnsupportedModelError
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Index = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -28,6 +28,34 @@ _SIZES = (
     "relative_attention_max_distance", "rope_theta", "local_rope_theta",
 )  # fmt: skip
 """What `ModelConfig` takes as it is stated."""
+
+
+class Rope(Struct, frozen=True, kw_only=True):
+    """What is said of rotary positions: of those of all layers, or under the name of a kind of layers of theirs."""
+
+    rope_type: str | None = None
+    type: str | None = None
+    rope_theta: Base | None = None
+    factor: Annotated[float, Meta(ge=1, lt=1e6)] | None = None
+    mixed_b: float | None = None
+    partial_rotary_factor: float | None = None
+    full_attention: "Rope | None" = None
+    sliding_attention: "Rope | None" = None
+
+    @property
+    def is_ntk(self) -> bool:
+        """Whether positions are stretched as the code of Alibaba's "new" architecture does, by a factor and no more."""
+        return (self.rope_type or self.type) == "ntk" and self.factor is not None and self.mixed_b is None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether positions are neither stretched nor left out of a part of the channels."""
+        return (self.rope_type or self.type or "default") == "default" and self.partial_rotary_factor in (None, 1)
+
+    @property
+    def kinds(self) -> "tuple[Rope, ...]":
+        """Each kind of layers, or all of them at once."""
+        return tuple(kind for kind in (self.full_attention, self.sliding_attention) if kind) or (self,)
 
 
 class Raw(Struct, frozen=True, kw_only=True):
@@ -60,8 +88,9 @@ class Raw(Struct, frozen=True, kw_only=True):
     quantization_config: dict[str, Any] | None = None
     transformers_weights: str | None = None
     rope_theta: Base | None = None
-    rope_scaling: dict[str, Any] | None = None
-    rope_parameters: dict[str, Any] | None = None
+    rope_scaling: Rope | None = None
+    rope_parameters: Rope | None = None
+    partial_rotary_factor: float | None = None
     layer_types: list[str] | None = None
     # DistilBERT
     dim: Count | None = None
@@ -140,7 +169,8 @@ def read(folder: Path, file: str) -> ModelConfig:
         file: the path of config.json inside it.
 
     Raises:
-        IntegrityError: it is not JSON, or a key has a value of a wrong type; names file, key and value.
+        IntegrityError: it is not JSON, a key has a value of a wrong type, or two keys contradict each other; names file, key
+            and value.
         UnsupportedModelError: it asks for what no engine may or can do: code of its own, a kernel by name, quantised weights,
             weights in another file, pruned heads, positions of another kind than its family's; names file, key and value.
     """
@@ -149,6 +179,11 @@ def read(folder: Path, file: str) -> ModelConfig:
     for key, asked in _refused(raw, reading):
         raise UnsupportedModelError(f"{folder / file} sets {key} to {asked!r}, which no engine of embedry computes")
     values = _values(raw, reading)
+    if reading is not None and raw.layer_types is not None and len(raw.layer_types) != values["num_hidden_layers"]:
+        raise IntegrityError(
+            f"{folder / file} has {len(raw.layer_types)} layer_types and num_hidden_layers={values['num_hidden_layers']}"
+        )
+    scaling = raw.rope_scaling or Rope()
     sizes = {key: values.get(key) for key in _SIZES}
     if sizes["num_key_value_heads"] is None:
         sizes["num_key_value_heads"] = sizes["num_attention_heads"]
@@ -160,7 +195,7 @@ def read(folder: Path, file: str) -> ModelConfig:
         pad_token_id=values.get("pad_token_id") or 0,
         is_causal=is_causal,
         is_encoder_decoder=bool(values.get("is_encoder_decoder")),
-        rope_ntk_factor=(raw.rope_scaling or {}).get("factor") if _is_ntk(raw) else None,
+        rope_ntk_factor=scaling.factor if scaling.is_ntk and raw.architecture == "new" else None,
         local_layers=_local_layers(raw, values),
         window=_window(raw, values, is_causal=is_causal),
         query_scale=_query_scale(raw, values, sizes["head_dim"]),
@@ -176,14 +211,19 @@ def _values(raw: Raw, reading: Reading | None) -> dict[str, Any]:
     if raw.architecture == "distilbert":  # a constant of its class, whatever the file says
         stated.pop("layer_norm_eps", None)
     renamed = {ours: stated[theirs] for theirs, ours in reading.names.items() if theirs in stated}
+    if raw.activation_function in architectures.GATED:
+        renamed["hidden_act"] = architectures.GATED[raw.activation_function]
     return {**reading.defaults, **stated, **renamed, **_rope(raw)}
 
 
 def _rope(raw: Raw) -> dict[str, float]:
     """The bases of rotary positions, as transformers 5 writes them: for all layers alike, or for each kind."""
-    found = raw.rope_parameters or {}
-    kinds = {"rope_theta": found.get("full_attention", found), "local_rope_theta": found.get("sliding_attention", {})}
-    return {key: kind["rope_theta"] for key, kind in kinds.items() if isinstance(kind, dict) and "rope_theta" in kind}
+    found = raw.rope_parameters or Rope()
+    bases = {
+        "rope_theta": (found.full_attention or found).rope_theta,
+        "local_rope_theta": (found.sliding_attention or Rope()).rope_theta,
+    }
+    return {key: base for key, base in bases.items() if base is not None}
 
 
 def _is_causal(raw: Raw, values: Mapping[str, Any]) -> bool:
@@ -233,27 +273,26 @@ def _refused(raw: Raw, reading: Reading | None) -> list[tuple[str, object]]:
         if stated is not None and stated not in allowed:
             found.append((key, stated))
     if reading is not None and "rope_theta" in reading.defaults:
-        scalings = [] if _is_ntk(raw) else [("rope_scaling", raw.rope_scaling)]
-        parameters = raw.rope_parameters or {}
-        nested = [kind for kind in parameters.values() if isinstance(kind, dict)]
-        scalings += [("rope_parameters", kind) for kind in nested or [parameters]]
-        found += [(key, kind) for key, kind in scalings if kind and _kind(kind) != "default"]
-    kinds = set(raw.layer_types or ()) - {"full_attention", "sliding_attention"}
-    if reading is not None and kinds:
-        found.append(("layer_types", sorted(kinds)[0]))
+        found += _unknown_rotations(raw)
+    if reading is not None and raw.layer_types is not None:
+        kinds = {"full_attention", "sliding_attention"} if "full_every" in reading.defaults else {"full_attention"}
+        found += [("layer_types", kind) for kind in raw.layer_types if kind not in kinds][:1]
     return found
 
 
-def _kind(rope: Mapping[str, Any]) -> object:
-    return rope.get("rope_type", rope.get("type", "default"))
+def _unknown_rotations(raw: Raw) -> Iterator[tuple[str, object]]:
+    scaling = raw.rope_scaling or Rope()
+    if not scaling.is_plain and not (scaling.is_ntk and raw.architecture == "new"):
+        yield "rope_scaling", _said(scaling)
+    for kind in (raw.rope_parameters or Rope()).kinds:
+        if not kind.is_plain:
+            yield "rope_parameters", _said(kind)
+    if raw.partial_rotary_factor not in (None, 1):
+        yield "partial_rotary_factor", raw.partial_rotary_factor
 
 
-def _is_ntk(raw: Raw) -> bool:
-    """Whether rotary positions are stretched as the code of Alibaba's "new" architecture does, by a factor and no more."""
-    rope = raw.rope_scaling or {}
-    factor = rope.get("factor")
-    known = _kind(rope) == "ntk" and rope.get("mixed_b") is None and raw.architecture == "new"
-    return known and isinstance(factor, int | float) and 1 <= factor < 1e6
+def _said(rope: Rope) -> dict[str, object]:
+    return {key: value for key, value in structs.asdict(rope).items() if value is not None}
 
 
 def _ignored_positions(raw: Raw) -> bool:
