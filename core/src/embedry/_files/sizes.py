@@ -9,23 +9,28 @@ from pathlib import Path
 
 from embedry import modules
 from embedry._config import ModelConfig
+from embedry._files.architectures import READINGS
 from embedry._files.weights import Tensor, tensors
 from embedry.errors import IntegrityError
 from embedry.modules import Dense, LayerNorm
 from embedry.spec import ModelSpec
 
-_FAMILIES = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
-"""Architectures whose tables are named as below and are as wide as the token vectors."""
-
 _TABLES = {
     "embeddings.word_embeddings.weight": "vocab_size",
+    "embeddings.tok_embeddings.weight": "vocab_size",
+    "embed_tokens.weight": "vocab_size",
+    "shared.weight": "vocab_size",
     "embeddings.position_embeddings.weight": "max_position_embeddings",
     "embeddings.token_type_embeddings.weight": "type_vocab_size",
 }
-"""Ends of names -> what config.json calls the number of rows."""
+"""Ends of names -> what config.json calls the number of rows, in families whose tables are as wide as the token vectors."""
 
 _LENGTHS = ("hidden_size", "intermediate_size", "vocab_size")
 """What is an axis of some tensor in every family."""
+
+_MOST = {"max_position_embeddings": 2**18, "head_dim": 1024, "relative_attention_max_distance": 2**16}
+"""What engines make tables of, and no axis of a tensor has to be equal to -> the most that is believed. Gemma 3 states 131,072
+positions and heads of 256 channels, T5 distances of 128."""
 
 
 def check(spec: ModelSpec, folder: Path, config: ModelConfig) -> None:
@@ -46,8 +51,14 @@ def check(spec: ModelSpec, folder: Path, config: ModelConfig) -> None:
     if not found:  # an entry with an ONNX file of its own
         return
     where = ", ".join(spec.weights)
-    if config.architecture in _FAMILIES:
+    if config.architecture in READINGS:
         _check_tables(found, config)
+        for key, most in _MOST.items():
+            if (getattr(config, key) or 0) > most:
+                raise IntegrityError(
+                    f"config.json of {spec.name!r} says {key}={getattr(config, key)}, and no {config.architecture!r} has more "
+                    f"than {most}"
+                )
     longest = max((max(tensor.shape, default=1) for tensor in found.values()), default=0)
     for key in _LENGTHS:
         stated = getattr(config, key) or 0
