@@ -5,7 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from model2vec import StaticModel
+from tokenizers import Tokenizer
 
 from command_line import run
 from embedry import ModelSpec, lock, register, resolve, use_lock
@@ -149,6 +152,29 @@ def test_an_unregistered_model_has_the_fingerprint_that_it_has_without_a_lock(
     assert resolve("acme/unknown").fingerprint == fingerprint
 
 
+def test_a_static_model_is_locked_like_any_other(
+    small_hub: SmallHub, checkpoint: Callable[..., Path], tmp_path: Path, here: Path
+) -> None:
+    tokenizer = Tokenizer.from_file(str(checkpoint("bert") / "tokenizer.json"))
+    table = np.random.default_rng(0).standard_normal((tokenizer.get_vocab_size(), 8)).astype(np.float32)
+    StaticModel(table, tokenizer, normalize=True).save_pretrained(tmp_path / "static")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "static").iterdir()}
+    files["config.json"] = json.dumps(
+        json.loads(files["config.json"]) | {"hidden_dim": 8}
+    ).encode()  # as published ones have
+    small_hub.commit("acme/static", files)
+    before = resolve("acme/static")
+    vectors = before.encode_query(["a text", "another"])
+    assert run("lock", "acme/static").code == 0
+    use_lock("embedry.lock")
+    under = resolve("acme/static")
+    assert None not in under.spec.files.values()
+    assert replace(under.spec, files=before.spec.files, size_mb=before.spec.size_mb) == before.spec
+    np.testing.assert_array_equal(under.encode_query(["a text", "another"]), vectors)
+    assert under.fingerprint == before.fingerprint
+    assert run("lock", "--check").code == 0
+
+
 def test_a_model_in_the_lock_is_not_looked_up_again(small_hub: SmallHub, files: Files) -> None:
     small_hub.commit("acme/unknown", files)
     run("lock", "acme/unknown")
@@ -248,6 +274,38 @@ def test_new_weights_on_the_hub_are_shown_by_check_and_not_downloaded(
     assert lock.read(here / "embedry.lock").models["acme/unknown"].spec.revision == new
 
 
+def test_weights_that_the_hub_no_longer_has_are_an_error_of_check(
+    small_hub: SmallHub, files: Files, here: Path
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    before = (here / "embedry.lock").read_bytes()
+    new = small_hub.commit("acme/unknown", {file: files[file] for file in files if file != "model.safetensors"})
+    for arguments in (("--check",), ("--upgrade", "acme/unknown")):
+        result = run("lock", *arguments)
+        assert (result.code, result.out) == (1, "")
+        assert result.err == (
+            f"error: 'acme/unknown' cannot be locked as it is today: acme/unknown at {new} lacks model.safetensors; "
+            "embedry.lock stays as it is\n"
+        )
+    assert (here / "embedry.lock").read_bytes() == before
+
+
+def test_of_a_mirror_that_states_nothing_the_files_are_looked_at(small_hub: SmallHub, files: Files, here: Path) -> None:
+    small_hub.states_digests = False
+    small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    small_hub.commit("acme/unknown", files | {"tokenizer.json": files["tokenizer.json"] + b" "})
+    assert run("lock", "--upgrade", "acme/unknown").code == 0
+    sizes = lock.read(here / "embedry.lock").models["acme/unknown"].sizes
+    assert sizes == {
+        "model.safetensors": len(files["model.safetensors"]),
+        "tokenizer.json": len(files["tokenizer.json"]) + 1,
+        "config.json": len(files["config.json"]),
+    }
+    assert run("pull", "--locked").code == 0
+
+
 def test_pull_locked_fetches_every_model_into_an_empty_cache(
     spec: ModelSpec, small_hub: SmallHub, files: Files, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,6 +394,7 @@ def test_a_command_under_a_lock_knows_only_its_models(
         (("--upgrade", "tiny"), 1, "the lock file embedry.lock cannot be read"),
         (("nobody-knows-it",), 2, "no model is called 'nobody-knows-it'"),
         (("./folder",), 2, "no model is called './folder'"),
+        (("minilm", "--file", "no/x.lock"), 1, "there is no folder no to write x.lock to"),
     ],
 )
 def test_what_cannot_be_locked_is_an_error_and_writes_nothing(

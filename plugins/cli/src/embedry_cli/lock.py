@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from embedry import LockError, ModelSpec, UnknownModelError
+from embedry import LockError, ModelSpec, UnknownModelError, WeightsNotFoundError
 from embedry._files import cache, digests, hub, sources, st_layout
 from embedry.lock import Lock, LockedModel, changes, read, write
 from embedry.registry import installed
@@ -36,6 +36,8 @@ def lock(
     """
     if check == bool(models or upgrade):
         raise InputError("give models to lock, --upgrade MODEL, or --check alone")
+    if not file.parent.is_dir():
+        raise OutputError(f"there is no folder {file.parent} to write {file.name} to")
     known = read(file) if file.exists() or check or upgrade else None
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
     known = known or Lock(file, {})
@@ -53,7 +55,7 @@ def lock(
     try:
         write(file, after)
     except OSError as error:
-        raise OutputError(f"the lock file {file} cannot be written: {error}") from None
+        raise OutputError(f"the lock file {file} cannot be written: {error.strerror}") from None
     for name in after:
         if before.get(name) != after[name]:
             size = sum(after[name].sizes.values()) / 1e6
@@ -97,13 +99,23 @@ def _today(known: Lock, name: str) -> LockedModel:
     if spec.repo is None or spec.revision is None:
         return _locked(spec)
     on_hub = hub.files(spec.repo, spec.revision)
-    small = [file for file, digest in spec.files.items() if digest is None and on_hub[file].sha256 is None]
-    folder = hub.download(spec.repo, spec.revision, small, cache.default_folder())
+    missing = [file for file in spec.files if file not in on_hub]
+    if missing:
+        raise WeightsNotFoundError(
+            f"{name!r} cannot be locked as it is today: {spec.repo} at {spec.revision} lacks {', '.join(missing)}; "
+            f"{known.path} stays as it is"
+        )
+    # Small files, of which the hub has another digest, and those of a mirror that states nothing.
+    unknown = [
+        file for file, digest in spec.files.items() if not (digest or on_hub[file].sha256) or not on_hub[file].size
+    ]
+    folder = hub.download(spec.repo, spec.revision, unknown, cache.default_folder())
     files = {
         file: digest or on_hub[file].sha256 or digests.remembered_sha256(folder / file, cache.default_folder())
         for file, digest in spec.files.items()
     }
-    return _sized(replace(spec, files=files), {file: on_hub[file].size for file in files})
+    sizes = {file: on_hub[file].size or (folder / file).stat().st_size for file in files}
+    return _sized(replace(spec, files=files), sizes)
 
 
 def _unlocked(name: str) -> ModelSpec:
