@@ -1,6 +1,7 @@
 """`embedry lock` and `embedry pull --locked`, with models of a hub on this machine."""
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from model2vec import StaticModel
 from tokenizers import Tokenizer
 
 from command_line import run
-from embedry import ModelSpec, lock, register, resolve, use_lock
+from embedry import DownloadError, LockError, ModelSpec, lock, register, resolve, use_lock
 from embedry._files import sources
 from embedry.registry import installed
 from entries import registered
@@ -337,6 +338,55 @@ def test_pull_locked_takes_the_lock_that_is_named(
     assert (result.code, result.out) == (0, "")
 
 
+def test_the_command_of_a_message_fetches_what_was_locked_and_not_what_there_is_today(
+    small_hub: SmallHub, files: Files, here: Path, tmp_path: Path
+) -> None:
+    commit = small_hub.commit("acme/unknown", files)
+    small_hub.commit("acme/other", files)
+    run("lock", "acme/unknown", "acme/other")
+    small_hub.commit("acme/unknown", files | {"tokenizer.json": files["tokenizer.json"] + b" "})
+    (damaged,) = tmp_path.glob(f"cache/hub/**/snapshots/{commit}/tokenizer.json")
+    damaged.resolve().write_bytes(b"{}")
+    use_lock("embedry.lock")
+    with pytest.raises(LockError) as error:
+        resolve("acme/unknown").load()
+    use_lock(None)
+    fix = str(error.value).partition("fetch it again: embedry ")[2]
+    result = run(*shlex.split(fix))
+    assert result.code == 0
+    assert "acme/other" not in result.out
+    use_lock("embedry.lock")
+    assert resolve("acme/unknown").load().encode_query(["a text"]).shape == (1, 48)
+
+
+def test_a_locked_model_that_cannot_be_downloaded_has_the_command_that_fetches_it(
+    small_hub: SmallHub, files: Files, here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small_hub.commit("acme/unknown", files)
+    run("lock", "acme/unknown")
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "image"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    use_lock("embedry.lock")
+    with pytest.raises(DownloadError) as error:
+        resolve("acme/unknown").load()
+    command = f"embedry pull acme/unknown --locked --file {here / 'embedry.lock'}"
+    assert f"with a network: {command}; by hand" in str(error.value)
+
+
+def test_doctor_shows_the_lock_file_and_finds_a_damaged_one(
+    spec: ModelSpec, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run("lock", "tiny")
+    assert json.loads(run("doctor", "--json").out)["lock file"] == {}
+    monkeypatch.setenv(lock.VARIABLE, "embedry.lock")
+    assert json.loads(run("doctor", "--json").out)["lock file"] == {str(here / "embedry.lock"): "tiny"}
+    (here / "embedry.lock").write_text("format = ")
+    result = run("doctor", "--json")
+    assert result.code == 1
+    (problem,) = json.loads(result.out)["problems"]
+    assert problem.startswith(f"EMBEDRY_LOCK: the lock file {here / 'embedry.lock'} cannot be read: Invalid value")
+
+
 def test_pull_locked_refuses_a_size_that_was_edited(spec: ModelSpec, files: Files, here: Path) -> None:
     run("lock", "tiny")
     size = len(files["config.json"])
@@ -407,10 +457,9 @@ def test_what_cannot_be_locked_is_an_error_and_writes_nothing(
 
 
 def test_pull_takes_a_model_or_the_lock(here: Path) -> None:
-    for arguments in ((), ("minilm", "--locked")):
-        result = run("pull", *arguments)
-        assert result.code == 2
-        assert "give a model, or --locked alone for all models of the lock file" in result.err
+    result = run("pull")
+    assert result.code == 2
+    assert "give a model, or --locked for all models of the lock file" in result.err
     result = run("pull", "minilm", "--file", "embedry.lock")
     assert result.code == 2
     assert "--file is the lock file; give --locked too" in result.err

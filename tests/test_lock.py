@@ -201,7 +201,7 @@ def test_a_changed_byte_is_refused_by_the_lock(spec: ModelSpec, tmp_path: Path) 
         f"  found in  {weights.parent} (embedry's cache)\n"
         f"  sha256    {digests.sha256(weights)}, {len(content):,} bytes\n"
         f"  expected  {spec.files['model.safetensors']}, 12 bytes\n"
-        "Nothing was loaded; fetch it again: embedry pull tiny --force"
+        f"Nothing was loaded; fetch it again: embedry pull tiny --locked --file {path} --force"
     )
 
 

