@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedry import IntegrityError, LockError, ModelSpec, WheelSource, lock, register, resolve, use_lock
+from embedry import IntegrityError, LockError, ModelSpec, WheelSource, lock, lock_writing, register, resolve, use_lock
 from embedry._files import digests
 from embedry._files.resources import resource_file
 from entries import COMMIT, entry, registered, resource
@@ -46,7 +46,7 @@ def spec(checkpoint: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.Mo
 
 def locked(path: Path, *specs: ModelSpec) -> Path:
     """A lock file of these models; digests alone decide, and the sizes are said in messages."""
-    lock.write(path, {spec.name: lock.LockedModel(spec, dict.fromkeys(spec.files, 12)) for spec in specs})
+    lock_writing.write(path, {spec.name: lock.LockedModel(spec, dict.fromkeys(spec.files, 12)) for spec in specs})
     return path
 
 
@@ -58,16 +58,16 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     models = {
         spec.name: lock.LockedModel(spec, dict.fromkeys(spec.files, 7)) for spec in map(digested, (FULL, entry()))
     }
-    lock.write(tmp_path / "a.lock", models)
+    lock_writing.write(tmp_path / "a.lock", models)
     read = lock.read(tmp_path / "a.lock")
     assert read.models == models
-    assert lock.text(read.models) == (tmp_path / "a.lock").read_text(encoding="utf-8")
+    assert lock_writing.text(read.models) == (tmp_path / "a.lock").read_text(encoding="utf-8")
     assert [path.name for path in tmp_path.iterdir()] == ["a.lock"], "what was unfinished is gone"
 
 
 def test_the_file_can_be_read_in_a_diff(tmp_path: Path) -> None:
     spec = replace(digested(entry()), prompts={"query": 'ask "it": '})
-    assert lock.text({"tiny": lock.LockedModel(spec, dict.fromkeys(spec.files, 7))}).partition("\n")[2] == (
+    assert lock_writing.text({"tiny": lock.LockedModel(spec, dict.fromkeys(spec.files, 7))}).partition("\n")[2] == (
         "format = 1\n"
         "\n"
         '[models."tiny"]\n'

@@ -6,7 +6,7 @@ not in it is refused, as is a file that is not the locked one. It is never searc
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,8 @@ from embedry.spec import ModelSpec, Resource
 
 VARIABLE = "EMBEDRY_LOCK"
 
-_FORMAT = 1
-_HEADER = "# The models of an application, pinned by embedry. Written by `embedry lock`; `embedry lock --check` compares it with today.\n"
-_TABLES = ("prompts", "files")
-"""Fields that are tables of their own, last."""
+FORMAT = 1
+"""Of the files that are read and written."""
 
 
 @dataclass(frozen=True)
@@ -205,10 +203,10 @@ def read(path: Path) -> Lock:
     except (ValueError, RecursionError) as error:
         raise LockError(f"the lock file {path} cannot be read: {error}; restore it, or {_anew(path)}") from None
     format_ = data.get("format")
-    if type(format_) is not int or format_ != _FORMAT:
-        fix = "pip install --upgrade embedry-core" if type(format_) is int and format_ > _FORMAT else "restore it"
+    if type(format_) is not int or format_ != FORMAT:
+        fix = "pip install --upgrade embedry-core" if type(format_) is int and format_ > FORMAT else "restore it"
         raise LockError(
-            f"the lock file {path} has format {format_!r}, and this version of embedry reads {_FORMAT}; {fix}, or {_anew(path)}"
+            f"the lock file {path} has format {format_!r}, and this version of embedry reads {FORMAT}; {fix}, or {_anew(path)}"
         )
     models = data.get("models", {})
     if not isinstance(models, dict) or data.keys() - {"format", "models"}:
@@ -245,60 +243,3 @@ def _model(path: Path, name: str, entry: Any) -> LockedModel:
             f"{place} is no entry of this version: {error}; pip install --upgrade embedry-core, or {fix}"
         ) from None
     return LockedModel(spec, {file: about["size"] for file, about in files.items()})
-
-
-def write(path: Path, models: Mapping[str, LockedModel]) -> None:
-    """Writes a lock file, in one step: whoever reads it sees the old one or the new one.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    path = path.resolve()  # a link stays one
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text(models), encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
-def text(models: Mapping[str, LockedModel]) -> str:
-    """What a lock file of these models contains: TOML, the models in order of name, a line for each value."""
-    tables = (_table(name, models[name]) for name in sorted(models, key=str.lower))
-    return _HEADER + f"format = {_FORMAT}\n" + "".join(f"\n{table}" for table in tables)
-
-
-def _table(name: str, model: LockedModel) -> str:
-    data = model.spec.to_dict()
-    data["files"] = {file: {"sha256": digest, "size": model.sizes[file]} for file, digest in data["files"].items()}
-    lines = [f"[models.{_toml(name)}]"]
-    lines += [f"{key} = {_toml(value)}" for key, value in data.items() if key != "name" and key not in _TABLES]
-    for key in _TABLES:
-        if data.get(key):
-            lines += [
-                "",
-                f"[models.{_toml(name)}.{key}]",
-                *(f"{_toml(each)} = {_toml(value)}" for each, value in data[key].items()),
-            ]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """A value in TOML 1.0. Its basic strings are those of JSON, but for one control character."""
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
-    if isinstance(value, list):
-        if any(isinstance(each, Mapping) for each in value):  # modules of a chain: a line each
-            return "[\n" + "".join(f"    {_toml(each)},\n" for each in value) + "]"
-        return "[" + ", ".join(map(_toml, value)) + "]"
-    return json.dumps(value)
-
-
-def changes(locked: Lock, today: Mapping[str, LockedModel]) -> Iterator[str]:
-    """The lines of a unified diff from a lock file to its models as they are today; none if they are the same."""
-    from difflib import unified_diff
-
-    before, after = (text(models).splitlines() for models in (locked.models, today))
-    return unified_diff(before, after, str(locked.path), "today", n=2, lineterm="")

@@ -10,7 +10,8 @@ import typer
 
 from embedry import LockError, ModelSpec, UnknownModelError, WeightsNotFoundError
 from embedry._files import cache, digests, hub, sources, st_layout
-from embedry.lock import Lock, LockedModel, changes, read, write
+from embedry.lock import Lock, LockedModel, read
+from embedry.lock_writing import changes, write
 from embedry.registry import installed
 from embedry_cli import terminal
 from embedry_cli.errors import InputError, OutputError

@@ -4,9 +4,10 @@ from math import sqrt
 
 from embedry_graphs import attention
 from embedry_graphs.attention import Attention, Pattern
-from embedry_graphs.blocks import Floats, gated, normed_heads, product, rms_norm, words
+from embedry_graphs.blocks import Floats, gated, product, rms_norm, words
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
+from embedry_graphs.grouped import grouped_attention
 from embedry_graphs.rotary import Rotary
 from embedry_graphs.shape import Shape
 
@@ -40,9 +41,9 @@ def _layer(
     rotary: Rotary,
     pattern: Pattern,
 ) -> str:
-    """A = x + norm(attention(norm(x))), then a + norm(feed_forward(norm(a)))."""
+    """One layer: a = x + norm(attention(norm(x))), then a + norm(feed_forward(norm(a)))."""
     width, inner = shape.width, shape.inner
-    queries, keys = shape.heads * shape.head_width, shape.key_heads * shape.head_width
+    heads = shape.heads * shape.head_width
 
     def weight(name: str, inputs: int, outputs: int) -> Floats:
         return weights.read(f"{layer}.{name}.weight", outputs, inputs).T
@@ -51,13 +52,8 @@ def _layer(
         return 1 + weights.read(f"{layer}.{name}.weight", size)
 
     normed = rms_norm(graph, x, scale("input_layernorm"), shape.epsilon)
-    query = product(graph, normed, weight("self_attn.q_proj", width, queries))
-    query = normed_heads(graph, query, scale("self_attn.q_norm", shape.head_width), shape.heads, shape.epsilon)
-    key = product(graph, normed, weight("self_attn.k_proj", width, keys))
-    key = normed_heads(graph, key, scale("self_attn.k_norm", shape.head_width), shape.key_heads, shape.epsilon)
-    value = product(graph, normed, weight("self_attn.v_proj", width, keys))
-    seen = attend(rotary(query, shape.heads), rotary(key, shape.key_heads), value, pattern)
-    out = product(graph, seen, weight("self_attn.o_proj", queries, width))
+    seen = grouped_attention(graph, shape, normed, weight, scale, attend, rotary, pattern)
+    out = product(graph, seen, weight("self_attn.o_proj", heads, width))
     a = graph.op("Add", x, rms_norm(graph, out, scale("post_attention_layernorm"), shape.epsilon))
     normed = rms_norm(graph, a, scale("pre_feedforward_layernorm"), shape.epsilon)
     active = gated(

@@ -32,7 +32,7 @@ def _layer(
     *,
     first_only: bool,
 ) -> str:
-    """A = norm(x + attention(x)), then norm(a + feed_forward(a)).
+    """One layer: a = norm(x + attention(x)), then norm(a + feed_forward(a)).
 
     The key's bias adds the same to all scores of a row, which softmax does not see. The value's goes through attention unchanged,
     for the weights of a row sum to one, and joins the bias behind it.

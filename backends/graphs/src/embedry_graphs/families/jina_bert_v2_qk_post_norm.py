@@ -32,7 +32,7 @@ def _layer(
     *,
     first_only: bool,
 ) -> str:
-    """A = norm(x + norm(x + attention(x))), then norm(a + feed_forward(a)); queries and keys are normed over all heads."""
+    """One layer: a = norm(x + norm(x + attention(x))), then norm(a + feed_forward(a)); queries and keys are normed over all heads."""
     width, inner = shape.width, shape.inner
     asking = first(graph, x, axis=1) if first_only else x
     query = product(graph, asking, *weights.linear(f"{layer}.attention.self.query", width, width))

@@ -29,7 +29,7 @@ def _layer(
     graph: Graph, weights: Checkpoint, shape: Shape, number: int, x: str, attend: Attention, rotary: Rotary, pattern: Pattern,
     *, first_only: bool,
 ) -> str:  # fmt: skip
-    """A = x + attention(norm(x)), then a + feed_forward(norm(a)); the first layer's input is normed already."""
+    """One layer: a = x + attention(norm(x)), then a + feed_forward(norm(a)); the first layer's input is normed already."""
     layer, width = f"layers.{number}", shape.width
     normed = norm(graph, weights, f"{layer}.attn_norm", x, shape, bias=False) if number > 0 else x
     query, key, value = (

@@ -33,7 +33,7 @@ def _layer(
     *,
     first_only: bool,
 ) -> str:
-    """A = norm(x + attention(x)), then norm(a + feed_forward(a)).
+    """One layer: a = norm(x + attention(x)), then norm(a + feed_forward(a)).
 
     The value's bias goes through attention unchanged, for the weights of a row sum to one, and joins the bias behind it.
     """

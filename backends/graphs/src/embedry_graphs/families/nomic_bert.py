@@ -32,7 +32,7 @@ def _layer(
     *,
     first_only: bool,
 ) -> str:
-    """A = norm(x + attention(x)), then norm(a + feed_forward(a))."""
+    """One layer: a = norm(x + attention(x)), then norm(a + feed_forward(a))."""
     layer, width, inner = f"encoder.layers.{number}", shape.width, shape.inner
     query, key, value = (
         weights.read(f"{layer}.attn.Wqkv.weight", 3 * width, width).reshape(3, width, width).swapaxes(1, 2)

@@ -2,9 +2,10 @@
 
 from embedry_graphs import attention
 from embedry_graphs.attention import Attention, Pattern
-from embedry_graphs.blocks import Floats, gated, normed_heads, product, product_onto, rms_norm, words
+from embedry_graphs.blocks import Floats, gated, product_onto, rms_norm, words
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
+from embedry_graphs.grouped import grouped_attention
 from embedry_graphs.rotary import Rotary
 from embedry_graphs.shape import Shape
 
@@ -30,9 +31,9 @@ def _layer(
     rotary: Rotary,
     pattern: Pattern,
 ) -> str:
-    """A = x + attention(norm(x)), then a + feed_forward(norm(a))."""
+    """One layer: a = x + attention(norm(x)), then a + feed_forward(norm(a))."""
     width, inner = shape.width, shape.inner
-    queries, keys = shape.heads * shape.head_width, shape.key_heads * shape.head_width
+    heads = shape.heads * shape.head_width
 
     def weight(name: str, inputs: int, outputs: int) -> Floats:
         return weights.read(f"{layer}.{name}.weight", outputs, inputs).T
@@ -41,13 +42,8 @@ def _layer(
         return weights.read(f"{layer}.{name}.weight", size)
 
     normed = rms_norm(graph, x, scale("input_layernorm"), shape.epsilon)
-    query = product(graph, normed, weight("self_attn.q_proj", width, queries))
-    query = normed_heads(graph, query, scale("self_attn.q_norm", shape.head_width), shape.heads, shape.epsilon)
-    key = product(graph, normed, weight("self_attn.k_proj", width, keys))
-    key = normed_heads(graph, key, scale("self_attn.k_norm", shape.head_width), shape.key_heads, shape.epsilon)
-    value = product(graph, normed, weight("self_attn.v_proj", width, keys))
-    seen = attend(rotary(query, shape.heads), rotary(key, shape.key_heads), value, pattern)
-    a = product_onto(graph, seen, weight("self_attn.o_proj", queries, width), x)
+    seen = grouped_attention(graph, shape, normed, weight, scale, attend, rotary, pattern)
+    a = product_onto(graph, seen, weight("self_attn.o_proj", heads, width), x)
     normed = rms_norm(graph, a, scale("post_attention_layernorm"), shape.epsilon)
     active = gated(
         graph, normed, weight("mlp.gate_proj", width, inner), weight("mlp.up_proj", width, inner), shape.activation

@@ -28,7 +28,7 @@ def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only
 def _layer(
     graph: Graph, weights: Checkpoint, shape: Shape, layer: str, x: str, attend: Attention, pattern: Pattern
 ) -> str:
-    """A = x + attention(norm(x)), then a + feed_forward(norm(a))."""
+    """One layer: a = x + attention(norm(x)), then a + feed_forward(norm(a))."""
     width, inner, heads = shape.width, shape.inner, shape.heads * shape.head_width
 
     def weight(name: str, inputs: int, outputs: int) -> Floats:
