@@ -20,6 +20,7 @@ from embedry import StaticEmbedding as Table
 from embedry.spec import NO_LIMIT
 from embedry.testing import Conformance, Subject
 from entries import entry
+from small_hub import SmallHub
 
 WIDTH = 48
 CLOSE = 1e-6
@@ -273,6 +274,20 @@ def test_a_table_in_a_folder_of_its_own_is_found(st_folder: Path, tmp_path: Path
     np.testing.assert_array_equal(
         resolve(folder).encode_document(TEXTS[:40]), resolve(st_folder).encode_document(TEXTS[:40])
     )
+
+
+@pytest.mark.parametrize("layout", ["sentence-transformers", "model2vec"])
+def test_a_static_repository_on_the_hub_is_read_with_its_table(
+    layout: str, st_folder: Path, m2v_folder: Path, small_hub: SmallHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = st_folder if layout == "sentence-transformers" else m2v_folder
+    files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    commit = small_hub.commit("acme/static", files)
+    monkeypatch.setenv("EMBEDRY_CACHE", str(tmp_path / "cache"))
+    found = resolve("acme/static")
+    assert found.spec.chain == resolve(folder).spec.chain
+    assert found.spec.revision == commit
+    np.testing.assert_array_equal(found.encode_document(TEXTS[:20]), resolve(folder).encode_document(TEXTS[:20]))
 
 
 class TestStaticModel(Conformance):

@@ -71,7 +71,7 @@ def from_hub(repo: str, cache_dir: Path) -> ModelSpec:
         return _entry(Files(_described(repo, cache_dir)), repo)
     if not (folder / SETTINGS).is_file():  # the repository has none, or another program fetched only a part of it
         try:
-            folder = hub.download(repo, folder.name, DESCRIPTION, cache_dir)
+            folder = _downloaded(repo, folder.name, cache_dir)
         except (DownloadError, UnknownModelError) as error:  # it may have been deleted since
             warnings.warn(
                 EmbedryWarning(
@@ -84,7 +84,7 @@ def from_hub(repo: str, cache_dir: Path) -> ModelSpec:
         return _entry(Files(folder, advice=False), repo)
     except WeightsNotFoundError as missing:
         try:
-            folder = hub.download(repo, folder.name, DESCRIPTION, cache_dir)
+            folder = _downloaded(repo, folder.name, cache_dir)
         except (DownloadError, UnknownModelError) as error:
             raise DownloadError(
                 f"the cache has only a part of {repo} ({missing}), and the hub cannot be asked for the rest: {error}"
@@ -101,11 +101,18 @@ def from_hub_at(repo: str, revision: str | None, cache_dir: Path) -> ModelSpec:
     return _entry(Files(_described(repo, cache_dir, revision)), repo)
 
 
+def _downloaded(repo: str, revision: str | None, cache_dir: Path) -> Path:
+    folder = hub.download(repo, revision, DESCRIPTION, cache_dir)
+    if static_files.is_static(Files(folder)):  # which vectors it has stands nowhere but in its table
+        folder = hub.download(repo, folder.name, [*DESCRIPTION, WEIGHTS], cache_dir)
+    return folder
+
+
 def _described(repo: str, cache_dir: Path, revision: str | None = None) -> Path:
     """The folder with the files that describe a repository, downloaded."""
     hint = f"; for the folder of that name write './{repo}'" if Path(repo).is_dir() else ""
     try:
-        return hub.download(repo, revision, DESCRIPTION, cache_dir)
+        return _downloaded(repo, revision, cache_dir)
     except UnknownModelError as error:
         text = f"{registry.installed().unknown(repo)}; as a repository: {error}{hint}"
         raise UnknownModelError(text) from None
@@ -161,10 +168,6 @@ class _Layout:
             path = module.path.rstrip("/").removeprefix(".")
             if kind == "Transformer":
                 self._add_transformer(path, position)
-            elif kind == "StaticEmbedding" and position > 0:
-                raise UnsupportedModelError(
-                    f"modules.json in {self.folder} lists a StaticEmbedding in place {position}, not first"
-                )
             elif kind != "Dropout":  # which does nothing when vectors are computed
                 found, width = st_modules.read(self._files, module.type, path)
                 self.chain.append(found)

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from embedry._files.st_files import Count, Files
+from embedry._files.st_files import Count, Files, ModuleEntry
 from embedry._files.weights import tensors
 from embedry.errors import IntegrityError
 from embedry.modules import Normalize, StaticEmbedding
@@ -13,14 +13,13 @@ class StaticFile(Struct):
     """config.json of a static model, as model2vec writes it."""
 
     model_type: str | None = None
-    hidden_dim: Count | None = None
     normalize: bool = False
     max_length: Count | None = 512
     """The default is model2vec's own; null is no limit."""
 
 
 def table(files: Files, path: str, *, skip_unknown: bool = False) -> tuple[StaticEmbedding, int]:
-    """The module of a table of token vectors, and its width: as the file says, or, where that is still on the hub, config.json.
+    """The module of a table of token vectors, and its width, as its file has them: they stand nowhere else.
 
     Args:
         files: of the model.
@@ -28,18 +27,25 @@ def table(files: Files, path: str, *, skip_unknown: bool = False) -> tuple[Stati
         skip_unknown: as the module has it.
 
     Raises:
-        IntegrityError: no file states the width.
+        WeightsNotFoundError: the file is missing.
+        IntegrityError: it is no safetensors file, or has no such table.
     """
-    config = f"{path}/config.json" if path else "config.json"
-    name, width = "embeddings", files.read_or(config, StaticFile, StaticFile()).hidden_dim
     weights = StaticEmbedding(path=path, outputs=1).weights
-    if files.has(weights):
-        stored = tensors(files.folder / weights)
-        name = "embedding.weight" if "embedding.weight" in stored else "embeddings"
-        width = stored[name].shape[-1] if name in stored else None
-    if width is None:
-        raise IntegrityError(f"neither {weights} nor {config} in {files.folder} states how long token vectors are")
+    files.check_present([weights])
+    stored = tensors(files.folder / weights)
+    name = next((name for name in ("embedding.weight", "embeddings") if name in stored), None)
+    if name is None or len(stored[name].shape) != 2:
+        raise IntegrityError(
+            f"{files.folder / weights} has no table 'embedding.weight' or 'embeddings'; it has {', '.join(sorted(stored)) or 'nothing'}"
+        )
+    width = stored[name].shape[1]
     return StaticEmbedding(path=path, outputs=width, tensor=name, skip_unknown=skip_unknown), width
+
+
+def is_static(files: Files) -> bool:
+    """Whether a folder has a static model, in either layout."""
+    listed = files.read_or("modules.json", list[ModuleEntry], [])
+    return is_model2vec(files) or any(module.type.endswith(".StaticEmbedding") for module in listed[:1])
 
 
 def is_model2vec(files: Files) -> bool:
@@ -60,7 +66,7 @@ def entry(files: Files, repo: str | None) -> ModelSpec:
     """
     module, width = table(files, "", skip_unknown=True)
     stated = files.read("config.json", StaticFile)
-    files.check_present([module.tokenizer, *([] if repo else [module.weights])])
+    files.check_present([module.tokenizer])
     return ModelSpec(
         name=repo or files.folder.resolve().name or "model",
         repo=repo,
