@@ -264,8 +264,9 @@ def test_the_similarity_is_the_stated_one_or_cosine(read: Read, stated: str | No
 
 
 def test_a_length_that_no_file_states_is_never_guessed(read: Read) -> None:
+    config = {"model_type": "t5", "tokenizer_class": "BertTokenizer"}
     with pytest.raises(WeightsNotFoundError, match="states how many tokens the model reads"):
-        read({"sentence_bert_config.json": None, "config.json": {"model_type": "t5"}})
+        read({"sentence_bert_config.json": None, "config.json": config})
 
 
 def test_what_the_default_backend_does_not_do_is_refused_by_name_with_the_one_that_can(

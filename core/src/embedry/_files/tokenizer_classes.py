@@ -1,4 +1,4 @@
-"""The two files of a tokenizer, and the classes of the transformers library that build one themselves instead of reading it whole.
+"""The classes of the transformers library that build a tokenizer themselves instead of reading tokenizer.json whole.
 
 What such a class does comes from the sources of transformers 5: its own normalizer, pre-tokenizer and special tokens, around the
 vocabulary in tokenizer.json.
@@ -6,10 +6,17 @@ vocabulary in tokenizer.json.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
 
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
+
+from embedry._files.tokenizer_schema import (
+    ConfigFile,
+    Normalizer,
+    PostProcessor,
+    PreTokenizer,
+    TokenizerFile,
+    token_text,
+)
 
 Disagreement = tuple[str, object, object]
 """What about, what holds for the library, and what tokenizer.json says."""
@@ -22,10 +29,12 @@ class Built:
     model: str
     """The kind of its vocabulary."""
     pre_tokenizer: str
-    around: tuple[tuple[str, str], tuple[str, str]]
+    around: tuple[tuple[str, str] | None, tuple[str, str]]
     """The special tokens before and after a text: the key of tokenizer_config.json, and what holds without it."""
     prefix_space: bool | None = None
     """Whether a space is put before a text, unless add_prefix_space says so; None for classes that never do."""
+    unk_id: int = 3
+    """Of a Unigram: the piece that stands for what it does not know."""
 
 
 _BERT = Built("WordPiece", "BertPreTokenizer", (("cls_token", "[CLS]"), ("sep_token", "[SEP]")))
@@ -36,114 +45,43 @@ BUILT = {
     "MPNet": Built("WordPiece", "BertPreTokenizer", (("cls_token", "<s>"), ("sep_token", "</s>"))),
     "Roberta": Built("BPE", "ByteLevel", (("cls_token", "<s>"), ("sep_token", "</s>")), False),
     "XLMRoberta": Built("Unigram", "Metaspace", (("bos_token", "<s>"), ("eos_token", "</s>")), True),
+    "T5": Built("Unigram", "Metaspace", (None, ("eos_token", "</s>")), True, unk_id=2),
 }
 """The name of a class, less "Tokenizer" or "TokenizerFast" -> what it makes."""
 
 _NORMALIZERS = ("Precompiled", "Strip", "Replace")
-"""Those of XLM-RoBERTa's tokenizers; all but the first only tidy up spaces, at which the class splits anyway."""
+"""Those of XLM-RoBERTa's and T5's tokenizers; all but the first only tidy up spaces, at which the class splits anyway."""
 
 
-class _Normalizer(Struct):
-    type: str = ""
-    clean_text: bool = True
-    handle_chinese_chars: bool = True
-    strip_accents: bool | None = None
-    lowercase: bool = True
-    pattern: dict[str, str] | None = None
-    normalizers: "list[_Normalizer]" = []
+@dataclass(frozen=True)
+class Fixed:
+    """What a class makes whose steps are always the same. The special tokens around a text are those of tokenizer.json."""
+
+    normalizer: Normalizer
+    pre_tokenizer: tuple[PreTokenizer, ...]
+    byte_fallback: bool
 
 
-class _PreTokenizer(Struct):
-    type: str = ""
-    add_prefix_space: bool | None = None
-    prepend_scheme: str | None = None
-    use_regex: bool = True
-    pretokenizers: "list[_PreTokenizer]" = []
+_QWEN_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 
-
-class _PostProcessor(Struct):
-    type: str = ""
-    single: list[dict[str, dict[str, Any]]] = []
-    sep: tuple[str, int] | None = None
-    cls: tuple[str, int] | None = None
-    processors: "list[_PostProcessor]" = []
-
-
-class _Truncation(Struct):
-    direction: str = "Right"
-
-
-class _Model(Struct):
-    type: str | None = None
-    unk_token: str | None = None
-    unk_id: int | None = None
-    continuing_subword_prefix: str | None = None
-    max_input_chars_per_word: int | None = None
-    byte_fallback: bool | None = None
-
-
-class _AddedToken(Struct):
-    id: int
-    content: str
-
-
-class TokenizerFile(Struct):
-    """tokenizer.json."""
-
-    model: _Model
-    normalizer: _Normalizer | None = None
-    pre_tokenizer: _PreTokenizer | None = None
-    post_processor: _PostProcessor | None = None
-    truncation: _Truncation | None = None
-    added_tokens: list[_AddedToken] = []
-
-
-class _NamedToken(Struct):
-    content: str
-
-
-_Token = str | _NamedToken | None
-
-
-class ConfigFile(Struct):
-    """tokenizer_config.json."""
-
-    tokenizer_class: str | None = None
-    do_lower_case: bool | None = None
-    strip_accents: bool | None = None
-    tokenize_chinese_chars: bool | None = None
-    truncation_side: Literal["left", "right"] | None = None
-    add_prefix_space: bool | None = None
-    split_special_tokens: bool | None = None
-    model_max_length: int | float | None = None
-    added_tokens_decoder: dict[str, _NamedToken] | None = None
-    additional_special_tokens: list[str | _NamedToken] | None = None
-    extra_special_tokens: list[str | _NamedToken] | dict[str, str | _NamedToken] | None = None
-    bos_token: _Token = None
-    eos_token: _Token = None
-    unk_token: _Token = None
-    sep_token: _Token = None
-    pad_token: _Token = None
-    cls_token: _Token = None
-    mask_token: _Token = None
-
-    def under(self, other: "ConfigFile") -> "ConfigFile":
-        """These settings, less those that the other file has."""
-        return replace(self, **{key: value for key, value in asdict(other).items() if value is not None})
-
-    def special(self) -> list[str]:
-        """Every token that the file calls special."""
-        names = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-        extra = self.extra_special_tokens or []
-        tokens = [getattr(self, name) for name in names]
-        tokens += [*(self.additional_special_tokens or []), *(extra.values() if isinstance(extra, dict) else extra)]
-        return [_content(token) for token in tokens if token is not None]
-
-
-class ModelFile(Struct):
-    """What config.json says of the tokenizer."""
-
-    tokenizer_class: str | None = None
+FIXED = {
+    "Qwen2": Fixed(
+        Normalizer(type="NFC"),
+        (
+            PreTokenizer(type="Split", pattern={"Regex": _QWEN_WORDS}, behavior="Isolated"),
+            PreTokenizer(type="ByteLevel", add_prefix_space=False, use_regex=False),
+        ),
+        byte_fallback=False,
+    ),
+    "Gemma": Fixed(
+        Normalizer(type="Replace", pattern={"String": " "}, content="▁"),
+        (PreTokenizer(type="Split", pattern={"String": " "}, behavior="MergedWithPrevious"),),
+        byte_fallback=True,
+    ),
+}
+"""The same names -> what they make; both of a BPE."""
 
 
 def disagreements(config: ConfigFile, file: TokenizerFile, kind: str) -> Iterator[Disagreement]:
@@ -152,11 +90,13 @@ def disagreements(config: ConfigFile, file: TokenizerFile, kind: str) -> Iterato
     Args:
         config: tokenizer_config.json.
         file: tokenizer.json.
-        kind: the name of the class, a key of `BUILT` or any other.
+        kind: the name of the class, a key of `BUILT` or `FIXED`, or any other.
     """
     if config.split_special_tokens:
         yield "split_special_tokens", True, False
     yield from _added_tokens(config, file, kind)
+    if kind in FIXED:
+        yield from _steps_apart(config, file, FIXED[kind])
     built = BUILT.get(kind)
     if built is None:
         return
@@ -164,14 +104,24 @@ def disagreements(config: ConfigFile, file: TokenizerFile, kind: str) -> Iterato
         yield "model", built.model, file.model.type
     yield from _words(config, file, built)
     yield from _spaces(config, file, built)
-    wanted = [_content(getattr(config, key) or default) for key, default in built.around]
+    before, after = ([token_text(getattr(config, each[0]) or each[1])] if each else [] for each in built.around)
     around = _around(file.post_processor)
-    if around != ([wanted[0]], [wanted[1]]):
-        yield "post_processor", wanted, around
+    if around != (before, after):
+        yield "post_processor", [*before, *after], around
 
 
-def _content(token: str | _NamedToken) -> str:
-    return token if isinstance(token, str) else token.content
+def _steps_apart(config: ConfigFile, file: TokenizerFile, fixed: Fixed) -> Iterator[Disagreement]:
+    if file.model.type not in (None, "BPE"):
+        yield "model", "BPE", file.model.type
+    if bool(file.model.byte_fallback) != fixed.byte_fallback:
+        yield "model.byte_fallback", fixed.byte_fallback, file.model.byte_fallback
+    if file.normalizer != fixed.normalizer:
+        yield "normalizer", fixed.normalizer.type, file.normalizer.type if file.normalizer else None
+    *splits, last = fixed.pre_tokenizer
+    if config.add_prefix_space and last.add_prefix_space is not None:
+        last = replace(last, add_prefix_space=True)
+    if _steps(file.pre_tokenizer) != [*splits, last]:
+        yield "pre_tokenizer", _names([*splits, last]), _names(_steps(file.pre_tokenizer))
 
 
 def _added_tokens(config: ConfigFile, file: TokenizerFile, kind: str) -> Iterator[Disagreement]:
@@ -193,10 +143,10 @@ def _words(config: ConfigFile, file: TokenizerFile, built: Built) -> Iterator[Di
     """What may differ in how the vocabulary is used."""
     expected: dict[str, object] = {}
     if built.model == "WordPiece":
-        unknown = _content(config.unk_token or "[UNK]")
+        unknown = token_text(config.unk_token or "[UNK]")
         expected = {"continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "unk_token": unknown}
     elif built.model == "Unigram":
-        expected = {"unk_id": 3, "byte_fallback": False}
+        expected = {"unk_id": built.unk_id, "byte_fallback": False}
     for key, wanted in expected.items():
         found = getattr(file.model, key)
         if found is not None and found != wanted:
@@ -210,7 +160,7 @@ def _spaces(config: ConfigFile, file: TokenizerFile, built: Built) -> Iterator[D
     if names != [built.pre_tokenizer] and not (
         built.pre_tokenizer == "Metaspace" and names == ["WhitespaceSplit", "Metaspace"]
     ):
-        yield "pre_tokenizer", built.pre_tokenizer, "+".join(names) or None
+        yield "pre_tokenizer", built.pre_tokenizer, _names(steps)
         return
     if not steps[-1].use_regex:
         yield "pre_tokenizer.use_regex", True, False
@@ -227,19 +177,23 @@ def _spaces(config: ConfigFile, file: TokenizerFile, built: Built) -> Iterator[D
                 yield "normalizer", None, normalizer.type
 
 
-def _steps(pre_tokenizer: _PreTokenizer | None) -> list[_PreTokenizer]:
+def _steps(pre_tokenizer: PreTokenizer | None) -> list[PreTokenizer]:
     if pre_tokenizer is None:
         return []
     return pre_tokenizer.pretokenizers if pre_tokenizer.type == "Sequence" else [pre_tokenizer]
 
 
-def _normalizers(normalizer: _Normalizer | None) -> list[_Normalizer]:
+def _names(steps: list[PreTokenizer]) -> str | None:
+    return "+".join(step.type for step in steps) or None
+
+
+def _normalizers(normalizer: Normalizer | None) -> list[Normalizer]:
     if normalizer is None:
         return []
     return normalizer.normalizers if normalizer.type == "Sequence" else [normalizer]
 
 
-def _around(processor: _PostProcessor | None) -> tuple[list[str], list[str]]:
+def _around(processor: PostProcessor | None) -> tuple[list[str], list[str]]:
     """The special tokens that are put before and after a text."""
     before: list[str] = []
     after: list[str] = []

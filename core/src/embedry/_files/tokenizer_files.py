@@ -9,13 +9,15 @@ from dataclasses import dataclass, replace
 
 from embedry._files import parsing, tokenizer_limits
 from embedry._files.st_files import Files
-from embedry._files.tokenizer_classes import BUILT, ConfigFile, ModelFile, TokenizerFile, disagreements
+from embedry._files.tokenizer_classes import BUILT, disagreements
+from embedry._files.tokenizer_schema import ConfigFile, ModelFile, TokenizerFile
 from embedry.errors import UnsupportedModelError
 from embedry.spec import BertNormalizer, Transformer
 
 _CLASS_OF = {"bert": "Bert", "distilbert": "Bert", "mpnet": "MPNet", "electra": "Bert", "roberta": "Roberta",
-             "xlm-roberta": "XLMRoberta", "nomic_bert": "Bert"}  # fmt: skip
-"""`model_type` -> the class that is used where no file names one."""
+             "xlm-roberta": "XLMRoberta", "nomic_bert": "Bert", "jina_bert_v2": "Bert", "jina_bert_v2_qk_post_norm": "Bert",
+             "qwen3": "Qwen2", "gemma3_text": "Gemma", "t5": "T5"}  # fmt: skip
+"""Architecture -> the class that is used where no file names one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +30,13 @@ class TokenizerSettings:
     model_max_length: int | None
 
 
-def read(files: Files, at: Transformer, model_type: str) -> TokenizerSettings:
+def read(files: Files, at: Transformer, architecture: str) -> TokenizerSettings:
     """Compares a model's two tokenizer files.
 
     Args:
         files: of the model.
         at: where the transformer's files are.
-        model_type: of config.json.
+        architecture: of the model.
 
     Raises:
         UnsupportedModelError: the files disagree about something that is not honoured; names the key and both values.
@@ -56,7 +58,7 @@ def read(files: Files, at: Transformer, model_type: str) -> TokenizerSettings:
     tokenizer_limits.check(files.folder, at.file("tokenizer.json"))
     file = parsing.read(files.folder, at.file("tokenizer.json"), TokenizerFile, largest=tokenizer_limits.LARGEST)
     named = config.tokenizer_class or files.read(at.file("config.json"), ModelFile).tokenizer_class
-    kind = named.removesuffix("Fast").removesuffix("Tokenizer") if named else _CLASS_OF.get(model_type, "")
+    kind = named.removesuffix("Fast").removesuffix("Tokenizer") if named else _CLASS_OF.get(architecture, "")
     for key, stated, found in disagreements(config, file, kind):
         raise UnsupportedModelError(
             f"{files.folder / at.file('tokenizer_config.json')} and tokenizer.json beside it disagree about {key}: {stated!r} "
@@ -68,7 +70,7 @@ def read(files: Files, at: Transformer, model_type: str) -> TokenizerSettings:
     return replace(
         settings,
         normalizer=_normalizer(config, file, kind),
-        split_at_spaces=kind == "XLMRoberta"
+        split_at_spaces=kind in ("XLMRoberta", "T5")
         and file.pre_tokenizer is not None
         and file.pre_tokenizer.type == "Metaspace",
     )
