@@ -2,20 +2,24 @@
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import msgspec
 
 from embedry import modules
 from embedry.errors import SpecError
 from embedry.modules import Chain, Matryoshka, Module
-from embedry.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Entry = TypeVar("Entry", bound="DataclassInstance")
 
 _NO_TRANSFORMER = "none"
 """Stands for None, which TOML does not have, where None is not the default."""
 
 
-def to_dict(spec: ModelSpec) -> dict[str, Any]:
+def to_dict(spec: "DataclassInstance") -> dict[str, Any]:
     """The entry as dicts, lists, texts, numbers and None (for the digest of a file that has none)."""
     found = {}
     for field in fields(spec):
@@ -26,8 +30,8 @@ def to_dict(spec: ModelSpec) -> dict[str, Any]:
     return found
 
 
-def from_dict(data: Mapping[str, Any]) -> ModelSpec:
-    """The entry of such data.
+def from_dict(kind: type[Entry], data: Mapping[str, Any]) -> Entry:
+    """The entry, an object of `kind`, of such data.
 
     Raises:
         SpecError: a key is unknown or missing, or a value is of a wrong type; names the key. Also where the entry itself
@@ -40,13 +44,13 @@ def from_dict(data: Mapping[str, Any]) -> ModelSpec:
     for chain in ("chain", "matryoshka"):
         if chain in values:
             values[chain] = (_chain if chain == "chain" else _matryoshka)(values[chain], f"{name}: {chain}")
-    hints = get_type_hints(ModelSpec)
-    _check_keys(values, ModelSpec, name)
-    for field in fields(ModelSpec):
+    hints = get_type_hints(kind)
+    _check_keys(values, kind, name)
+    for field in fields(kind):
         if field.name in values and field.name not in ("chain", "matryoshka"):
             values[field.name] = _record(values[field.name], hints[field.name], f"{name}: {field.name}")
     try:
-        return ModelSpec(**values)
+        return kind(**values)
     except TypeError as error:  # a field without a default is missing
         raise SpecError(f"{name}: {str(error).partition(' ')[2]}") from None
 

@@ -218,7 +218,7 @@ class ModelSpec:
         """
         from embedry import entry_data
 
-        return entry_data.from_dict(data)
+        return entry_data.from_dict(cls, data)
 
     def prompt(self, role: str) -> str:
         """The text that goes before every text of this role; empty for a query or a document without one.
