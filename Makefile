@@ -40,6 +40,7 @@ bench: $(BENCH)/.installed ## measure embedry beside other libraries, in 15 to 2
 
 bench-families: $(BENCH)/.installed ## measure architectures at their real sizes, in about 15 minutes
 	$(BENCH)/bin/python tests/benchmarks/families.py $(ARGS)
+	$(BENCH)/bin/python tests/benchmarks/static.py $(filter --write,$(ARGS))
 
 soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes
 	$(BIN)/python tests/benchmarks/soak.py
