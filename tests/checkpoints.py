@@ -84,14 +84,14 @@ def model(family: str) -> PreTrainedModel:
         "qwen3": lambda: Qwen3Model(Qwen3Config(vocab_size=_VOCABULARY, **_SHAPE | _GROUPED | _LONG)),
         "gemma3_text": lambda: Gemma3TextModel(
             Gemma3TextConfig(
-                vocab_size=_VOCABULARY, sliding_window=20, sliding_window_pattern=3, **_SHAPE | _GROUPED | _LONG
+                vocab_size=_VOCABULARY, sliding_window=20, sliding_window_pattern=2, **_SHAPE | _GROUPED | _LONG
             )
         ),
         "embeddinggemma": lambda: Gemma3TextModel(
             Gemma3TextConfig(
                 vocab_size=_VOCABULARY,
                 sliding_window=20,
-                sliding_window_pattern=3,
+                sliding_window_pattern=2,
                 use_bidirectional_attention=True,
                 **_SHAPE | _GROUPED | _LONG,
             )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import ModelSpec, _backends, discovery, registry, resolve
+from embedry import ModelSpec, _backends, discovery, engine, registry, resolve
 from embedry._files import sources
 from embedry.registry import installed
 from embedry.views import LazyEmbedder
@@ -121,6 +121,14 @@ def small_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small
         close_session()
         yield running
         close_session()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _engines_of_a_module_go_with_it() -> Iterator[None]:
+    """Engines are held until they are unloaded, and these tests load hundreds."""
+    yield
+    for loaded in list(engine._engines.values()):
+        loaded.unload()
 
 
 @pytest.fixture(autouse=True)

@@ -135,7 +135,7 @@ SPELLINGS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         "embeddinggemma",
         TWO_THETAS,
         SIZES | GROUPED | {"model_type": "gemma3_text", "rope_theta": 5000.0, "rope_local_base_freq": 700.0}
-        | {"sliding_window": 20, "sliding_window_pattern": 3, "use_bidirectional_attention": True},
+        | {"sliding_window": 20, "sliding_window_pattern": 2, "use_bidirectional_attention": True},
     ),
 }  # fmt: skip
 """Whose files -> a family, settings of its config.json in the words of transformers 5, and all of it in those of the hub."""
