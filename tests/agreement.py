@@ -5,6 +5,8 @@ That is transformers by way of sentence-transformers, in float32, and for encode
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -48,11 +50,23 @@ TEXTS = [text(int(2000 ** (place / 199) ** 3) if place else 0, place) for place 
 LONG_TEXTS = [text(words) for words in (7_900, 8_077, 8_190)]
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """These models are so small that torch's threads would spend their time waiting for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def longest(family: str) -> int:
     """Tokens that its checkpoints are to read."""
     return 512 if family in SHORT_FAMILIES else 8192
 
 
+@_one_thread()
 def token_vectors(folder: Path, ids: list[int]) -> Vectors:
     """The vectors of a text's tokens, float32 (tokens, width)."""
     if is_of_hub(folder):
@@ -70,6 +84,7 @@ def pooled(tokens: Vectors, pooling: str) -> Vectors:
 
 
 @cache
+@_one_thread()
 def poolings(folder: Path, texts: tuple[str, ...]) -> dict[str, Vectors]:
     """Vectors by each pooling, float32 (texts, width), scaled to unit length; whatever the checkpoint's own pooling is."""
     names = ("cls", "mean", "lasttoken")
@@ -88,6 +103,7 @@ def poolings(folder: Path, texts: tuple[str, ...]) -> dict[str, Vectors]:
     return {name: values / np.linalg.norm(values, axis=1, keepdims=True) for name, values in found.items()}
 
 
+@_one_thread()
 def expected(folder: Path, texts: list[str], role: str = "document", **options: Any) -> Vectors:
     """Vectors of a whole model by sentence-transformers, in float32."""
     model = library(folder)
