@@ -166,8 +166,8 @@ def test_where_no_installed_backend_takes_a_model_the_package_is_named_that_migh
 
 def test_a_preferred_backend_that_is_missing_is_an_error_and_never_another(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EMBEDRY_BACKEND", raising=False)
-    with pytest.raises(UnknownBackendError, match="the backend 'exotic' is not installed; installed: onnxruntime"):
-        resolve(entry(preferred_backend="exotic"))
+    with pytest.raises(UnknownBackendError, match="the backend 'unheard-of' is not installed; installed: onnxruntime"):
+        resolve(entry(preferred_backend="unheard-of"))
 
 
 def test_the_environment_beats_the_preferred_backend(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,10 +57,10 @@ class Limited:
         self.rust = rust
         self.characters = characters
 
-    def encode_batch_fast(self, texts: Sequence[str]) -> list[Encoding]:
+    def encode_batch_fast(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[Encoding]:
         self.characters -= sum(map(len, texts))
         assert self.characters >= 0, "too much of the text is read"
-        return self.rust.encode_batch_fast(texts)
+        return self.rust.encode_batch_fast(texts, add_special_tokens=add_special_tokens)
 
 
 @pytest.mark.parametrize("length", [3, 16, 256])
