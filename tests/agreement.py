@@ -23,9 +23,10 @@ import references
 Vectors: TypeAlias = NDArray[np.float32]
 
 POOLINGS: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("bert", "distilbert", "mpnet", "roberta", "xlm-roberta"), ("mean", "cls")),
-    **dict.fromkeys(("modernbert", "nomic_bert", "gte", "new"), ("mean", "cls")),
-    **dict.fromkeys(("jina_bert_v2", "jina_bert_v2_qk_post_norm", "new-without-types"), ("mean", "cls")),
+    **dict.fromkeys(("bert", "mpnet", "xlm-roberta", "modernbert", "nomic_bert", "new"), ("mean", "cls")),
+    **dict.fromkeys(
+        ("distilbert", "roberta", "gte", "jina_bert_v2", "jina_bert_v2_qk_post_norm", "new-without-types"), ("mean",)
+    ),
     **dict.fromkeys(("qwen3", "gemma3_text"), ("lasttoken",)),
     **dict.fromkeys(("embeddinggemma", "t5", "t5-gated"), ("mean",)),
 }
