@@ -35,7 +35,7 @@ _ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gated-gelu", "relu", "
 MODULES = (Pooling, Dense, LayerNorm, Normalize)
 """Modules of a chain that a graph can have behind the encoder."""
 
-VERSION = 6
+VERSION = 7
 """Raised whenever the graph that is written for the same weights changes."""
 
 GRAPH_FILE = "model.onnx"

@@ -7,6 +7,7 @@ queries see.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -71,8 +72,6 @@ class Attention:
         self._graph = graph
         self._shape = shape
         self._lengths = blocks.lengths(graph)
-        self._sequence = blocks.sequence(graph)
-        self._is_short = graph.op("Squeeze", graph.op("LessOrEqual", self._sequence, graph.integers(SHORT)))
         self._masks: dict[Pattern, str] = {}
 
     def __call__(
@@ -97,6 +96,16 @@ class Attention:
         if 0 < self._shape.positions <= SHORT:
             return whole()
         return self._graph.choose(self._is_short, whole, lambda: self._in_blocks(query, key, value, pattern))
+
+    # Added by the first layer that needs them: a runtime computes also what nothing reads.
+    @cached_property
+    def _sequence(self) -> str:
+        return blocks.sequence(self._graph)
+
+    @cached_property
+    def _is_short(self) -> str:
+        graph = self._graph
+        return graph.op("Squeeze", graph.op("LessOrEqual", self._sequence, graph.integers(SHORT)))
 
     def _attend(self, query: str, key: str, value: str, mask: str, lengths: str) -> str:
         shape = self._shape

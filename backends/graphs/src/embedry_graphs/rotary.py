@@ -29,6 +29,11 @@ class Rotary:
         )
         self._positions = graph.op("Expand", columns, graph.op("Shape", "input_ids"))
 
-    def __call__(self, x: str, heads: int) -> str:
-        """Turned queries or keys, (batch, sequence, heads * head width)."""
+    def __call__(self, x: str, heads: int, *, first_only: bool = False) -> str:
+        """Turned queries or keys, (batch, sequence, heads * head width).
+
+        Those of first tokens alone, (batch, 1, heads * head width), stay as they are: the first position's angles are 0.
+        """
+        if first_only:
+            return x
         return self._graph.op("RotaryEmbedding", x, self._cos, self._sin, self._positions, num_heads=heads)

@@ -1,9 +1,9 @@
 """Jina's second BERT as its code model has it: queries and keys are normed, and the attention's result twice."""
 
-from embedry_graphs import relative
 from embedry_graphs.attention import Attention, Pattern
-from embedry_graphs.blocks import first, gated, norm, product, product_onto, words
+from embedry_graphs.blocks import gated, norm, product, product_onto
 from embedry_graphs.checkpoint import Checkpoint
+from embedry_graphs.families import jina_bert_v2
 from embedry_graphs.graph import Graph
 from embedry_graphs.shape import Shape
 
@@ -11,14 +11,8 @@ PREFIXES = ("bert.",)
 
 
 def token_vectors(graph: Graph, weights: Checkpoint, shape: Shape, *, first_only: bool) -> str:
-    """Words, normed; then the layers."""
-    x = words(graph, weights, "embeddings.word_embeddings", shape, types="embeddings.token_type_embeddings")
-    x = norm(graph, weights, "embeddings.LayerNorm", x, shape)
-    attend, pattern = Attention(graph, shape), relative.alibi(shape.heads)
-    for number in range(shape.layers):
-        only = first_only and number == shape.layers - 1
-        x = _layer(graph, weights, shape, f"encoder.layer.{number}", x, attend, pattern, first_only=only)
-    return x
+    """As in jina_bert_v2, with other layers."""
+    return jina_bert_v2.with_layers(graph, weights, shape, _layer, first_only=first_only)
 
 
 def _layer(
@@ -27,14 +21,12 @@ def _layer(
     shape: Shape,
     layer: str,
     x: str,
+    asking: str,
     attend: Attention,
     pattern: Pattern,
-    *,
-    first_only: bool,
 ) -> str:
     """One layer: a = norm(x + norm(x + attention(x))), then norm(a + feed_forward(a)); queries and keys are normed over all heads."""
     width, inner = shape.width, shape.inner
-    asking = first(graph, x, axis=1) if first_only else x
     query = product(graph, asking, *weights.linear(f"{layer}.attention.self.query", width, width))
     key = product(graph, x, *weights.linear(f"{layer}.attention.self.key", width, width))
     value, value_bias = weights.linear(f"{layer}.attention.self.value", width, width)
@@ -43,7 +35,7 @@ def _layer(
         norm(graph, weights, f"{layer}.attention.self.layer_norm_k", key, shape),
         product(graph, x, value),
         pattern,
-        first_only=first_only,
+        first_only=asking != x,
     )
     out, out_bias = weights.linear(f"{layer}.attention.output.dense", width, width)
     a = graph.op("Add", product_onto(graph, seen, out, asking), graph.weight(out_bias + value_bias @ out))

@@ -38,7 +38,7 @@ def _layer(
     asking = first(graph, normed, axis=1) if first_only else normed
     asked = product(graph, asking, query)
     seen = attend(
-        asked if first_only else rotary(asked, shape.heads),  # the first position's angles are 0
+        rotary(asked, shape.heads, first_only=first_only),
         rotary(product(graph, normed, key), shape.heads),
         product(graph, normed, value),
         pattern,

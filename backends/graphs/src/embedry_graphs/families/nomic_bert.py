@@ -40,7 +40,7 @@ def _layer(
     asking = first(graph, x, axis=1) if first_only else x
     asked = product(graph, asking, query)
     seen = attend(
-        asked if first_only else rotary(asked, shape.heads),  # the first position's angles are 0
+        rotary(asked, shape.heads, first_only=first_only),
         rotary(product(graph, x, key), shape.heads),
         product(graph, x, value),
         first_only=first_only,
