@@ -1,7 +1,7 @@
 """`embedry lock`: pins the models of an application in a file, and compares it with what there is today."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -9,11 +9,12 @@ from typing import Annotated
 import typer
 
 from embedry import LockError, ModelSpec, UnknownModelError, WeightsNotFoundError
-from embedry._files import cache, digests, hub, sources, st_layout
+from embedry._files import cache, hub, sources, st_layout
 from embedry.lock import Lock, LockedModel, read
 from embedry.lock_writing import changes, write
 from embedry.registry import installed
 from embedry_cli import terminal
+from embedry_cli.entries import complete, is_repository
 from embedry_cli.errors import InputError, OutputError
 
 FILE = "embedry.lock"
@@ -111,12 +112,7 @@ def _today(known: Lock, name: str) -> LockedModel:
         file for file, digest in spec.files.items() if not (digest or on_hub[file].sha256) or not on_hub[file].size
     ]
     folder = hub.download(spec.repo, spec.revision, unknown, cache.default_folder())
-    files = {
-        file: digest or on_hub[file].sha256 or digests.remembered_sha256(folder / file, cache.default_folder())
-        for file, digest in spec.files.items()
-    }
-    sizes = {file: on_hub[file].size or (folder / file).stat().st_size for file in files}
-    return _sized(replace(spec, files=files), sizes)
+    return complete(spec, folder, on_hub)
 
 
 def _unlocked(name: str) -> ModelSpec:
@@ -124,7 +120,7 @@ def _unlocked(name: str) -> ModelSpec:
     spec = installed().find(name)
     if spec is not None:
         return spec
-    if name.count("/") != 1 or name.startswith((".", "/", "~")):
+    if not is_repository(name):
         raise installed().unknown(name)
     return st_layout.from_hub_at(name, None, cache.default_folder())
 
@@ -137,13 +133,4 @@ def _locked(spec: ModelSpec) -> LockedModel:
         )
     with terminal.waiting(f"downloading {spec.name}"):
         found = sources.pull(spec, cache.default_folder())
-    files = {
-        file: digest or digests.remembered_sha256(found.folder / file, cache.default_folder())
-        for file, digest in spec.files.items()
-    }
-    sizes = {file: (found.folder / file).stat().st_size for file in files}
-    return _sized(replace(spec, files=files), sizes)
-
-
-def _sized(spec: ModelSpec, sizes: Mapping[str, int]) -> LockedModel:
-    return LockedModel(replace(spec, size_mb=spec.size_mb or round(sum(sizes.values()) / 1e6) or None), sizes)
+    return complete(spec, found.folder)

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from embedry import EmbedryError, ModelSpec, resolve
-from embedry._files import cache, digests, hub, sources, st_layout
+from embedry._files import cache, hub, sources, st_layout
 from embedry.registry import installed
 from embedry_cli import pack, source, terminal
-from embedry_cli.entries import entry
+from embedry_cli.entries import complete, entry, is_repository
 from embedry_cli.errors import InputError
 from embedry_cli.options import ModelArgument
 
@@ -61,7 +61,7 @@ def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
         Others: as `st_layout.from_hub` and `sources.pull`.
     """
     registered = installed().find(model)
-    repo = registered.repo if registered is not None else model if _is_repository(model) else None
+    repo = registered.repo if registered is not None else model if is_repository(model) else None
     if revision is None and (registered is not None or repo is None):
         return _with_digests(entry(model), cache_dir)
     if repo is None:
@@ -87,15 +87,7 @@ def _with_digests(spec: ModelSpec, cache_dir: Path) -> ModelSpec:
     unknown = sorted(lacking - set(sources.stated(spec, found, cache_dir)))
     if on_hub and unknown:
         terminal.warn(f"the hub states no digest of {', '.join(unknown)}; the entry has those of what came")
-    files = {
-        file: digest or digests.remembered_sha256(found.folder / file, cache_dir) for file, digest in spec.files.items()
-    }
-    size = sum((found.folder / file).stat().st_size for file in files)
-    return replace(spec, files=files, size_mb=spec.size_mb or round(size / 1e6) or None)
-
-
-def _is_repository(model: str) -> bool:
-    return model.count("/") == 1 and all(model.split("/")) and not model.startswith((".", "~"))
+    return complete(spec, found.folder).spec
 
 
 def _free_name(repo: str) -> str:
