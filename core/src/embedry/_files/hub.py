@@ -41,10 +41,7 @@ def card(repo: str, revision: str) -> Card:
     Raises:
         As `download`.
     """
-    endpoint = _prepare(repo)
-    about = _about(repo, revision, endpoint, force=False)
-    if about is None:
-        raise hub_errors.missing_revision(repo, revision, endpoint)
+    about = _existing(repo, revision)
     stated_license, language = (getattr(about.card_data, name, None) for name in ("license", "language"))
     languages = language if isinstance(language, list) else [language]
     return Card(
@@ -69,14 +66,8 @@ def files(repo: str, revision: str) -> dict[str, FileOnHub]:
     Raises:
         As `download`.
     """
-    endpoint = _prepare(repo)
-    about = _about(repo, revision, endpoint, force=False)
-    if about is None:
-        raise hub_errors.missing_revision(repo, revision, endpoint)
-    return {
-        file.rfilename: FileOnHub(file.lfs.sha256 if file.lfs else None, file.size or 0)
-        for file in about.siblings or ()
-    }
+    siblings = _existing(repo, revision).siblings or ()
+    return {file.rfilename: FileOnHub(file.lfs.sha256 if file.lfs else None, file.size or 0) for file in siblings}
 
 
 def download(
@@ -159,6 +150,15 @@ def _prepare(repo: str) -> str:
             f"{repo} is not in the cache and was not downloaded, because HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set"
         )
     return constants.ENDPOINT
+
+
+def _existing(repo: str, revision: str) -> "ModelInfo":
+    """What the hub says of a revision that it must have. Raises as `download`."""
+    endpoint = _prepare(repo)
+    about = _about(repo, revision, endpoint, force=False)
+    if about is None:
+        raise hub_errors.missing_revision(repo, revision, endpoint)
+    return about
 
 
 def _about(repo: str, revision: str | None, endpoint: str, *, force: bool) -> "ModelInfo | None":
