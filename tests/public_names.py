@@ -66,7 +66,6 @@ from embedry import (
     use_lock,
 )
 from embedry.backend import (
-    ONLY_IN_CODE_OF_MODELS,
     PROCESS_SETTING,
     Backend,
     Encoder,
@@ -239,8 +238,6 @@ class AcmeBackend(Backend):
     modules = (Pooling, Dense, LayerNorm, Normalize)
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        if spec.architecture in ONLY_IN_CODE_OF_MODELS:
-            return "it needs code of its own"
         return None if spec.architecture == "bert" else "it only knows bert"
 
     def load(self, request: LoadRequest) -> Encoder | TextEncoder:

@@ -5,10 +5,6 @@ from dataclasses import dataclass
 _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-xl", "mpnet")
 """Families whose first token has the position of the padding's id + 1 (RoBERTa, arXiv:1907.11692, in its original code)."""
 
-ONLY_IN_CODE_OF_MODELS = ("jina_bert_v2", "jina_bert_v2_qk_post_norm")
-"""Architectures that the transformers library takes for another one's, whose class it would load: they have only ever been
-implemented in code that comes with models."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedry._config import ONLY_IN_CODE_OF_MODELS, ModelConfig
+from embedry._config import ModelConfig
 from embedry.errors import is_failure
 from embedry.modules import Module
 from embedry.spec import ModelSpec
@@ -42,9 +42,8 @@ _HELPERS = {
 """What is imported when it is first used, because every program that resolves a model imports this module -> its module."""
 
 __all__ = [
-    "ONLY_IN_CODE_OF_MODELS", "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder", "artifact", "cpu_features",
-    "is_failure", "is_read", "only_listed", "resource_file", "tensors",
-    "unknown_token",
+    "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder",
+    "artifact", "cpu_features", "is_failure", "is_read", "only_listed", "resource_file", "tensors", "unknown_token",
 ]  # fmt: skip
 
 

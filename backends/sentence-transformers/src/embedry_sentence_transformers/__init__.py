@@ -4,8 +4,9 @@ Slower than the others, and able to do what they refuse: modules that only the l
 handling of their own. Importing this module is cheap; torch and sentence-transformers are imported by `load`.
 """
 
+import embedry_torch
 from embedry import ModelSpec
-from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest, TextEncoder
+from embedry.backend import Backend, Encoder, LoadRequest, TextEncoder
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 
 
@@ -18,9 +19,7 @@ class SentenceTransformersBackend(Backend):
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
-        if spec.architecture in ONLY_IN_CODE_OF_MODELS:
-            return f"the transformers library has no class for {spec.architecture!r}"
-        return None
+        return embedry_torch.refusal(spec)
 
     def load(self, request: LoadRequest) -> Encoder | TextEncoder:
         """The model; one with an input handling of its own keeps it."""

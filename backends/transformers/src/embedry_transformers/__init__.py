@@ -3,8 +3,9 @@
 Importing this module is cheap; torch and transformers are imported by `load`.
 """
 
+import embedry_torch
 from embedry import ModelSpec
-from embedry.backend import ONLY_IN_CODE_OF_MODELS, Backend, Encoder, LoadRequest
+from embedry.backend import Backend, Encoder, LoadRequest
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
 
 
@@ -21,9 +22,7 @@ class TransformersBackend(Backend):
             return "it has no transformer"
         if leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, which token ids do not tell"
-        if spec.architecture in ONLY_IN_CODE_OF_MODELS:
-            return f"the transformers library has no class for {spec.architecture!r}"
-        return None
+        return embedry_torch.refusal(spec)
 
     def load(self, request: LoadRequest) -> Encoder:
         """The model on the device, in the precision asked for or the one that suits the device."""
