@@ -61,7 +61,7 @@ def main() -> None:
     results = measure(QUICK if arguments.quick else FULL)
     print(report.markdown(results))
     if arguments.write:
-        report.write(results, report.PAGE)
+        report.write(report.markdown(results), report.PAGE)
         chart.CHART.write_text(chart.draw(results), encoding="utf-8")
 
 

@@ -46,10 +46,10 @@ class Contender(Protocol):
 class Embedry:
     """This library, on one of its engines."""
 
-    def __init__(self, threads: int, **options: str) -> None:
+    def __init__(self, threads: int, model: str | Path = MODEL, **options: str) -> None:
         from embedry import resolve
 
-        self._embedder = resolve(MODEL, device="cpu", threads=threads, **options)  # type: ignore[arg-type]
+        self._embedder = resolve(model, device="cpu", threads=threads, **options)  # type: ignore[arg-type]
         self._embedder.load()
 
     def encode_documents(self, texts: list[str]) -> "NDArray[np.float32]":
@@ -62,12 +62,12 @@ class Embedry:
 class SentenceTransformers:
     """https://sbert.net: the reference, whose vectors are right by definition."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, model: Path = COMPLETE) -> None:
         import torch
         from sentence_transformers import SentenceTransformer
 
         torch.set_num_threads(threads)
-        self._model = SentenceTransformer(str(COMPLETE), device="cpu")
+        self._model = SentenceTransformer(str(model), device="cpu")
 
     def encode_documents(self, texts: list[str]) -> "NDArray[np.float32]":
         return self._model.encode(texts)

@@ -23,7 +23,7 @@ import numpy as np
 import report
 import sizes
 from apart import Apart
-from contenders import OURS, REFERENCE, Contender
+from contenders import OURS, REFERENCE, Contender, Embedry, SentenceTransformers
 from results import Spread
 from turns import alternate, latencies_of, seconds_of
 
@@ -35,38 +35,7 @@ LONG = 8192
 """Tokens of the long text."""
 
 
-class Embedry:
-    """This library, on its default engine."""
-
-    def __init__(self, folder: Path, threads: int) -> None:
-        self._embedder = resolve(folder, threads=threads)
-        self._embedder.load()
-
-    def encode_documents(self, texts: list[str]) -> "np.ndarray":
-        return self._embedder.encode_document(texts)
-
-    def encode_query(self, text: str) -> "np.ndarray":
-        return self._embedder.encode_query([text])[0]
-
-
-class SentenceTransformers:
-    """The reference, in float32 as embedry computes."""
-
-    def __init__(self, folder: Path, threads: int) -> None:
-        import torch
-        from sentence_transformers import SentenceTransformer
-
-        torch.set_num_threads(threads)
-        self._model = SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})
-
-    def encode_documents(self, texts: list[str]) -> "np.ndarray":
-        return self._model.encode(texts)
-
-    def encode_query(self, text: str) -> "np.ndarray":
-        return self._model.encode_query(text)
-
-
-LIBRARIES: dict[str, Callable[[Path, int], Contender]] = {OURS: Embedry, REFERENCE: SentenceTransformers}
+LIBRARIES: dict[str, Callable[[int, Path], Contender]] = {OURS: Embedry, REFERENCE: SentenceTransformers}
 
 
 def main() -> None:
@@ -86,8 +55,7 @@ def main() -> None:
     table = report.table(COLUMNS, rows)
     print(table)
     if arguments.write:
-        before, rest = report.PAGE.read_text(encoding="utf-8").split(BEGIN)
-        report.PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        report.write(table, report.PAGE, BEGIN, END)
 
 
 COLUMNS = (
@@ -101,11 +69,11 @@ def measure(name: str, threads: int, rounds: int) -> list[tuple[str, ...]]:
     folder = sizes.folder(name)
     texts = loads.collect(0.5)
     paragraphs, queries = texts["paragraphs"].texts, texts["queries"].texts[:40]
-    with Apart(OURS, partial(Embedry, folder, threads)) as first:
+    with Apart(OURS, partial(Embedry, threads, folder)) as first:
         first.wait_until_loaded()  # which compiles the graph, once for all processes that come
     with ExitStack() as running:
         ready = {
-            library: running.enter_context(Apart(library, partial(load, folder, threads)))
+            library: running.enter_context(Apart(library, partial(load, threads, folder)))
             for library, load in LIBRARIES.items()
         }
         for apart in ready.values():

@@ -12,15 +12,15 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- results: written by the benchmark -->", "<!-- end of the results -->"
 
 
-def write(results: Results, page: Path) -> None:
-    """Puts the results between the page's two marks.
+def write(text: str, page: Path, begin: str = BEGIN, end: str = END) -> None:
+    """Puts Markdown between two marks of the page.
 
     Raises:
         ValueError: the page has no such marks.
     """
-    before, rest = page.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    page.write_text(f"{before}{BEGIN}\n{markdown(results)}\n{END}{after}", encoding="utf-8")
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    _, after = rest.split(end)
+    page.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
 
 
 def markdown(results: Results) -> str:

@@ -68,8 +68,7 @@ def main() -> None:
     table = report.table(("", "texts/s", "the tokenizer = 1"), rows)
     print(table)
     if arguments.write:
-        before, rest = report.PAGE.read_text(encoding="utf-8").split(BEGIN)
-        report.PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{rest.split(END)[1]}", encoding="utf-8")
+        report.write(table, report.PAGE, BEGIN, END)
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
