@@ -72,7 +72,7 @@ def token_vectors(folder: Path, ids: list[int]) -> Vectors:
     """The vectors of a text's tokens, float32 (tokens, width)."""
     if is_of_hub(folder):
         return references.token_vectors(folder, ids).numpy()
-    model = library(folder)
+    model = implementation(folder)
     features = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
     with torch.inference_mode():
         found: Vectors = model[0](features)["token_embeddings"][0].numpy()
@@ -96,7 +96,7 @@ def poolings(folder: Path, texts: tuple[str, ...]) -> dict[str, Vectors]:
         tokens = [token_vectors(folder, tokenizer.encode(text).ids) for text in texts]
         found = {name: np.stack([pooled(each, name) for each in tokens]) for name in names}
     else:
-        transformer = library(folder)[0]
+        transformer = implementation(folder)[0]
         width = transformer.get_embedding_dimension()
         model = SentenceTransformer(modules=[transformer, Pooling(width, pooling_mode=list(names))], device="cpu")
         both = np.asarray(model.encode(list(texts), batch_size=16 if len(texts) > 16 else 1))
@@ -107,7 +107,7 @@ def poolings(folder: Path, texts: tuple[str, ...]) -> dict[str, Vectors]:
 @_one_thread()
 def expected(folder: Path, texts: list[str], role: str = "document", **options: Any) -> Vectors:
     """Vectors of a whole model by sentence-transformers, in float32."""
-    model = library(folder)
+    model = implementation(folder)
     encode = {"query": model.encode_query, "document": model.encode_document}[role]
     return np.asarray(encode(texts, **options))
 
@@ -125,5 +125,6 @@ def furthest(found: Vectors, wanted: Vectors) -> float:
 
 
 @cache
-def library(folder: Path) -> Any:
+def implementation(folder: Path) -> Any:
+    """The model, loaded by sentence-transformers in float32."""
     return SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": torch.float32})

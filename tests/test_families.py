@@ -50,7 +50,7 @@ def test_plain_projections_behind_the_pooling_give_the_vectors_of_sentence_trans
 @pytest.mark.parametrize("family", [family for family in POOLINGS if family not in references.FAMILIES])
 def test_every_weight_of_a_checkpoint_matters(first: Callable[[str], Path], family: str) -> None:
     """Otherwise two implementations could agree, and one of them not look at it."""
-    model = agreement.library(first(family))[0].auto_model
+    model = agreement.implementation(first(family))[0].auto_model
     ids = {"input_ids": torch.tensor([[101, *range(2000, 2100), 102]])}
     with torch.inference_mode():
         before = model(**ids)[0]
