@@ -224,6 +224,25 @@ def test_info_of_a_folder_says_that_nothing_can_be_verified(checkpoint: Callable
     assert json.loads(run("info", checkpoint("bert"), "--json").out)["weights"]["verified"] is False
 
 
+def test_info_says_how_many_files_have_no_digest(
+    plugin: Callable[..., Path], fresh: Fresh, minilm_folder: Path
+) -> None:
+    pack = f"""
+from dataclasses import replace
+from pathlib import Path
+from embedry import hookimpl
+@hookimpl
+def embedry_models():
+    from embedry_models.sentence_transformers import MODELS
+    spec = next(spec for spec in MODELS if spec.name == "all-MiniLM-L6-v2")
+    files = {{**spec.files, "config.json": None}}
+    return [replace(spec, name="partly", aliases=(), repo=None, revision=None, folder=Path({str(minilm_folder)!r}), files=files)]
+"""
+    site = plugin("acme-partly", {"embedry": {"partly": "acme_partly"}}, {"acme_partly": pack})
+    result = fresh("from embedry_cli.app import main; main(['info', 'partly'])", path=site)
+    assert "not verified, the entry has no digest of 1 file" in " ".join(result.stdout.split())
+
+
 def test_info_of_damaged_files_shows_the_entry_and_fails(
     minilm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

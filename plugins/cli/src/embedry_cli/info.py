@@ -103,6 +103,9 @@ def _where(found: dict[str, Any] | None, spec: ModelSpec) -> str:
     if found is None:
         return f"not downloaded; run: embedry pull {spec.name}"
     state = "verified" if found["verified"] else "not verified"
-    if None in spec.files.values():
+    lacking = sum(digest is None for digest in spec.files.values())
+    if lacking == len(spec.files):
         state += ", the entry has no digests"
+    elif lacking:
+        state += f", the entry has no digest of {terminal.counted(lacking, 'file')}"
     return f"{found['folder']}\n{found['source']}, {state}"
