@@ -19,6 +19,7 @@ from embedry import (
     BertNormalizer,
     CacheError,
     CacheWarning,
+    Computation,
     Dense,
     DownloadError,
     Embedder,
@@ -51,6 +52,7 @@ from embedry import (
     TextError,
     TextTooLongError,
     TextTypeError,
+    Token,
     Transformer,
     TruncationWarning,
     UnknownBackendError,
@@ -129,6 +131,18 @@ def in_time(model: str, texts: Sequence[str], seconds: float) -> NDArray[np.floa
         except EncodeTimeoutError:
             embedder.unload()
             return embedder.encode(texts[:1], role="document", timeout=None)
+
+
+async def awaited(model: LazyEmbedder, texts: Sequence[str]) -> tuple[NDArray[np.float32], float | None]:
+    """The vectors of texts, and how long they waited, without a thread that waits; "" has no token of its own."""
+    tokens: list[list[Token]] = model.tokenize(["", *texts], role="unprompted")
+    assert all(token.special for token in tokens[0])
+    computation: Computation = model.prepare(texts, role="unprompted").start()
+    try:
+        return await computation, computation.queued
+    finally:
+        computation.cancel()
+        assert model.computed_tokens <= (model.computed_tokens[1],) * 2
 
 
 def reason(error: EmbedryError) -> str:

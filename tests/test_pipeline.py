@@ -222,7 +222,7 @@ def test_a_role_that_the_model_does_not_have_is_an_error_with_those_it_has(
     minilm: LazyEmbedder, texts: list[str]
 ) -> None:
     embedder = LazyEmbedder(replace(minilm.config, spec=replace(minilm.spec, prompts={"clustering": "cluster: "})))
-    with pytest.raises(OptionError, match="no role 'passage'; use one of: query, document, clustering"):
+    with pytest.raises(OptionError, match="no role 'passage'; use one of: query, document, unprompted, clustering"):
         embedder.encode(texts, role="passage")
     assert not embedder.loaded
 

@@ -37,3 +37,11 @@ def test_without_normalising_vectors_are_those_of_the_chain_without_it(checkpoin
     assert furthest(vectors(bare, SOME), reference) <= 1e-5
     assert furthest(vectors(checkpoint("mpnet"), SOME, normalize=False), reference) <= 1e-5
     assert furthest(vectors(bare, SOME, normalize=True), expected(checkpoint("mpnet"), SOME)) <= 1e-5
+
+
+def test_the_role_unprompted_has_no_prompt_whatever_the_model_has(checkpoint: Checkpoint, vectors: Encode) -> None:
+    prompts = {"query": "query: ", "document": "passage: ", "unprompted": "never: "}
+    model = checkpoint("bert", prompts=prompts)
+    already = ["query: " + text for text in SOME]
+    assert furthest(vectors(model, already, "unprompted"), vectors(model, SOME, "query")) <= 1e-6
+    assert furthest(vectors(model, SOME, "unprompted"), vectors(model, SOME, "query")) > 0.01

@@ -43,7 +43,7 @@ from embedry.hooks import hookimpl
 from embedry.lock import use_lock
 from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling, StaticEmbedding
 from embedry.options import OnOverflow, Options
-from embedry.prepared import EncodedBlock, Prepared
+from embedry.prepared import Computation, EncodedBlock, Prepared, Token
 from embedry.registry import list_models, register
 from embedry.resolver import resolve
 from embedry.space import Space
@@ -62,6 +62,7 @@ __all__ = [
     "BertNormalizer",
     "CacheError",
     "CacheWarning",
+    "Computation",
     "Dense",
     "DownloadError",
     "Embedder",
@@ -94,6 +95,7 @@ __all__ = [
     "TextError",
     "TextTooLongError",
     "TextTypeError",
+    "Token",
     "Transformer",
     "TruncationWarning",
     "UnknownBackendError",

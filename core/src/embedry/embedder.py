@@ -38,7 +38,8 @@ class Embedder(Protocol):
         Args:
             texts: an iterable of `str`, but not one `str`. An empty string is a text.
             role: "query" for what is searched with, "document" for what is searched, or a task that the model's entry
-                names. It decides the prompt, and for many models a wrong one costs much of the quality.
+                names. It decides the prompt, and for many models a wrong one costs much of the quality. "unprompted" adds no
+                prompt, for texts that already have theirs.
 
         Raises:
             TextTypeError: a text is not a `str`.

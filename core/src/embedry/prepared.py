@@ -1,6 +1,7 @@
 """Texts that were read but not computed, and blocks of a stream: vectors together with what is known of their texts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from embedry.options import checked_timeout
@@ -8,6 +9,8 @@ from embedry.options import checked_timeout
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from embedry._pipeline.scheduler import Request
 
 
 class EncodedBlock(NamedTuple):
@@ -21,6 +24,45 @@ class EncodedBlock(NamedTuple):
     """The positions, counted from the first text of the stream, of those that are longer than the model reads."""
 
 
+class Token(NamedTuple):
+    """One token of a text."""
+
+    id: int
+    text: str
+    """As the vocabulary spells it, such as "##ing"."""
+    start: int
+    end: int
+    """Where it is in the prompt and the text together, in characters; both 0 for most special tokens."""
+    special: bool
+    """Whether the tokenizer added it, such as [CLS]."""
+
+
+class Computation:
+    """Texts that are being computed: `await` it, once, for their vectors, float32 (number of texts, dims), in their order.
+
+    No thread waits for it. A task that is cancelled while it awaits drops what is not being computed yet. It raises what
+    `Prepared.encode` raises. `Prepared.start` makes one.
+    """
+
+    def __init__(self, request: "Request", vectors: "Callable[[], Coroutine[None, None, NDArray[np.float32]]]") -> None:
+        self._request = request
+        self._vectors = vectors
+        self._submitted = perf_counter()
+
+    @property
+    def queued(self) -> float | None:
+        """Seconds that it waited until the first of it was computed; None as long as nothing is."""
+        begun = self._request.begun
+        return None if begun is None else max(0.0, begun - self._submitted)
+
+    def __await__(self) -> "Generator[None, None, NDArray[np.float32]]":
+        return self._vectors().__await__()
+
+    def cancel(self) -> None:
+        """Drops what is not being computed yet. From any thread."""
+        self._request.cancel()
+
+
 class Prepared:
     """The texts of one call, read: their tokens are counted, and their vectors can be computed.
 
@@ -31,7 +73,9 @@ class Prepared:
         self,
         tokens: Sequence[int] | None,
         truncated: Sequence[int],
+        *,
         compute: "Callable[[float | None], NDArray[np.float32]]",
+        start: Callable[[], Computation],
     ) -> None:
         self.tokens = tokens
         """How many tokens of each text the engine is given, in the order of the texts: the prompt and special tokens count, what was
@@ -39,6 +83,7 @@ class Prepared:
         self.truncated = truncated
         """The positions of the texts that are longer than the model reads."""
         self._compute = compute
+        self._start = start
 
     def encode(self, *, timeout: float | None = None) -> "NDArray[np.float32]":
         """The vectors of the texts, float32 (number of texts, dims), in their order. May be called again.
@@ -52,3 +97,11 @@ class Prepared:
             BackendError: the engine failed.
         """
         return self._compute(checked_timeout(timeout))
+
+    def start(self) -> Computation:
+        """Has the vectors computed without a thread that waits for them, for an event loop: `vectors = await prepared.start()`.
+
+        Raises:
+            RuntimeError: no event loop is running in this thread.
+        """
+        return self._start()

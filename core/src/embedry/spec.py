@@ -16,7 +16,7 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
-PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
+PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus"), "unprompted": ()}
 """Role -> the names under which its prompt may be written, the first one found holds; as in sentence-transformers."""
 
 NO_LIMIT = 2**31 - 1

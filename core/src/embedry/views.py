@@ -14,7 +14,7 @@ from embedry._pipeline.texts import checked, each_checked
 from embedry.embedder import BaseEmbedder
 from embedry.fingerprint import space_fingerprint
 from embedry.options import Config, checked_timeout
-from embedry.prepared import EncodedBlock, Prepared
+from embedry.prepared import EncodedBlock, Prepared, Token
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -125,6 +125,17 @@ class LazyEmbedder(BaseEmbedder):
         prompt = self.spec.prompt(role)
         return self._pipeline().engine.reader.lengths(found, prompt) if found else []
 
+    def tokenize(self, texts: Iterable[str], *, role: str) -> list[list[Token]]:
+        """The tokens of each text, however long it is; the model reads no more than `max_seq_length` of them.
+
+        Raises:
+            UnsupportedModelError: the engine reads texts in its own way.
+            As `Embedder.encode`.
+        """
+        found = checked(texts)
+        prompt = self.spec.prompt(role)
+        return self._pipeline().engine.reader.tokenize(found, prompt) if found else []
+
     def load(self) -> Self:
         """Loads the model now instead of on first use; returns the embedder. Of many threads one loads, the others wait.
 
@@ -158,6 +169,14 @@ class LazyEmbedder(BaseEmbedder):
     def loaded(self) -> bool:
         """Whether the weights are in memory."""
         return self.engine.loaded is not None
+
+    @property
+    def computed_tokens(self) -> tuple[int, int]:
+        """Tokens that the engine has computed since it was loaded, for all embedders that share it: those of texts, and those
+        with the padding of batches. (0, 0) before.
+        """
+        loaded = self.engine.loaded
+        return (loaded.scheduler.tokens, loaded.scheduler.padded_tokens) if loaded is not None else (0, 0)
 
     @property
     def fingerprint(self) -> str:

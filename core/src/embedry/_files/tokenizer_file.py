@@ -48,14 +48,18 @@ def unknown_token(file: Path) -> int | None:
     return int(found) if found is not None else None
 
 
-def encode(tokenizer: RustTokenizer, texts: Sequence[str], *, special: bool = True) -> list[Encoding]:
-    """The tokens of some texts, with the model's special tokens around each or without.
+def encode(
+    tokenizer: RustTokenizer, texts: Sequence[str], *, special: bool = True, places: bool = False
+) -> list[Encoding]:
+    """The tokens of some texts, with the model's special tokens around each or without; with `places` also their texts, and
+    where they are, which takes longer.
 
     Raises:
         IntegrityError: the tokenizer fails on a text.
     """
     try:
-        return tokenizer.encode_batch_fast(texts, add_special_tokens=special)
+        read = tokenizer.encode_batch if places else tokenizer.encode_batch_fast
+        return read(texts, add_special_tokens=special)
     except BaseException as error:  # a Rust panic is no Exception
         if not is_failure(error):
             raise

@@ -5,9 +5,12 @@ texts -> distinct ones, in parts -> prompt, token ids, overflow policy -> batche
       -> the caller's order
 """
 
+import asyncio
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from itertools import starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +23,7 @@ from embedry._pipeline.scheduler import Block, Request
 from embedry._pipeline.texts import Part, Parts, parts_of_call, parts_of_stream
 from embedry.errors import BackendError, EmbedryError, is_failure, some
 from embedry.options import Config
-from embedry.prepared import EncodedBlock, Prepared
+from embedry.prepared import Computation, EncodedBlock, Prepared
 
 _BLOCK_TEXTS = 2048
 """The most texts that are read at a time; the most characters are the reader's to say."""
@@ -50,7 +53,12 @@ class Pipeline:
     def prepare(self, texts: Sequence[str], prompt: str, request: Request) -> Prepared:
         """Reads checked texts. Raises TextTooLongError under on_overflow="error"."""
         read = self._reported(list(self._read(parts_of_call, texts, prompt, request, count=True)))
-        return Prepared(tokens_of(read), truncated_of(read), lambda timeout: self._gathered(read, Request(timeout)))
+        return Prepared(
+            tokens_of(read),
+            truncated_of(read),
+            compute=lambda timeout: self._gathered(read, Request(timeout)),
+            start=lambda: self._started(read, Request()),
+        )
 
     def stream(self, texts: Iterable[str], prompt: str, request: Request) -> Generator[EncodedBlock, None, None]:
         """Vectors of checked texts, block by block, in their order. Equal texts of a block are computed once.
@@ -67,13 +75,34 @@ class Pipeline:
                 yield EncodedBlock(part.spread(vectors), tokens_of(read_block), truncated_of(read_block))
 
     def _gathered(self, read: Iterable[Read], request: Request) -> NDArray[np.float32]:
-        vectors = np.empty((0, self.config.dims), dtype=np.float32)
         with request:
-            for part, _, some_vectors in self._computed(read, request):
-                if part.first == 0:
-                    vectors = np.empty((part.total, self.config.dims), dtype=np.float32)
-                vectors[part.first : part.first + len(some_vectors)] = some_vectors
-            return part.spread(vectors) if read else vectors
+            return self._joined(self._computed(read, request))
+
+    def _started(self, read: list[Read], request: Request) -> Computation:
+        loop = asyncio.get_running_loop()
+        done = [loop.create_future() for _ in read]
+        in_flight = [
+            (part, block, *self._submitted(block, request, partial(_notify, loop, future)))
+            for (part, block), future in zip(read, done, strict=True)
+        ]
+
+        async def vectors() -> NDArray[np.float32]:
+            with request:
+                for (_, _, _, block), future in zip(in_flight, done, strict=True):
+                    if not block.is_done:
+                        await future
+                return self._joined(starmap(self._waited_for, in_flight))
+
+        return Computation(request, vectors)
+
+    def _joined(self, computed: Iterable[tuple[Part, ReadBlock, NDArray[np.float32]]]) -> NDArray[np.float32]:
+        vectors = np.empty((0, self.config.dims), dtype=np.float32)
+        part = None
+        for part, _, some_vectors in computed:
+            if part.first == 0:
+                vectors = np.empty((part.total, self.config.dims), dtype=np.float32)
+            vectors[part.first : part.first + len(some_vectors)] = some_vectors
+        return part.spread(vectors) if part is not None else vectors
 
     def _read(
         self, parts: Parts, texts: Iterable[str], prompt: str, request: Request, *, count: bool = False
@@ -111,11 +140,13 @@ class Pipeline:
         if wrong is not None:
             raise wrong
 
-    def _submitted(self, read: ReadBlock, request: Request) -> tuple[NDArray[np.float32], Block]:
+    def _submitted(
+        self, read: ReadBlock, request: Request, when_done: Callable[[], object] | None = None
+    ) -> tuple[NDArray[np.float32], Block]:
         """Where the vectors will be, and the block to wait for."""
         vectors = np.zeros((len(read.rows), self.config.dims), dtype=np.float32)
         batches = [(batch, [read.rows[place] for place in batch]) for batch in read.batches]
-        block = Block(request, batches, partial(self._finish, vectors))
+        block = Block(request, batches, partial(self._finish, vectors), when_done)
         self.engine.scheduler.submit(block)
         return vectors, block
 
@@ -138,3 +169,13 @@ class Pipeline:
             f"the backend {self.config.backend!r} failed for a batch of {len(positions)} texts, at positions "
             f"{some(positions, 10)}: {type(error).__name__}: {error}"
         ) from error
+
+
+def _notify(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]") -> None:
+    with suppress(RuntimeError):  # a loop that was closed meanwhile: nobody waits
+        loop.call_soon_threadsafe(_resolve, future)
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():  # nor does a task that was cancelled
+        future.set_result(None)

@@ -11,8 +11,9 @@ from embedry._pipeline import batching
 from embedry._pipeline.texts import Part
 from embedry._pipeline.tokenizer import Tokenizer
 from embedry.backend import Encoder, TextEncoder
-from embedry.errors import IntegrityError, OptionError
+from embedry.errors import IntegrityError, OptionError, UnsupportedModelError
 from embedry.options import Config
+from embedry.prepared import Token
 
 _BLOCK_BATCHES = 64
 _CHARS_PER_TOKEN = 4
@@ -76,6 +77,10 @@ class TokenReader:
         """Tokens of whole texts, special tokens included."""
         return self._tokenizer.lengths([prompt + text for text in texts])
 
+    def tokenize(self, texts: Sequence[str], prompt: str) -> list[list[Token]]:
+        """The tokens of whole texts, special ones included."""
+        return self._tokenizer.tokens([prompt + text for text in texts])
+
     def forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """What the engine gives for a batch."""
         return self._encoder.forward(*batching.padded(rows, self._pad_id))
@@ -115,6 +120,10 @@ class TextReader:
     def lengths(self, texts: Sequence[str], prompt: str) -> list[int]:
         """Tokens of whole texts, as the engine counts them."""
         return list(self._encoder.lengths([prompt + text for text in texts]))
+
+    def tokenize(self, texts: Sequence[str], prompt: str) -> list[list[Token]]:
+        """Raises UnsupportedModelError: only the engine knows."""
+        raise UnsupportedModelError("this model's engine reads texts in its own way, and does not show their tokens")
 
     def forward(self, rows: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """What the engine gives for a batch, whose texts have one prompt."""

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
     from embedry._pipeline.readers import Reader
 
-_PADDING = 1.2
-"""How much longer padding may make a batch of several requests. More costs what computing them together saves."""
+_FIXED_COSTS = 64
+"""What a batch costs besides its tokens, as a part of the budget. Measured with requests of several callers: 8 of 512 tokens
+(docs/performance.md)."""
 
 
 Rows = Sequence[tuple["NDArray[np.intp]", Sequence[Any]]]
@@ -42,6 +43,7 @@ class Request(AbstractContextManager["Request"]):
     def __init__(self, timeout: float | None = None) -> None:
         self.todo: deque[Batch] = deque()
         self.share = 0.0  # tokens computed of it, on the scheduler's clock
+        self.begun: float | None = None  # when its first batch was begun, by perf_counter
         self.is_cancelled = False
         self.scheduler: Scheduler | None = None
         self._timeout = timeout
@@ -70,12 +72,23 @@ class Request(AbstractContextManager["Request"]):
 
 
 class Block:
-    """Batches that a caller waits for together. `finish` takes the positions of a batch and the engine's result for it."""
+    """Batches that a caller waits for together.
 
-    def __init__(self, request: Request, batches: Rows, finish: Callable[["NDArray[np.intp]", Any], None]) -> None:
+    `finish` takes the positions of a batch and the engine's result for it. `when_done`, if given, is called by a worker when
+    all is computed or something has failed, for a caller that does not `wait`; it must not raise.
+    """
+
+    def __init__(
+        self,
+        request: Request,
+        batches: Rows,
+        finish: Callable[["NDArray[np.intp]", Any], None],
+        when_done: Callable[[], object] | None = None,
+    ) -> None:
         self.request = request
-        self.batches = [Batch(self, positions, rows) for positions, rows in batches]
+        self.batches = [Batch.of(self, positions, rows) for positions, rows in batches]
         self.finish = finish
+        self.when_done = when_done
         self.failure: tuple[Batch, BaseException] | None = None
         self._left = len(batches)
         self._done = Lock()
@@ -93,6 +106,13 @@ class Block:
         self._left -= 1
         if self._left == 0:
             self._done.release()
+            if self.when_done is not None:
+                self.when_done()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all is computed, or something has failed; at once where there is nothing to compute."""
+        return self._left == 0
 
     def wait(self) -> None:
         """Returns when all is computed, or something has failed. Raises as `Request.remaining`."""
@@ -106,6 +126,14 @@ class Batch(NamedTuple):
     block: Block
     positions: "NDArray[np.intp]"
     rows: Sequence[Any]
+    longest: int
+    tokens: int
+
+    @classmethod
+    def of(cls, block: Block, positions: "NDArray[np.intp]", rows: Sequence[Any]) -> "Batch":
+        """A batch with the lengths of its rows."""
+        lengths = [len(row) for row in rows]
+        return cls(block, positions, rows, max(lengths), sum(lengths))
 
 
 class Scheduler:
@@ -126,6 +154,8 @@ class Scheduler:
         self._wake: SimpleQueue[None] = SimpleQueue()  # hints that something arrived: one too many does no harm
         self._lock = Lock()  # taken by workers alone; it guards what follows, and all requests
         self._waiting: list[Request] = []
+        self.tokens = 0
+        self.padded_tokens = 0
         self._clock = 0.0  # the share of a request that always waits, where a new one begins
         self._running = 0
         self._stopped = False
@@ -143,13 +173,15 @@ class Scheduler:
     def submit(self, block: Block) -> None:
         """Has a block computed, after those that its request submitted before; BackendError in a forked child.
 
-        A single batch that nobody else computes beside is computed here and now: passing it to another thread and back would
-        take a query 7 % more time.
+        A single batch that nobody else computes beside is computed here and now, if the caller waits for it: passing it to
+        another thread and back would take a query 7 % more time.
         """
         self.check_process()
-        if len(block.batches) == 1 and not (self._running or self._waiting or self._arrived or self._alone()):
+        waits = block.when_done is None
+        if waits and len(block.batches) == 1 and not (self._running or self._waiting or self._arrived or self._alone()):
             self._alone = ref(block)
             (batch,) = block.take()
+            self._count([batch])
             block.settle(batch, self._compute([batch], wide=True)[0])
             self._alone = lambda: None
             return
@@ -206,6 +238,7 @@ class Scheduler:
             following = self._following()
             wide = not (self._running or self._alone() or any(request.todo for request in self._waiting))
             self._running += 1
+            self._count(following)
             return following, wide
 
     def _admit(self, block: Block) -> None:
@@ -225,21 +258,37 @@ class Scheduler:
     def _following(self) -> list[Batch]:
         """The next batch of the request with the least share, and others that go along with it."""
         first = min(self._waiting, key=lambda request: request.share)
-        group = [first.todo[0]]
-        lengths = [len(row) for row in group[0].rows]
-        for other in self._waiting if len(first.todo) == 1 else ():
-            if len(other.todo) == 1 and other is not first:
-                together = lengths + [len(row) for row in other.todo[0].rows]
-                padded = len(together) * max(together)
-                if padded <= self._reader.batch_tokens and padded <= _PADDING * sum(together):
-                    lengths = together
-                    group.append(other.todo[0])
-        cost = max(lengths)
-        self._clock += cost * len(lengths) / len(self._waiting)
+        group = self._merged(first.todo[0]) if len(first.todo) == 1 else [first.todo[0]]
+        longest = max(batch.longest for batch in group)
+        self._clock += longest * sum(len(batch.rows) for batch in group) / len(self._waiting)
         for batch in group:
-            batch.block.request.share += cost * len(batch.rows)
+            batch.block.request.share += longest * len(batch.rows)
             batch.block.request.todo.popleft()
         return group
+
+    def _merged(self, first: Batch) -> list[Batch]:
+        """A batch and the last ones of other requests, nearest in length first, while padding wastes less than it saves.
+
+        What it saves is the fixed cost of one more batch: with more padding than that, two batches would be cheaper.
+        """
+        budget = self._reader.batch_tokens
+        group, longest, texts, tokens = [first], first.longest, len(first.rows), first.tokens
+        last = [request.todo[0] for request in self._waiting if len(request.todo) == 1]
+        for other in sorted(last, key=lambda batch: abs(batch.longest - first.longest)):
+            if other is first:
+                continue
+            longest, texts, tokens = max(longest, other.longest), texts + len(other.rows), tokens + other.tokens
+            if longest * texts > min(budget, tokens + budget // _FIXED_COSTS):
+                break
+            group.append(other)
+        return group
+
+    def _count(self, group: list[Batch]) -> None:
+        self.tokens += sum(batch.tokens for batch in group)
+        self.padded_tokens += max(batch.longest for batch in group) * sum(len(batch.rows) for batch in group)
+        now = perf_counter()
+        for request in {batch.block.request for batch in group}:
+            request.begun = request.begun or now
 
     def _compute(self, group: list[Batch], wide: bool) -> list[BaseException | None]:
         """What went wrong with each batch."""

@@ -11,6 +11,7 @@ from tokenizers import Encoding, normalizers, pre_tokenizers
 from embedry._files import tokenizer_file
 from embedry._pipeline.texts import blocks
 from embedry.errors import IntegrityError, is_failure
+from embedry.prepared import Token
 from embedry.spec import AT_TOP, Transformer
 
 _BLOCK_TEXTS, _BLOCK_CHARS = 2048, 2**18
@@ -80,6 +81,20 @@ class Tokenizer:
         """The number of tokens of each text, read whole, special tokens included."""
         parts = blocks(texts, count=_BLOCK_TEXTS, chars=_BLOCK_CHARS)
         return [len(encoding) for part in parts for encoding in self._encodings(part)]
+
+    def tokens(self, texts: Sequence[str]) -> list[list[Token]]:
+        """The tokens of each text, read whole, special tokens included."""
+        parts = blocks(texts, count=_BLOCK_TEXTS, chars=_BLOCK_CHARS)
+        return [
+            [
+                Token(number, text, start, end, bool(special))
+                for number, text, (start, end), special in zip(
+                    encoding.ids, encoding.tokens, encoding.offsets, encoding.special_tokens_mask, strict=True
+                )
+            ]
+            for part in parts
+            for encoding in tokenizer_file.encode(self._rust, part, special=self._adds_special, places=True)
+        ]
 
     def read(self, texts: Sequence[str], max_length: int) -> Iterator[tuple[NDArray[np.int32], bool]]:
         """The ids of at most `max_length` tokens of each text, special tokens included, and whether it was truncated.
