@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import BackendError, OptionError, Pooling, resolve
-from embedry._pipeline.scheduler import Block
+from embedry._pipeline.requests import Block
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 

@@ -15,7 +15,8 @@ import pytest
 from numpy.typing import NDArray
 
 from embedry import EncodeTimeoutError
-from embedry._pipeline.scheduler import Block, CancelledError, Request, Scheduler
+from embedry._pipeline.requests import Block, CancelledError, Request
+from embedry._pipeline.scheduler import Scheduler
 from embedry.views import LazyEmbedder
 from recording import Held, Recorder, over
 from waiting import PATIENCE, asked, until

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedry._pipeline.scheduler import Request
+    from embedry._pipeline.requests import Request
 
 
 class EncodedBlock(NamedTuple):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from embedry._pipeline.pipeline import Pipeline
-    from embedry._pipeline.scheduler import Request
+    from embedry._pipeline.requests import Request
 
 
 class LazyEmbedder(BaseEmbedder):
@@ -57,7 +57,7 @@ class LazyEmbedder(BaseEmbedder):
             OptionError: `timeout` is not a number.
             As `Embedder.encode`.
         """
-        from embedry._pipeline.scheduler import Request
+        from embedry._pipeline.requests import Request
 
         return self._encode(texts, role, Request(checked_timeout(timeout)))
 
@@ -65,7 +65,7 @@ class LazyEmbedder(BaseEmbedder):
         """`encode` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
         import asyncio
 
-        from embedry._pipeline.scheduler import Request
+        from embedry._pipeline.requests import Request
 
         request = Request()
         try:
@@ -96,7 +96,7 @@ class LazyEmbedder(BaseEmbedder):
     def _blocks(self, texts: Iterator[str], prompt: str) -> Generator[EncodedBlock, None, None]:
         first = list(islice(texts, 1))
         if first:  # nothing is loaded for no text, or for one that is wrong
-            from embedry._pipeline.scheduler import Request
+            from embedry._pipeline.requests import Request
 
             yield from self._pipeline().stream(chain(first, texts), prompt, Request())
 
@@ -109,7 +109,7 @@ class LazyEmbedder(BaseEmbedder):
         """
         found = checked(texts)
         prompt = self.spec.prompt(role)
-        from embedry._pipeline.scheduler import Request
+        from embedry._pipeline.requests import Request
 
         return self._pipeline().prepare(found, prompt, Request())
 

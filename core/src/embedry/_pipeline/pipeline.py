@@ -19,7 +19,7 @@ from embedry._pipeline import finishing
 from embedry._pipeline.loaded import LoadedEngine
 from embedry._pipeline.overflow import report_overflow
 from embedry._pipeline.readers import Read, ReadBlock, tokens_of, truncated_of
-from embedry._pipeline.scheduler import Block, Request
+from embedry._pipeline.requests import Block, Request
 from embedry._pipeline.texts import Part, Parts, parts_of_call, parts_of_stream
 from embedry.errors import BackendError, EmbedryError, is_failure, some
 from embedry.options import Config
