@@ -1,0 +1,100 @@
+"""What every request passes through: an id, the keys, errors in the words of its API, and a note of how it went."""
+
+import re
+import secrets
+import traceback
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from embedry_server import answers, logs, telemetry
+from embedry_server.errors import ApiError, ClientGoneError
+from embedry_server.keys import Keys
+from embedry_server.observing import Metrics, Observed
+from embedry_server.readiness import Readiness
+
+_IDENTITY = re.compile(r"[\w.:-]{1,128}")
+"""What is taken over of a client's own x-request-id."""
+
+
+class Envelope:
+    """The outermost ASGI application.
+
+    Args:
+        app: the routes.
+        route_of: the path of the route that a path belongs to; "" if to none, for labels must not come from clients.
+        open_paths: routes that need no key.
+        tei_paths: routes whose errors are in the words of text-embeddings-inference.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        keys: Keys,
+        metrics: Metrics,
+        readiness: Readiness,
+        route_of: Callable[[str], str],
+        open_paths: frozenset[str],
+        tei_paths: frozenset[str],
+    ) -> None:
+        self._app = app
+        self._keys = keys
+        self._metrics = metrics
+        self._readiness = readiness
+        self._route_of = route_of
+        self._open_paths = open_paths
+        self._tei_paths = tei_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"this application answers HTTP, got {scope['type']}")
+        headers = Headers(scope=scope)
+        given = headers.get("x-request-id", "")
+        observed = scope["embedry"] = Observed(given if _IDENTITY.fullmatch(given) else secrets.token_hex(8))
+        route = observed.route = self._route_of(scope["path"])
+        scope["app"] = self  # Starlette's router raises what it cannot route, instead of answering in its own words
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                observed.status = message["status"]
+                found = MutableHeaders(scope=message)
+                found["x-request-id"] = observed.identity
+                if self._readiness.is_draining:
+                    found["connection"] = "close"
+            await send(message)
+
+        with telemetry.span(observed, scope["method"], route, headers):
+            try:
+                if route not in self._open_paths:
+                    self._keys.check(headers)
+                await self._app(scope, receive, sending)
+            except ClientGoneError:
+                observed.status = 499  # nginx's number for it; nobody reads an answer
+            except Exception as error:
+                api_error = _as_api_error(error)
+                observed.failed(api_error)
+                content = api_error.tei() if route in self._tei_paths else api_error.openai()
+                await answers.as_json(content, api_error.status, api_error.headers)(scope, receive, sending)
+        self._metrics.add(observed)
+        client = scope.get("client")
+        logs.request(observed, scope["method"], route or "(unknown)", client[0] if client else "")
+
+
+def _as_api_error(error: Exception) -> ApiError:
+    if isinstance(error, HTTPException):
+        return ApiError(error.status_code, error.detail, headers=dict(error.headers or {}))
+    if isinstance(error, ApiError):
+        if error.status == 500:
+            _log(error.__cause__ or error)
+        return error
+    _log(error)
+    return ApiError(500, "the server failed; its log says where", code="internal_error")
+
+
+def _log(error: BaseException) -> None:
+    """Writes where an error happened. What it says may quote a text, and is left out."""
+    logs.logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)).rstrip())

@@ -1,0 +1,70 @@
+"""What a client is told when its request fails."""
+
+from collections.abc import Mapping
+
+from embedry import EmbedryError, EncodeTimeoutError, OptionError, TextError
+
+_TYPES = {
+    400: "invalid_request_error",
+    401: "authentication_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+}
+
+
+class ApiError(Exception):
+    """A request is answered with an error.
+
+    Args:
+        status: the HTTP status.
+        message: what was wrong, with the value, and what to do. It must not quote texts at length.
+        param: the field of the request that is to blame.
+        code: a word for programs, such as "model_not_found".
+        headers: headers of the answer.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.param = param
+        self.code = code
+        self.headers = dict(headers or {})
+
+    @property
+    def type(self) -> str:
+        """The class of the error, in OpenAI's words."""
+        return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
+
+    def openai(self) -> dict[str, object]:
+        """The body of the answer, as OpenAI's API has it."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    def tei(self) -> dict[str, object]:
+        """The body of the answer, as text-embeddings-inference has it."""
+        kinds = {429: "overloaded", 424: "backend"}
+        return {
+            "error": self.message,
+            "error_type": kinds.get(self.status, "validation" if self.status < 500 else "backend"),
+        }
+
+
+class ClientGoneError(Exception):
+    """The client closed its connection, or did not send its request in time: nobody waits for an answer."""
+
+
+def as_api_error(error: EmbedryError) -> ApiError:
+    """What an error of embedry means to a client."""
+    if isinstance(error, TextError | OptionError):
+        return ApiError(400, str(error), param="input" if isinstance(error, TextError) else None)
+    if isinstance(error, EncodeTimeoutError):
+        return ApiError(504, str(error), code="deadline_exceeded")
+    return ApiError(500, str(error), code="engine_failed")

@@ -1,0 +1,72 @@
+"""Who may ask: the keys of a server, which it compares in constant time and keeps as digests."""
+
+import hashlib
+import hmac
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from starlette.datastructures import Headers
+
+from embedry import OptionError
+from embedry_server.errors import ApiError
+
+VARIABLE = "EMBEDRY_API_KEYS"
+"""The environment variable with keys, separated by commas or white space."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+class Keys:
+    """The keys that open a server; without any, everybody may ask."""
+
+    def __init__(self, keys: Iterable[str] = ()) -> None:
+        self._digests = [_digest(key) for key in keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._digests)
+
+    @classmethod
+    def found(cls, file: Path | None) -> "Keys":
+        """Those of a file, one a line, and of the environment. Raises OptionError if the file has none or cannot be read."""
+        keys = os.environ.get(VARIABLE, "").replace(",", " ").split()
+        if file is not None:
+            try:
+                lines = file.read_text().splitlines()
+            except OSError as error:
+                raise OptionError(f"the file of keys cannot be read: {error}") from error
+            of_file = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+            if not of_file:
+                raise OptionError(f"the file of keys {str(file)!r} has none; write one a line")
+            keys += of_file
+        return cls(keys)
+
+    def check(self, headers: Headers) -> None:
+        """Raises ApiError, status 401, unless a request has one of the keys."""
+        if not self._digests:
+            return
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            given = headers.get("x-api-key", "")
+        digest = _digest(given.strip())
+        # All are compared, whichever fits: the time tells nothing.
+        if sum([hmac.compare_digest(digest, known) for known in self._digests]) == 0:
+            raise ApiError(
+                401,
+                "the request has no key that this server knows; send one as Authorization: Bearer KEY",
+                code="invalid_api_key",
+                headers={"www-authenticate": "Bearer"},
+            )
+
+
+def check_address(host: str, keys: Keys, *, no_auth: bool) -> None:
+    """Raises OptionError for an address that others can reach, without keys."""
+    if host not in _LOOPBACK and not keys and not no_auth:
+        raise OptionError(
+            f"--host {host} can be reached from other machines, and the server has no keys: everybody could use it. Give it "
+            f"some with --keys FILE or {VARIABLE}, or say --no-auth if something in front of it checks who asks"
+        )
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode(errors="surrogateescape")).digest()

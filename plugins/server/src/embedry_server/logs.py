@@ -1,0 +1,63 @@
+"""One line for each request on standard error, for people or for programs. Never a text, never a key."""
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+
+from embedry_server.observing import Observed
+from embedry_server.settings import LogFormat
+
+logger = logging.getLogger("embedry.server")
+
+
+def configure(form: LogFormat, *, requests: bool) -> None:
+    """Sends the server's lines, and warnings of what it runs on, to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Plain())
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logger.setLevel(logging.INFO)
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # of what a client sent wrongly there is a line already
+    _requests.setLevel(logging.INFO if requests else logging.WARNING)
+
+
+_requests = logging.getLogger("embedry.server.requests")
+
+
+def request(observed: Observed, method: str, path: str, client: str) -> None:
+    """Writes the line of a request that was answered."""
+    if _requests.isEnabledFor(logging.INFO):
+        facts = {
+            "id": observed.identity,
+            "client": client,
+            "method": method,
+            "path": path,
+            "status": observed.status,
+            "ms": observed.milliseconds,
+            "model": observed.model,
+            "role": observed.role,
+            "inputs": observed.inputs,
+            "tokens": observed.tokens,
+            "truncated": observed.truncated,
+            "code": observed.code,
+        }
+        _requests.info("request", extra={"facts": {name: value for name, value in facts.items() if value}})
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        return json.dumps(line | getattr(record, "facts", {}))
+
+
+class _Plain(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created).astimezone().isoformat(sep=" ", timespec="seconds")
+        facts = getattr(record, "facts", None)
+        if facts is None:
+            return f"{time} {record.levelname.lower()}: {record.getMessage()}"
+        return " ".join([time, *(f"{name}={value}" for name, value in facts.items())])

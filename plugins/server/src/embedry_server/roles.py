@@ -1,0 +1,65 @@
+"""The role of texts, in the words of the APIs that clients speak."""
+
+from collections.abc import Mapping
+
+from embedry import ModelSpec
+from embedry_server.errors import ApiError
+
+FIELDS = ("input_type", "task", "prompt_name", "task_type")
+"""The fields of a request that may say the role: Cohere's and NVIDIA's, Jina's, text-embeddings-inference's, Google's."""
+
+_SYNONYMS = {
+    "query": "query",
+    "search_query": "query",
+    "retrieval.query": "query",
+    "retrieval_query": "query",
+    "question_answering": "query",
+    "fact_verification": "query",
+    "code_retrieval_query": "query",
+    "document": "document",
+    "passage": "document",
+    "search_document": "document",
+    "retrieval.passage": "document",
+    "retrieval_document": "document",
+    "unprompted": "unprompted",
+}
+"""The words of those APIs -> our role."""
+
+
+def stated(spec: ModelSpec, fields: Mapping[str, str | None], suffix: str | None) -> str | None:
+    """The role that a request states, in its fields or by a suffix of the model's name; None if it states none.
+
+    Raises:
+        ApiError: the model has no such role, or two of them differ.
+    """
+    found = {"model": suffix} if suffix is not None else {}
+    for field, word in fields.items():
+        if word is not None:
+            found[field] = _role(spec, field, word)
+    if len(set(found.values())) > 1:
+        said = ", ".join(f"{field} says {role}" for field, role in found.items())
+        raise ApiError(400, f"the request names two roles: {said}; send one of them", param=list(found)[-1])
+    return next(iter(found.values()), None)
+
+
+def of_suffix(spec: ModelSpec, suffix: str) -> str | None:
+    """The role that follows a model's name, for clients that cannot send a field, as NVIDIA has it: NAME-query, NAME-passage."""
+    return suffix if suffix in spec.prompts and suffix not in _SYNONYMS else _SYNONYMS.get(suffix)
+
+
+def names(spec: ModelSpec) -> list[str]:
+    """The roles that a model knows."""
+    return list(
+        dict.fromkeys(("query", "document", *(task for task in spec.prompts if task not in _SYNONYMS), "unprompted"))
+    )
+
+
+def _role(spec: ModelSpec, field: str, word: str) -> str:
+    if word in spec.prompts and word.lower() not in _SYNONYMS:
+        return word
+    role = _SYNONYMS.get(word.lower())
+    if role is None:
+        raise ApiError(
+            400, f"{field}={word!r} is no role of {spec.name!r}; it has {', '.join(names(spec))}", param=field
+        )
+    return role

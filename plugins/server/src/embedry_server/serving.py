@@ -1,0 +1,138 @@
+"""Serving an application: the socket, the signals, and an end that loses nothing."""
+
+import os
+import resource
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+
+import uvicorn
+
+from embedry import EmbedryError, OptionError
+from embedry_server import logs
+from embedry_server.app import App
+from embedry_server.connections import Connection
+from embedry_server.settings import Limits
+
+_KEEP_ALIVE = 75
+"""Seconds that an idle connection stays open: longer than proxies keep theirs, which else send into a closing one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where a server listens, and with which certificate."""
+
+    host: str
+    port: int
+    certificate: Path | None = None
+    key: Path | None = None
+
+    @property
+    def url(self) -> str:
+        """The address as a URL."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.certificate else ''}://{host}:{self.port}"
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket of an address, before anything is loaded. Raises OptionError if the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+    except OSError as error:
+        listening.close()
+        raise OptionError(
+            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --port, or --port 0 for any"
+        ) from error
+    return listening
+
+
+def serve(app: App, listening: socket.socket, address: Address, limits: Limits, *, drain: float) -> None:
+    """Serves until a signal ends it, and loads the models meanwhile. Returns when all that was accepted is answered.
+
+    Raises:
+        EmbedryError: a model cannot be loaded.
+    """
+    _allow_many_files()
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, receive=limits.receive),  # type: ignore[arg-type]
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        ssl_certfile=address.certificate,
+        ssl_keyfile=address.key,
+    )
+    server = _Server(config, app, drain)
+    with server.signals():
+        threading.Thread(target=server.load, args=(address,), name="embedry-load", daemon=True).start()
+        server.run(sockets=[listening])
+    if server.failure is not None:
+        raise server.failure
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with an end in two steps: not ready but serving for a while, then no new connections and the rest answered."""
+
+    def __init__(self, config: uvicorn.Config, app: App, drain: float) -> None:
+        super().__init__(config)
+        self.failure: EmbedryError | None = None
+        self._app = app
+        self._drain = drain
+        self._end: float | None = None
+
+    def load(self, address: Address) -> None:
+        try:
+            self._app.load()
+        except EmbedryError as error:
+            self.failure = error
+            self.should_exit = True
+        else:
+            logs.logger.info("ready: %s", address.url)
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Listens to signals from here on, also while models are loaded."""
+        before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Nothing: `signals` listens, and the process ends with 0."""
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal begins the end, a second one is the end."""
+        if self._end is not None:
+            os._exit(128 + sig)
+        self._app.readiness.is_draining = True
+        self._end = monotonic() + (self._drain if sig == signal.SIGTERM else 0)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second; True stops accepting."""
+        over = self._end is not None and monotonic() >= self._end
+        return await super().on_tick(counter) or over
+
+
+def _allow_many_files() -> None:
+    """Raises the soft limit of open files, 1,024 on many systems, to what the process may have: a connection takes one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
