@@ -6,15 +6,24 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import httpx
 import numpy as np
+import uvicorn
 from numpy.typing import NDArray
 
+from embedry import LazyEmbedder
+from embedry_server import serving
+from embedry_server.app import App
+from embedry_server.connections import Connection
+from embedry_server.keys import Keys
+from embedry_server.models import Models
+from embedry_server.settings import Limits
 from waiting import until
 
 SECONDS = 60.0
@@ -27,8 +36,7 @@ class Server:
         self.process = process
         self.lines: list[str] = []
         """What it has logged so far."""
-        self._reading = Thread(target=self._read, daemon=True)
-        self._reading.start()
+        Thread(target=self._read, daemon=True).start()
         until(lambda: self.url != "" or process.poll() is not None)
         until(lambda: any("ready: " in line for line in self.lines) or process.poll() is not None)
         assert process.poll() is None, "".join(self.lines)
@@ -73,8 +81,9 @@ class Server:
 
     def _read(self) -> None:
         assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.lines.append(line)
+        with suppress(ValueError):  # it is closed when the process has ended
+            for line in self.process.stderr:
+                self.lines.append(line)
 
 
 @contextmanager
@@ -84,9 +93,45 @@ def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Serv
         [sys.executable, "-m", "embedry_cli", "serve", *arguments, "--port", "0"],
         env=os.environ | (env or {}), stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
+    with process:  # closes its pipe
+        try:
+            yield Server(process)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def app_over(embedder: LazyEmbedder, **limits: Any) -> App:
+    """The application with one model, computed by this embedder, and loaded."""
+    models = Models(["all-MiniLM-L6-v2"])
+    (served,) = models
+    served.embedder = embedder
+    served._views = {(None, None): embedder}
+    served._spaces = {embedder: embedder.fingerprint}
+    app = App(models, keys=Keys(), limits=Limits(**limits))
+    app.load()
+    return app
+
+
+@contextmanager
+def in_thread(app: App, *, receive: float = 30.0) -> Iterator[str]:
+    """The application behind real sockets, in a thread of this process; its URL."""
+    listening = serving.listen("127.0.0.1", 0)
+    config = uvicorn.Config(
+        app,
+        http=partial(Connection, receive=receive),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+    )
+    server = uvicorn.Server(config)
+    thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    until(lambda: server.started)
     try:
-        yield Server(process)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
     finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+        server.should_exit = server.force_exit = True
+        thread.join(SECONDS)
+        assert not thread.is_alive()

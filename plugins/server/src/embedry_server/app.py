@@ -54,7 +54,11 @@ class App:
         operations = _operations(embedding, status)
         status.openapi = openapi.document(operations)
         router = Router(
-            [Route(each.path, each.handler, methods=[each.method]) for each in operations], redirect_slashes=False
+            [
+                Route(each.path.replace("{name}", "{name:path}"), each.handler, methods=[each.method])
+                for each in operations
+            ],
+            redirect_slashes=False,
         )
         paths = {each.path for each in operations}
 
@@ -108,7 +112,7 @@ def create_app(
     return app
 
 
-_MODEL = "/v1/models/{name:path}"
+_MODEL = "/v1/models/{name}"
 
 
 def _operations(embedding: EmbeddingRoutes, status: StatusRoutes) -> list[Operation]:

@@ -89,12 +89,17 @@ def _as_api_error(error: Exception) -> ApiError:
         return ApiError(error.status_code, error.detail, headers=dict(error.headers or {}))
     if isinstance(error, ApiError):
         if error.status == 500:
-            _log(error.__cause__ or error)
+            _log(error)
         return error
     _log(error)
     return ApiError(500, "the server failed; its log says where", code="internal_error")
 
 
 def _log(error: BaseException) -> None:
-    """Writes where an error happened. What it says may quote a text, and is left out."""
-    logs.logger.error("%s\n%s", type(error).__name__, "".join(traceback.format_tb(error.__traceback__)).rstrip())
+    """Writes where an error and its causes happened. What they say may quote a text, and is left out."""
+    lines: list[str] = []
+    cause: BaseException | None = error
+    while cause is not None:
+        lines += [f"{type(cause).__name__}:", *(line.rstrip() for line in traceback.format_tb(cause.__traceback__))]
+        cause = cause.__cause__
+    logs.logger.error("a request failed\n%s", "\n".join(lines))

@@ -65,7 +65,7 @@ def _described(operation: Operation, schema_of: dict[str, Any]) -> dict[str, Any
             },
         },
     }
-    names = re.findall(r"{(\w+)(?::path)?}", operation.path)
+    names = re.findall(r"{(\w+)}", operation.path)
     if names:
         described["parameters"] = [
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names

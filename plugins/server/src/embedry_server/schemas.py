@@ -158,5 +158,5 @@ def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
         message = str(error)
         _, _, path = message.partition("`$.")
         raise ApiError(400, message, param=path.rstrip("`").split("[")[0].split(".")[0] or None) from None
-    except (msgspec.DecodeError, RecursionError) as error:  # nested too deep
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last: nested too deep
         raise ApiError(400, f"the body is not valid JSON: {error}") from None
