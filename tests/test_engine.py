@@ -11,9 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedry import LazyEmbedder, Matryoshka, OptionError, Pooling, TextTypeError, _backends, engine, resolve
-from embedry.backend import Encoder, LoadRequest, TextEncoder
-from entries import contents, fill, registered
+from embedry import (
+    BackendContractError,
+    LazyEmbedder,
+    Matryoshka,
+    ModelSpec,
+    OptionError,
+    Pooling,
+    TextTypeError,
+    _backends,
+    engine,
+    resolve,
+)
+from embedry.backend import Backend, Encoder, LoadRequest, TextEncoder
+from embedry.modules import Chain
+from entries import contents, entry, fill, registered
 from recording import Held, Recorder, over
 from waiting import PATIENCE, asked
 
@@ -158,6 +170,63 @@ def test_the_last_with_block_unloads(checkpoint: Checkpoint, tmp_path: Path, loa
         one.load().embed_documents("a text")
     assert not one.loaded
     assert len(loads) == 2
+
+
+class Elsewhere(Backend):
+    """An engine whose model is on another machine."""
+
+    devices = ("auto",)
+    precisions = ("fp32",)
+    modules = (Pooling,)
+    needs_files = False
+
+    def __init__(self) -> None:
+        self.requests: list[LoadRequest] = []
+        self.checked: list[tuple[ModelSpec, Chain]] = []
+        self.encoder: Encoder | TextEncoder = self._Encoder(self.checked)
+
+    class _Encoder(TextEncoder):
+        info: dict[str, str] = {}  # noqa: RUF012  the protocol's
+
+        def __init__(self, checked: list[tuple[ModelSpec, Chain]]) -> None:
+            self._checked = checked
+
+        def check(self, spec: ModelSpec, chain: Chain) -> None:
+            self._checked.append((spec, chain))
+
+        def lengths(self, texts: Any) -> list[int]:
+            return [len(text) for text in texts]
+
+        def forward_texts(self, texts: Any, prompt: str) -> Any:
+            return np.full((len(texts), 48), len(prompt), dtype=np.float32)
+
+    def load(self, request: LoadRequest) -> Encoder | TextEncoder:
+        self.requests.append(request)
+        return self.encoder
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> Elsewhere:
+    backend, real = Elsewhere(), _backends.find
+    monkeypatch.setattr(_backends, "find", lambda name: backend if name == "elsewhere" else real(name))
+    return backend
+
+
+def test_a_backend_that_needs_no_files_loads_without_them_and_checks_the_whole_entry(elsewhere: Elsewhere) -> None:
+    spec = entry(prompts={"query": "find: "})
+    embedder = LazyEmbedder(resolve(spec, backend="elsewhere", normalize=False).config)
+    assert embedder.embed_query("a text") == [6.0] * 48
+    (request,) = elsewhere.requests
+    assert not any((request.folder / file).exists() for file in spec.files)
+    assert request.config is None
+    assert request.spec.prompts == {}
+    assert elsewhere.checked == [(spec, (Pooling(mode="mean"),))]
+
+
+def test_a_backend_that_takes_token_ids_and_needs_no_files_is_refused(elsewhere: Elsewhere) -> None:
+    elsewhere.encoder = Recorder()
+    with pytest.raises(BackendContractError, match="'elsewhere' says that it needs no files, and takes token ids"):
+        LazyEmbedder(resolve(entry(), backend="elsewhere").config).load()
 
 
 def test_a_view_whose_length_is_impossible_is_refused_and_the_others_work(

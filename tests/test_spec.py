@@ -174,7 +174,9 @@ def test_each_role_and_task_has_its_prompt() -> None:
 
 
 def test_an_unknown_role_is_an_error_that_lists_the_roles() -> None:
-    with pytest.raises(OptionError, match=r"'tiny' has no role 'summary'; use one of: query, document, unprompted, clustering$"):
+    with pytest.raises(
+        OptionError, match=r"'tiny' has no role 'summary'; use one of: query, document, unprompted, clustering$"
+    ):
         FULL.prompt("summary")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUP = "embedry.backends"
 """The entry-point group of backends; an entry point's name is the backend's name."""
 
-_PACKAGES = ("onnxruntime", "static", "transformers", "sentence-transformers")
+_PACKAGES = ("onnxruntime", "static", "transformers", "sentence-transformers", "remote")
 """Backends with a package of ours, by the name embedry-NAME. No other name is ever advised: anybody could register it."""
 
 
@@ -114,7 +114,8 @@ def _alternatives(spec: ModelSpec, name: str) -> str:
                 backend = find(other)
             except BackendError:  # which is its own trouble
                 continue
-            if _refusal(backend, spec) is None:
+            # Without files the model is elsewhere, and whether it is there is not known here.
+            if backend.needs_files and _refusal(backend, spec) is None:
                 able.append(other)
     if able:
         return f"try backend={' or '.join(map(repr, able))}"

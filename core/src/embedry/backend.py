@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedry._config import ModelConfig
 from embedry.errors import is_failure
-from embedry.modules import Module
+from embedry.modules import Chain, Module
 from embedry.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -89,6 +89,14 @@ class TextEncoder(ABC):
     info: Mapping[str, str]
     """As an `Encoder`'s."""
 
+    def check(self, spec: ModelSpec, chain: Chain) -> None:  # noqa: B027  most engines have nothing to refuse here
+        """Raises an `EmbedryError` if it cannot give what an embedder needs. Asked before each call, so it must be quick.
+
+        Args:
+            spec: the embedder's whole entry, with its prompts and the tail of its chain.
+            chain: the entry's chain as `dims` and `normalize` changed it.
+        """
+
     @abstractmethod
     def lengths(self, texts: Sequence[str]) -> Sequence[int]:
         """How many tokens each text would take, were none cut. Asked for only where an overflow policy needs it."""
@@ -105,9 +113,11 @@ class LoadRequest:
     spec: ModelSpec
     """The entry. `spec.body` is what the engine runs; the end of the chain that needs no weights is the pipeline's."""
     folder: Path
-    """Holds the verified files of `spec.files`. It may hold others, which are not to be read."""
+    """Holds the verified files of `spec.files`. It may hold others, which are not to be read. Without `Backend.needs_files` no
+    file is in it."""
     config: ModelConfig | None
-    """The transformer's config.json, parsed and compared with the entry; None for a model without a transformer."""
+    """The transformer's config.json, parsed and compared with the entry; None for a model without a transformer, and
+    without `Backend.needs_files`."""
     device: str
     """One of the backend's `devices`, perhaps with a number, as in "cuda:1"."""
     precision: str | None
@@ -127,6 +137,8 @@ class Backend(ABC):
     """Number formats that can be asked for: "fp32", "bf16", "fp16"; "int8" for models with a calibration."""
     modules: tuple[type[Module], ...]
     """The types of `embedry.modules` that it runs. A model whose body has another is refused before `refusal` is asked."""
+    needs_files: bool = True
+    """Whether the model's files must be on this machine. If not, `load` gives a `TextEncoder`: another machine has the model."""
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from embedry import _backends, modules
 from embedry._files import sources
 from embedry.backend import Encoder, LoadRequest, ModelConfig, TextEncoder
-from embedry.errors import BackendError, UnsupportedModelError
+from embedry.errors import BackendContractError, BackendError, UnsupportedModelError
 from embedry.modules import StaticEmbedding
 from embedry.options import EngineConfig
 
@@ -102,14 +102,15 @@ class Engine:
         return loaded
 
 
-def _load(config: EngineConfig) -> "LoadedEngine":
-    from embedry._files import consistency
+_NO_FOLDER = Path(os.devnull)
+"""Given to backends that need no files: no file can be in it."""
 
-    spec = config.spec
-    folder = sources.ensure_local(spec, config.cache_dir)
-    model = consistency.check(spec, folder, cache_dir=config.cache_dir)
+
+def _load(config: EngineConfig) -> "LoadedEngine":
+    backend = _backends.find(config.backend)
+    folder, model = _files(config) if backend.needs_files else (_NO_FOLDER, None)
     request = LoadRequest(
-        spec=spec,
+        spec=config.spec,
         folder=folder,
         config=model,
         device=config.device,
@@ -117,7 +118,21 @@ def _load(config: EngineConfig) -> "LoadedEngine":
         threads=config.threads,
         cache_dir=config.cache_dir,
     )
-    return assembled(config, folder, model, _backends.find(config.backend).load(request))
+    encoder = backend.load(request)
+    if not backend.needs_files and not isinstance(encoder, TextEncoder):
+        raise BackendContractError(
+            f"the backend {config.backend!r} says that it needs no files, and takes token ids, which need the model's "
+            "tokenizer; set needs_files = True"
+        )
+    return assembled(config, folder, model, encoder)
+
+
+def _files(config: EngineConfig) -> tuple[Path, ModelConfig | None]:
+    """The folder of the model's files, verified, and its config.json, once they are known to fit each other."""
+    from embedry._files import consistency
+
+    folder = sources.ensure_local(config.spec, config.cache_dir)
+    return folder, consistency.check(config.spec, folder, cache_dir=config.cache_dir)
 
 
 def assembled(

@@ -101,11 +101,12 @@ class TextReader:
         self._encoder = encoder
 
     def check(self, config: Config) -> None:
-        """Raises OptionError for a length of the caller's: nothing here could truncate a text at a token."""
+        """Raises OptionError for a length of the caller's: nothing here could truncate a text at a token. Asks the engine too."""
         if config.max_seq_length != config.spec.max_seq_length:
             raise OptionError(
                 f"max_seq_length={config.max_seq_length} is not possible: {config.spec.name!r} reads texts in its own way"
             )
+        self._encoder.check(config.spec, config.chain)
 
     def read(
         self, texts: Sequence[str], prompt: str, length: int, *, step: Callable[[], object], count: bool

@@ -42,6 +42,8 @@ _MANY = [f"{number} {text}" for number in range(20) for text in MIXED]
 @check
 def damaged_weights(subject: Subject) -> None:
     """A weights file that is damaged or incomplete is refused, even without a digest to compare with."""
+    if not _backends.find(subject.embedder.config.backend).needs_files:
+        raise NotApplicable("the engine reads no files")
     with damage.copies(subject.embedder.config) as copies:
         for kind, folder in copies:
             # Inverted bytes make numbers of a trained model's size too; only a large file is sure to hold one that is not.

@@ -1,0 +1,34 @@
+"""How long to wait before a request is sent again."""
+
+import random
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+FIRST_WAIT = 0.25
+"""Seconds before the second try, at most; each later wait is twice as long."""
+
+
+def seconds_before(attempt: int, asked: float | None) -> float:
+    """Seconds to wait before try number `attempt`, from 2, with jitter, so that clients do not come back all at once.
+
+    Args:
+        attempt: the number of the try.
+        asked: seconds that the server asked for; it is not asked before they are over. None if it did not say.
+    """
+    longest = FIRST_WAIT * 2.0 ** (attempt - 2)
+    jitter = random.uniform(0.5, 1.0)  # noqa: S311  no secret depends on it
+    return longest * jitter if asked is None else asked + FIRST_WAIT * jitter
+
+
+def retry_after(header: str | None) -> float | None:
+    """The seconds that a Retry-After header (RFC 9110, 10.2.3) asks for, a number or a date; None if it says nothing."""
+    if header is None:
+        return None
+    try:
+        if header.strip().isdecimal():
+            return float(header)
+        date = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
+    return max(0.0, (date - datetime.now(UTC)).total_seconds())
