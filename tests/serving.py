@@ -95,7 +95,9 @@ def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Serv
     )  # fmt: skip
     with process:  # closes its pipe
         try:
-            yield Server(process)
+            server = Server(process)
+            with server.client:
+                yield server
         finally:
             if process.poll() is None:
                 process.kill()
@@ -120,6 +122,7 @@ def in_thread(app: App, *, receive: float = 30.0) -> Iterator[str]:
     config = uvicorn.Config(
         app,
         http=partial(Connection, receive=receive),  # type: ignore[arg-type]
+        loop="asyncio",
         ws="none",
         lifespan="off",
         log_config=None,

@@ -1,7 +1,8 @@
 """Every example in the README and in docs/ is run, in order, in an empty folder, as a reader would.
 
 A block `python file=...` or `toml file=...` is written to that file; other Python blocks run one after the other in one
-process; a `console` block runs its commands, and the lines below one are the output it must have. A `sh` block is not run
+process; a `console` block runs its commands, and the lines below one are the output it must have. A command that ends in
+`&` runs until the page is over; the next one starts when it says that it is ready. A `sh` block is not run
 here: it holds commands that set things up for these tests. Nor is a `diff`: it has lines that are no longer written, and
 the page runs what they become.
 """
@@ -11,7 +12,10 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -33,15 +37,20 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
         "COLUMNS": "80",  # what is shown of a command's output is as wide
         "HAYSTACK_TELEMETRY_ENABLED": "False",
     }
-    program = ""
     write_files(page, tmp_path)
+    with ExitStack() as background:
+        run_blocks(page, tmp_path, site, environment, background)
+
+
+def run_blocks(page: Path, tmp_path: Path, site: Path, environment: dict[str, str], background: ExitStack) -> None:
+    program = ""
     for block in blocks(page):
         if block.file is not None:
             continue
         if block.language == "python":
             program += block.text
         elif block.language == "console":
-            run_commands(block.text, tmp_path, site, environment)
+            run_commands(block.text, tmp_path, site, environment, background)
         else:
             assert block.language in ("sh", "text", "diff"), f"{page.name}: what is a {block.language} block?"
     result = subprocess.run(
@@ -53,9 +62,12 @@ def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: ob
         assert comment.removesuffix("...").split(" plain ")[0] in result.stdout, f"{page.name} states: {comment}"
 
 
-def run_commands(session: str, folder: Path, site: Path, environment: dict[str, str]) -> None:
+def run_commands(session: str, folder: Path, site: Path, environment: dict[str, str], background: ExitStack) -> None:
     for step in session.split("$ ")[1:]:
         command, _, expected = step.partition("\n")
+        if command.endswith(" &"):
+            background.enter_context(until_ready(command.removesuffix(" &"), folder, environment))
+            continue
         if command.startswith("pip install "):
             # Into a folder of this test, not into the environment that runs it.
             command = (
@@ -68,6 +80,22 @@ def run_commands(session: str, folder: Path, site: Path, environment: dict[str, 
         assert result.returncode == 0, f"{command}\n{result.stdout}{result.stderr}"
         printed = "\n".join(line.rstrip() for line in result.stdout.splitlines())
         assert expected.strip() in printed, f"{command} printed\n{printed}"
+
+
+@contextmanager
+def until_ready(command: str, folder: Path, environment: dict[str, str]) -> Iterator[None]:
+    """A server that runs in the background, ready when the block begins, and ended with it."""
+    process = subprocess.Popen(shlex.split(command), env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
+    with process:
+        assert process.stderr is not None
+        said = ""
+        while "ready" not in said:
+            line = process.stderr.readline()
+            assert line, f"{command}\n{said}"
+            said += line
+        Thread(target=process.stderr.read, daemon=True).start()
+        yield
+        process.terminate()
 
 
 def test_the_readme_has_the_two_commands_and_make_knows_them() -> None:

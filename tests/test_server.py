@@ -215,6 +215,13 @@ async def test_shorter_vectors_are_those_of_resolve_and_share_the_weights(checkp
     assert spec.matryoshka == Matryoshka()
 
 
+async def test_vectors_that_are_not_normalised_are_those_of_resolve(client: Client) -> None:
+    answer = await ask(client, ["one", "two"], normalize=False)
+    found = vectors(answer)
+    assert np.abs(found - resolve(MINILM, normalize=False).encode_document(["one", "two"])).max() <= 1e-5
+    assert np.linalg.norm(found, axis=1).min() > 1.5
+
+
 async def test_null_and_unknown_fields_are_ignored(client: Client, minilm: LazyEmbedder) -> None:
     nothing: dict[str, Any] = dict.fromkeys(("encoding_format", "dimensions", "input_type", "truncate", "task", "user"))
     answer = await ask(client, "one", **nothing, unknown={"a": [1]}, embedding_type="float", late_chunking=False)

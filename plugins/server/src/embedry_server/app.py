@@ -60,21 +60,14 @@ class App:
             ],
             redirect_slashes=False,
         )
-        paths = {each.path for each in operations}
+        table = {(each.method, each.path): each for each in operations}
 
-        def route_of(path: str) -> str:
-            if path in paths:
-                return path
-            return _MODEL if path.startswith("/v1/models/") else ""
+        def operation_of(method: str, path: str) -> Operation | None:
+            path = _MODEL if path.startswith("/v1/models/") else path
+            return table.get(("GET" if method == "HEAD" else method, path))
 
         self._envelope = Envelope(
-            router,
-            keys=keys,
-            metrics=metrics,
-            readiness=self.readiness,
-            route_of=route_of,
-            open_paths=frozenset(each.path for each in operations if each.is_open),
-            tei_paths=frozenset(each.path for each in operations if each.is_tei),
+            router, keys=keys, metrics=metrics, readiness=self.readiness, operation_of=operation_of
         )
 
     def load(self) -> None:
@@ -137,6 +130,8 @@ def _operations(embedding: EmbeddingRoutes, status: StatusRoutes) -> list[Operat
         get("/v1/models", status.models, "The names under which vectors can be asked for.", ModelList, tag=openai),
         get(_MODEL, status.model, "One of these names.", ModelCard, tag=openai, errors={404: "There is no such model."}),
         post("/embed", embedding.embed, "The vectors of texts.", EmbedRequest, list[list[float]], tag=tei, is_tei=True, headers=COMPUTED),
+        # Where the clients of Hugging Face's Inference Endpoints ask, which are given no more than the address.
+        post("/", embedding.embed, "The same as /embed.", EmbedRequest, list[list[float]], tag=tei, is_tei=True, headers=COMPUTED),
         post("/tokenize", embedding.tokenize, "The tokens of texts.", TokenizeRequest, list[list[TokenOut]], tag=tei, is_tei=True),
         get("/info", status.info, "The first model.", tag=tei, is_tei=True),
         get("/health", status.ready, "Whether it can compute.", tag=tei, is_tei=True, is_open=True, errors=_NOT_READY),

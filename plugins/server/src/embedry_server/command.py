@@ -12,7 +12,7 @@ _DEFAULT = Limits()
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL...", help="Models to serve; NAME=MODEL gives one another name.")
+        list[str], typer.Argument(metavar="MODEL", help="Models to serve; NAME=MODEL gives one another name.")
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 8080,

@@ -40,7 +40,7 @@ class EmbeddingRoutes:
             role = self._models.role(listed, {field: getattr(asked, field) for field in roles.FIELDS})
             found = self._computing.read(
                 listed.model,
-                listed.model.view(asked.dimensions),
+                listed.model.view(asked.dimensions, asked.normalize),
                 role,
                 asked.input,
                 truncate=_truncates(asked.truncate),

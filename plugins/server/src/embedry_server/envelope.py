@@ -13,6 +13,7 @@ from embedry_server import answers, logs, telemetry
 from embedry_server.errors import ApiError, ClientGoneError
 from embedry_server.keys import Keys
 from embedry_server.observing import Metrics, Observed
+from embedry_server.operations import Operation
 from embedry_server.readiness import Readiness
 
 _IDENTITY = re.compile(r"[\w.:-]{1,128}")
@@ -24,9 +25,7 @@ class Envelope:
 
     Args:
         app: the routes.
-        route_of: the path of the route that a path belongs to; "" if to none, for labels must not come from clients.
-        open_paths: routes that need no key.
-        tei_paths: routes whose errors are in the words of text-embeddings-inference.
+        operation_of: the operation of a method and a path, or None.
     """
 
     def __init__(
@@ -36,17 +35,13 @@ class Envelope:
         keys: Keys,
         metrics: Metrics,
         readiness: Readiness,
-        route_of: Callable[[str], str],
-        open_paths: frozenset[str],
-        tei_paths: frozenset[str],
+        operation_of: Callable[[str, str], Operation | None],
     ) -> None:
         self._app = app
         self._keys = keys
         self._metrics = metrics
         self._readiness = readiness
-        self._route_of = route_of
-        self._open_paths = open_paths
-        self._tei_paths = tei_paths
+        self._operation_of = operation_of
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
@@ -55,7 +50,8 @@ class Envelope:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         observed = scope["embedry"] = Observed(given if _IDENTITY.fullmatch(given) else secrets.token_hex(8))
-        route = observed.route = self._route_of(scope["path"])
+        operation = self._operation_of(scope["method"], scope["path"])
+        observed.route = operation.path if operation else ""  # labels must not come from clients
         scope["app"] = self  # Starlette's router raises what it cannot route, instead of answering in its own words
 
         async def sending(message: Message) -> None:
@@ -67,9 +63,9 @@ class Envelope:
                     found["connection"] = "close"
             await send(message)
 
-        with telemetry.span(observed, scope["method"], route, headers):
+        with telemetry.span(observed, scope["method"], headers):
             try:
-                if route not in self._open_paths:
+                if operation is None or not operation.is_open:
                     self._keys.check(headers)
                 await self._app(scope, receive, sending)
             except ClientGoneError:
@@ -77,11 +73,11 @@ class Envelope:
             except Exception as error:
                 api_error = _as_api_error(error)
                 observed.failed(api_error)
-                content = api_error.tei() if route in self._tei_paths else api_error.openai()
+                content = api_error.tei() if operation and operation.is_tei else api_error.openai()
                 await answers.as_json(content, api_error.status, api_error.headers)(scope, receive, sending)
         self._metrics.add(observed)
         client = scope.get("client")
-        logs.request(observed, scope["method"], route or "(unknown)", client[0] if client else "")
+        logs.request(observed, scope["method"], client[0] if client else "")
 
 
 def _as_api_error(error: Exception) -> ApiError:

@@ -24,14 +24,14 @@ def configure(form: LogFormat, *, requests: bool) -> None:
 _requests = logging.getLogger("embedry.server.requests")
 
 
-def request(observed: Observed, method: str, path: str, client: str) -> None:
+def request(observed: Observed, method: str, client: str) -> None:
     """Writes the line of a request that was answered."""
     if _requests.isEnabledFor(logging.INFO):
         facts = {
             "id": observed.identity,
             "client": client,
             "method": method,
-            "path": path,
+            "route": observed.route or "(unknown)",
             "status": observed.status,
             "ms": observed.milliseconds,
             "model": observed.model,

@@ -96,6 +96,7 @@ class Models:
             self._served[served.name] = served
         if not self._served:
             raise OptionError("a server needs at least one model")
+        self._names = self._all_names()
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._served.values())
@@ -103,11 +104,10 @@ class Models:
     def listed(self) -> list[Listed]:
         """All names: of a model whose roles differ one for each, because many clients can send nothing but a name."""
         return [
-            Listed(f"{model.name}-{suffix}", model, role) if suffix else Listed(model.name, model, None)
+            self._names[model.name + suffix]
             for model in self
-            for suffix, role in ((("query", "query"), ("passage", "document"), ("unprompted", "unprompted"))
-                                 if model.needs_role else ((None, None),))
-        ]  # fmt: skip
+            for suffix in (("-query", "-passage", "-unprompted") if model.needs_role else ("",))
+        ]
 
     def find(self, name: str | None) -> Listed:
         """The model of a name, its own or with a role at its end; the first model without a name.
@@ -115,25 +115,23 @@ class Models:
         Raises:
             ApiError: there is none, status 404.
         """
-        if name is None:
-            first = next(iter(self))
-            return Listed(first.name, first, None)
-        for model in self:
-            if name in model.aliases:
-                return Listed(name, model, None)
-        for model in self:
-            for alias in model.aliases:
-                role = (
-                    roles.of_suffix(model.embedder.spec, name.removeprefix(f"{alias}-"))
-                    if name.startswith(f"{alias}-")
-                    else None
-                )
-                if role is not None:
-                    return Listed(name, model, role)
+        found = self._names.get(name if name is not None else next(iter(self._served)))
+        if found is not None:
+            return found
         known = ", ".join(listed.id for listed in self.listed())
         raise ApiError(
             404, f"there is no model {name!r} here; there is: {known}", param="model", code="model_not_found"
         )
+
+    def _all_names(self) -> dict[str, Listed]:
+        """Every name that is understood. Of equal ones a model's own comes before an alias of another, and that before a role."""
+        aliases = {alias: model for model in reversed(list(self)) for alias in model.aliases} | self._served
+        with_roles = {
+            f"{alias}-{suffix}": Listed(f"{alias}-{suffix}", model, role)
+            for alias, model in aliases.items()
+            for suffix, role in roles.suffixes(model.embedder.spec).items()
+        }
+        return with_roles | {alias: Listed(alias, model, None) for alias, model in aliases.items()}
 
     def role(self, listed: Listed, fields: Mapping[str, str | None]) -> str:
         """The role of a request's texts.
@@ -149,11 +147,12 @@ class Models:
             return "document"
         if self._unnamed_role is not None:
             return self._unnamed_role
+        field = next(iter(fields))
         raise ApiError(
             400,
             f"{model.name!r} has different prompts for queries and for documents, and the request does not say which its texts "
-            f"are. Send input_type: \"query\" or \"document\"; or, from a client without that field, name the model "
+            f"are. Send {field}: \"query\" or \"document\"; or, from a client without that field, name the model "
             f"{model.name}-query, {model.name}-passage, or {model.name}-unprompted if the texts have their prompts already; or "
             "start the server with --unnamed-role",
-            param="input_type",
+            param=field,
         )  # fmt: skip

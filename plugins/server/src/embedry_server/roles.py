@@ -42,9 +42,9 @@ def stated(spec: ModelSpec, fields: Mapping[str, str | None], suffix: str | None
     return next(iter(found.values()), None)
 
 
-def of_suffix(spec: ModelSpec, suffix: str) -> str | None:
-    """The role that follows a model's name, for clients that cannot send a field, as NVIDIA has it: NAME-query, NAME-passage."""
-    return suffix if suffix in spec.prompts and suffix not in _SYNONYMS else _SYNONYMS.get(suffix)
+def suffixes(spec: ModelSpec) -> dict[str, str]:
+    """What may follow a model's name, for clients that cannot send a field -> the role; NAME-query and NAME-passage are NVIDIA's."""
+    return {"passage": "document", **{role: role for role in names(spec)}}
 
 
 def names(spec: ModelSpec) -> list[str]:

@@ -14,6 +14,9 @@ Input = Annotated[
 Dimensions = Annotated[
     Annotated[int, Meta(ge=1)] | None, Meta(description="A shorter length, where the model was trained for it.")
 ]
+Normalized = Annotated[
+    bool | None, Meta(description="Whether vectors have unit length; by default as the model has it.")
+]
 Truncate = Annotated[
     bool | Literal["NONE", "START", "END"] | None,
     Meta(
@@ -31,6 +34,7 @@ class EmbeddingsRequest(Struct, kw_only=True):
         Literal["float", "base64"] | None, Meta(description="Numbers, or float32 in little-endian order as base64.")
     ] = None
     dimensions: Dimensions = None
+    normalize: Normalized = None
     input_type: Annotated[
         str | None,
         Meta(description="The role of the texts: query, document, unprompted, or a task of the model. Cohere's and NVIDIA's "
@@ -48,9 +52,7 @@ class EmbedRequest(Struct, kw_only=True):
     inputs: Input
     model: Annotated[str | None, Meta(description="A name from /v1/models; by default the first model.")] = None
     prompt_name: Annotated[str | None, Meta(description="The role: query, document, or a task of the model.")] = None
-    normalize: Annotated[
-        bool | None, Meta(description="Whether vectors have unit length; by default as the model has it.")
-    ] = None
+    normalize: Normalized = None
     dimensions: Dimensions = None
     truncate: Truncate = None
     truncation_direction: Annotated[

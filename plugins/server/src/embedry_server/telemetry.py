@@ -15,26 +15,28 @@ except ImportError:
 
 
 @contextmanager
-def span(observed: Observed, method: str, route: str, headers: Headers) -> Iterator[None]:
+def span(observed: Observed, method: str, headers: Headers) -> Iterator[None]:
     """A server's span around the request, a child of the client's where it sends one. Nothing without the API."""
     if trace is None:
         yield
         return
     tracer = trace.get_tracer("embedry.server")
     parent = propagate.extract(dict(headers))
-    with tracer.start_as_current_span(f"{method} {route}", context=parent, kind=trace.SpanKind.SERVER) as current:
+    with tracer.start_as_current_span(
+        f"{method} {observed.route}".rstrip(), context=parent, kind=trace.SpanKind.SERVER
+    ) as current:
         try:
             yield
         finally:
             if current.is_recording():
-                for name, value in _attributes(observed, method, route).items():
+                for name, value in _attributes(observed, method).items():
                     current.set_attribute(name, value)
 
 
-def _attributes(observed: Observed, method: str, route: str) -> dict[str, Any]:
+def _attributes(observed: Observed, method: str) -> dict[str, Any]:
     found: dict[str, Any] = {
         "http.request.method": method,
-        "http.route": route,
+        "http.route": observed.route,
         "http.response.status_code": observed.status,
     }
     if observed.model:
