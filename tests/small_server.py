@@ -105,7 +105,7 @@ class SmallServer:
         return self._right(asked)
 
     def _right(self, asked: Asked) -> Reply:
-        texts = asked.body and asked.body.get("inputs" if self._is_tei(asked.path) else "input")
+        texts = asked.body and asked.body.get("inputs" if asked.path == "/tokenize" else "input")
         if texts and (len(texts) > self.most_texts or sum(map(len, texts)) > self.most_chars):
             return Reply(413, {"error": f"batch size {len(texts)} is too large"})
         match asked.path:
@@ -113,20 +113,12 @@ class SmallServer:
                 return Reply(body={"object": "list", "data": self._models()})
             case "/v1/embeddings":
                 return Reply(body={"object": "list", "data": self._embeddings(texts, asked.body)})
-            case "/embed" if self.embedry:
-                found = self.vectors(self._prompted(texts, asked.body))
-                if asked.body.get("normalize", True):
-                    found = unit(found)
-                return Reply(body=shortest(found))
             case "/tokenize" if self.embedry:
                 counts = self.count_tokens(self._prompted(texts, asked.body))
                 return Reply(body=[[{"id": 7, "text": "x", "special": False}] * count for count in counts])
             case "/status" if self.embedry:
                 return Reply(body={"version": "0.1.0", "ready": True})
         return Reply(404, {"error": {"message": f"there is no {asked.path}", "code": "not_found"}})
-
-    def _is_tei(self, path: str) -> bool:
-        return path in ("/embed", "/tokenize")
 
     def _models(self) -> list[dict[str, Any]]:
         if not self.embedry:
@@ -140,7 +132,9 @@ class SmallServer:
         return [prompt + text for text in texts]
 
     def _embeddings(self, texts: Sequence[str], body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found = unit(self.vectors(self._prompted(texts, body)))
+        found = self.vectors(self._prompted(texts, body))
+        if not self.embedry or body.get("normalize", True):
+            found = unit(found)
         as_base64 = self.base64 and body["encoding_format"] == "base64"
         rows = [base64.b64encode(row.astype("<f4").tobytes()).decode() if as_base64 else row.tolist() for row in found]
         return [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)]
@@ -150,11 +144,6 @@ def unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Scaled to unit length."""
     scaled: NDArray[np.float32] = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     return scaled
-
-
-def shortest(vectors: NDArray[np.float32]) -> list[list[float]]:
-    """The shortest decimals that are these float32 values again."""
-    return [[float(str(value)) for value in row] for row in vectors]
 
 
 class _Server(ThreadingHTTPServer):

@@ -88,14 +88,16 @@ def until_ready(command: str, folder: Path, environment: dict[str, str]) -> Iter
     process = subprocess.Popen(shlex.split(command), env=environment, cwd=folder, stderr=subprocess.PIPE, text=True)
     with process:
         assert process.stderr is not None
-        said = ""
-        while "ready" not in said:
-            line = process.stderr.readline()
-            assert line, f"{command}\n{said}"
-            said += line
-        Thread(target=process.stderr.read, daemon=True).start()
-        yield
-        process.terminate()
+        try:
+            said = ""
+            while "ready" not in said:
+                line = process.stderr.readline()
+                assert line, f"{command}\n{said}"
+                said += line
+            Thread(target=process.stderr.read, daemon=True).start()
+            yield
+        finally:
+            process.terminate()
 
 
 def test_the_readme_has_the_two_commands_and_make_knows_them() -> None:

@@ -37,8 +37,9 @@ from embedry._pipeline import finishing
 from embedry.modules import Chain
 from embedry.testing import Conformance, Subject
 from embedry_remote import connection, encoder, waiting
-from entries import entry
-from small_server import Reply, SmallServer, shortest
+from entries import entry, registered
+from serving import Server, running
+from small_server import Reply, SmallServer
 
 DIMS = 48
 PROMPT = "find: "
@@ -116,11 +117,12 @@ def test_each_text_gets_its_vector_and_each_prompt_is_applied_once(serve: Serve,
     np.testing.assert_allclose(embedder.encode_document(TEXTS), finished(TEXTS), atol=CLOSE)
     wanted = finished([PROMPT + text for text in TEXTS])
     np.testing.assert_allclose(embedder.encode_query(TEXTS), wanted, atol=CLOSE)
-    asked = server.asked("/embed" if embedry else "/v1/embeddings")
-    assert {each.body["model"] for each in asked} == {"tiny-unprompted" if embedry else "tiny"}
-    assert asked[1].body["inputs" if embedry else "input"][0] == "find: a text"
-    if not embedry:
-        assert {each.body["encoding_format"] for each in asked} == {"base64"}
+    sent = [
+        {name: value for name, value in each.body.items() if name != "input"} for each in server.asked("/embeddings")
+    ]
+    model = {"model": "tiny-unprompted", "normalize": False} if embedry else {"model": "tiny"}
+    assert sent == [{"encoding_format": "base64", **model}] * 2
+    assert server.asked("/embeddings")[1].body["input"][0] == "find: a text"
 
 
 def test_a_server_that_answers_numbers_instead_of_base64_is_read_too(serve: Serve) -> None:
@@ -195,9 +197,10 @@ WRONG: dict[str, tuple[Any, str]] = {
 }
 
 
+@pytest.mark.parametrize("embedry", [True, False])
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_answer_is_an_error_that_says_what_is_wrong(serve: Serve, case: str) -> None:
-    server = serve(embedry=False)
+def test_a_wrong_answer_is_an_error_that_says_what_is_wrong(serve: Serve, case: str, embedry: bool) -> None:
+    server = serve(embedry=embedry)
     body, sentence = WRONG[case]
     server.replies.append(Reply(body=body, path="/embeddings"))
     embedder = remote()
@@ -207,31 +210,14 @@ def test_a_wrong_answer_is_an_error_that_says_what_is_wrong(serve: Serve, case: 
     np.testing.assert_allclose(embedder.encode_document(["one"]), finished(["one"]), atol=CLOSE)
 
 
-@pytest.mark.parametrize(
-    ("body", "sentence"),
-    [
-        ([ROW], "answered 1 vectors for 2 texts"),
-        ([ROW, ROW[1:]], "a vector of 47 values"),
-        ([ROW, [None, *ROW[1:]]], "cannot be read as vectors"),
-        ([ROW, [1e300, *ROW[1:]]], "not finite for 1 of 2 texts"),
-        ({"data": []}, "cannot be read as vectors"),
-    ],
-)
-def test_a_wrong_answer_of_an_embedry_server_is_one_too(serve: Serve, body: Any, sentence: str) -> None:
-    serve().replies.append(Reply(body=body, path="/embed"))
-    with pytest.raises(BackendError, match=sentence):
-        remote().encode_document(["one", "two"])
-
-
 # Sizes.
 
 
-@pytest.mark.parametrize("embedry", [True, False])
-def test_requests_that_are_too_large_for_the_server_are_cut(serve: Serve, embedry: bool) -> None:
-    server = serve(embedry=embedry, most_texts=32, most_chars=500)
+def test_requests_that_are_too_large_for_the_server_are_cut(serve: Serve) -> None:
+    server = serve(most_texts=32, most_chars=500)
     texts = [f"text {number}" for number in range(300)] + ["x" * 490]
     np.testing.assert_allclose(remote().encode_document(texts), finished(texts), atol=CLOSE)
-    sizes = [len(each.body["inputs" if embedry else "input"]) for each in server.asked("embed" if embedry else "gs")]
+    sizes = [len(each.body["input"]) for each in server.asked("/embeddings")]
     assert sizes[:4] == [256, 128, 64, 32], "a size that was refused is not tried again in this batch"
     assert len(sizes) < 20
 
@@ -264,7 +250,7 @@ def test_long_texts_are_sent_in_several_requests(serve: Serve) -> None:
     server = serve()
     texts = [f"{number} " + "x" * (encoder.MOST_CHARS // 2) for number in range(5)]
     np.testing.assert_allclose(remote().encode_document(texts), finished(texts), atol=CLOSE)
-    assert [len(each.body["inputs"]) for each in server.asked("/embed")] == [2, 2, 1]
+    assert [len(each.body["input"]) for each in server.asked("/embeddings")] == [2, 2, 1]
 
 
 # What fails for a while.
@@ -276,7 +262,7 @@ def test_what_fails_for_a_while_is_tried_again(serve: Serve, waits: list[float],
     embedder = remote().load()
     server.replies += [Reply(status, {"error": "busy"})] * 3
     np.testing.assert_allclose(embedder.encode_document(TEXTS), finished(TEXTS), atol=CLOSE)
-    assert len(server.asked("/embed")) == 4
+    assert len(server.asked("/embeddings")) == 4
     for place, seconds in enumerate(waits):
         longest = waiting.FIRST_WAIT * 2**place
         assert longest / 2 <= seconds <= longest
@@ -285,13 +271,9 @@ def test_what_fails_for_a_while_is_tried_again(serve: Serve, waits: list[float],
 def test_a_connection_that_breaks_is_tried_again(serve: Serve, waits: list[float]) -> None:
     server = serve()
     embedder = remote()
-    server.replies += [
-        Reply(drop=True, path="/models"),
-        Reply(drop=True, path="/embed"),
-        Reply(drop=True, path="/embed"),
-    ]
+    server.replies += [Reply(drop=True, path=path) for path in ("/models", "/embeddings", "/embeddings")]
     np.testing.assert_allclose(embedder.encode_document(TEXTS), finished(TEXTS), atol=CLOSE)
-    assert (len(server.asked("/models")), len(server.asked("/embed")), len(waits)) == (2, 3, 3)
+    assert (len(server.asked("/models")), len(server.asked("/embeddings")), len(waits)) == (2, 3, 3)
 
 
 def test_a_server_that_is_silent_for_too_long_is_asked_again(
@@ -300,12 +282,12 @@ def test_a_server_that_is_silent_for_too_long_is_asked_again(
     monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.3)
     server = serve()
     embedder = remote().load()
-    server.replies.append(Reply(delay=2, path="/embed"))
+    server.replies.append(Reply(delay=2, path="/embeddings"))
     np.testing.assert_allclose(embedder.encode_document(TEXTS), finished(TEXTS), atol=CLOSE)
     monkeypatch.setattr(connection, "PATIENCE", 0.1)
-    server.replies.append(Reply(delay=2, path="/embed"))
+    server.replies.append(Reply(delay=2, path="/embeddings"))
     with pytest.raises(
-        BackendError, match=r"/embed gives no answer \(ReadTimeout: timed out\).*; given up after 1 try"
+        BackendError, match=r"/embeddings gives no answer \(ReadTimeout: timed out\).*; given up after 1 try"
     ):
         embedder.encode_document(TEXTS)
 
@@ -327,7 +309,7 @@ def test_tries_are_bounded_in_number_and_in_time(serve: Serve, waits: list[float
     server.replies += [Reply(503, {"error": "draining"}) for _ in range(20)]
     with pytest.raises(BackendError, match=r"answered 503 .*: draining; given up after 6 tries"):
         embedder.encode_document(TEXTS)
-    assert len(server.asked("/embed")) == connection.TRIES
+    assert len(server.asked("/embeddings")) == connection.TRIES
     assert len(waits) == connection.TRIES - 1
     server.replies[:] = [Reply(429, {"error": "full"}, {"Retry-After": "3600"})]
     with pytest.raises(BackendError, match="full; it asks to wait 3,600 seconds; given up after 1 try"):
@@ -362,11 +344,11 @@ def test_other_refusals_are_raised_at_once_with_the_fix(
 ) -> None:
     monkeypatch.setenv("EMBEDRY_REMOTE_KEY", key)
     server = serve()
-    server.replies.append(Reply(status, {"error": {"message": "no"}}, {"Location": "/elsewhere"}, path="/embed"))
+    server.replies.append(Reply(status, {"error": {"message": "no"}}, {"Location": "/elsewhere"}, path="/embeddings"))
     with pytest.raises(BackendError, match=advice):
         remote().encode_document(TEXTS)
     assert waits == []
-    assert len(server.asked("/embed")) == 1
+    assert len(server.asked("/embeddings")) == 1
 
 
 # Settings.
@@ -483,10 +465,10 @@ def test_a_server_that_restarts_with_another_model_is_noticed(serve: Serve) -> N
     embedder = remote().load()
     for name in ("one", "one", "two"):
         header = {"embedry-space": name * 8}
-        server.replies.append(Reply(body=shortest(raw(["a"])), headers=header, path="/embed"))
+        server.replies.append(Reply(body=embeddings(ROW), headers=header, path="/embeddings"))
     embedder.encode_document(["a"])
     embedder.encode_document(["a"])
-    with pytest.raises(SpaceError, match=r"/embed has the vector space twotwo.*, and had oneone"):
+    with pytest.raises(SpaceError, match=r"/embeddings has the vector space twotwo.*, and had oneone"):
         embedder.encode_document(["a"])
     embedder.unload()
     np.testing.assert_allclose(embedder.encode_document(["a"]), finished(["a"]), atol=CLOSE)
@@ -533,10 +515,10 @@ def test_an_embedry_server_counts_tokens_and_overflow_policies_work(serve: Serve
     with pytest.warns(TruncationWarning) as caught:
         remote(spec, on_overflow="warn").encode_query(texts)
     assert caught[0].message.positions == (0, 1)  # type: ignore[union-attr]
-    asked = len(server.asked("/embed"))
+    asked = len(server.asked("/embeddings"))
     with pytest.raises(TextTooLongError):
         remote(spec, on_overflow="error").encode_document(texts)
-    assert len(server.asked("/embed")) == asked, "before anything is computed"
+    assert len(server.asked("/embeddings")) == asked, "before anything is computed"
     server.replies.append(Reply(body=[[]], path="/tokenize"))
     with pytest.raises(BackendError, match="the tokens of 1 texts for 3"):
         remote(spec).count_tokens(texts, role="document")
@@ -629,35 +611,110 @@ def test_no_files_are_needed_and_a_forked_child_asks_for_itself(
     (tmp_path / "cache").mkdir()
     env = {"EMBEDRY_CACHE": str(tmp_path / "cache"), "EMBEDRY_BACKEND": "remote"}
     assert fresh(FORKED, env=env).stdout.split() == ["remote"]
-    assert len({each.client for each in server.asked("/embed")}) == 2
+    assert len({each.client for each in server.asked("/embeddings")}) == 2
 
 
-# The real model behind a server.
-#
-# Tests against a process of `embedry serve` belong here too.
+# The real server.
+
+SERVED = "all-MiniLM-L6-v2"
+LONG = "word " * 400
+REAL = [*TEXTS, LONG, *(f"text {number} " * (number % 9 + 1) for number in range(100))]
 
 
-@pytest.fixture
-def minilm_server(minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallServer]:
-    """A server of the real all-MiniLM-L6-v2."""
-    body = resolve(replace(minilm.spec, prompts={}), normalize=False)
-    with SmallServer(
-        body.encode_document,
-        dims=minilm.dims,
-        name=minilm.name,
-        space=minilm.fingerprint,
-        count_tokens=lambda texts: body.count_tokens(texts, role="document"),
-    ) as server:
-        monkeypatch.setenv("EMBEDRY_REMOTE_URL", server.url)
+@pytest.fixture(scope="module")
+def folder(checkpoint: Callable[..., Path]) -> Path:
+    """A model whose queries and documents have different prompts."""
+    return checkpoint("bert", prompts={"query": "query: ", "document": "passage: "})
+
+
+@pytest.fixture(scope="module")
+def prompted(folder: Path) -> ModelSpec:
+    """Its entry, with digests."""
+    return registered(folder)
+
+
+@pytest.fixture(scope="module")
+def real(minilm: LazyEmbedder, folder: Path) -> Iterator[Server]:
+    """`embedry serve` of both models, with a key."""
+    with running(SERVED, f"prompted={folder}", env={"EMBEDRY_API_KEYS": KEY}) as server:
         yield server
 
 
+@pytest.fixture
+def addressed(real: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its address and its key are set."""
+    monkeypatch.setenv("EMBEDRY_REMOTE_URL", real.url)
+    monkeypatch.setenv("EMBEDRY_REMOTE_KEY", KEY)
+
+
+@pytest.fixture(params=[SERVED, "prompted"])
+def spec(
+    addressed: None,
+    minilm: LazyEmbedder,
+    prompted: ModelSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> ModelSpec:
+    """Each of its models, whose name there is set."""
+    monkeypatch.setenv("EMBEDRY_REMOTE_MODEL", request.param)
+    return prompted if request.param == "prompted" else minilm.spec
+
+
+@pytest.mark.parametrize("normalize", [True, False])
+def test_vectors_of_the_real_server_are_those_of_the_engine_here(spec: ModelSpec, normalize: bool) -> None:
+    here, there = resolve(spec, normalize=normalize), remote(spec, normalize=normalize)
+    for role in ("query", "document"):
+        found = there.encode(REAL, role=role)
+        np.testing.assert_allclose(found, here.encode(REAL, role=role), atol=CLOSE)
+    assert there.info["space"].endswith(", compared with the entry")
+
+
+def test_the_real_server_counts_tokens_and_what_is_truncated_is_reported(spec: ModelSpec) -> None:
+    here, there = resolve(spec), remote(spec, on_overflow="warn")
+    for role in ("query", "document"):
+        # A text that is cut only where its role's prompt is put before it, once.
+        free = spec.max_seq_length - here.count_tokens([""], role=role)[0]
+        texts = [*REAL, "word " * free, "word " * (free + 1)]
+        assert there.count_tokens(texts, role=role) == here.count_tokens(texts, role=role)
+        with pytest.warns(TruncationWarning) as caught:
+            there.encode(texts, role=role)
+        assert [each.message.positions for each in caught] == [(REAL.index(LONG), len(texts) - 1)]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "advice"),
+    [("sk-another", "the key in EMBEDRY_REMOTE_KEY is not accepted there"), ("", "set EMBEDRY_REMOTE_KEY to a key")],
+)
+def test_the_real_server_refuses_another_key(
+    addressed: None, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch, wrong: str, advice: str
+) -> None:
+    monkeypatch.setenv("EMBEDRY_REMOTE_KEY", wrong)
+    with pytest.raises(BackendError, match=f"answered 401 Unauthorized: .*{advice}"):
+        remote(minilm.spec).encode_query(TEXTS)
+
+
+def test_another_model_at_the_real_server_is_refused(
+    addressed: None, prompted: ModelSpec, checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(BackendError, match="has no model 'model'; it has all-MiniLM-L6-v2, prompted; "):
+        remote(prompted).load()
+    monkeypatch.setenv("EMBEDRY_REMOTE_MODEL", "prompted")
+    shorter = replace(prompted, max_seq_length=64)
+    other = registered(checkpoint("bert", "cls", prompts=prompted.prompts))
+    for spec in (shorter, other):
+        with pytest.raises(SpaceError, match=f"space {space(prompted)}, and 'model' has {space(spec)} here"):
+            remote(spec).load()
+    monkeypatch.setenv("EMBEDRY_REMOTE_MODEL", SERVED)
+    with pytest.raises(SpaceError, match=r"has vectors of 384 values, and .* has 48 here"):
+        remote(prompted).load()
+
+
 class TestConformance(Conformance):
-    """What every embedder must hold to."""
+    """What every embedder must hold to, against the real server."""
 
     @pytest.fixture
-    def subject(self, minilm_server: SmallServer) -> Iterator[Subject]:
-        subject = Subject("all-MiniLM-L6-v2", backend="remote")
+    def subject(self, spec: ModelSpec, folder: Path) -> Iterator[Subject]:
+        subject = Subject(SERVED if spec.name == SERVED else str(folder), backend="remote")
         subject.embedder.unload()  # it may know the server of another test
         yield subject
         subject.embedder.unload()

@@ -5,14 +5,12 @@ model's name there, where it has another. Importing this module is cheap; the se
 
 Prompts are put before the texts here, and the server is asked for the model without prompts, so that each is applied once.
 
-What a server is asked for:
+Every server is asked at `/v1/embeddings` for full dims in base64, which is exact and about half as large as numbers in JSON:
 
-- An embedry server is asked at `/embed` with `normalize=false` and full dims. This is what the body of the chain gives, bit for
-  bit, so that every option of `resolve` that changes the tail of the chain gives what it gives on a local engine. The numbers come as
-  JSON, which is about twice as large as base64. `/v1/embeddings` has base64, but gives finished vectors alone, whose
-  length is lost, and a length that is lost cannot be restored.
-- Any other server is asked at `/v1/embeddings` for base64. OpenAI's protocol does not say whether its vectors are normalised. A
-  factor does not change what a chain gives that ends with `Normalize`; for another chain the model is refused.
+- An embedry server is sent `normalize: false` too. It answers what the body of the chain gives, bit for bit, so that every option of
+  `resolve` that changes the tail of the chain gives what it gives on a local engine.
+- Any other server is not: OpenAI's protocol has no such field, and does not say whether vectors are normalised. A factor does
+  not change what a chain gives that ends with `Normalize`; for another chain the model is refused.
 """
 
 from embedry import modules

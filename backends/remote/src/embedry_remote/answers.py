@@ -36,14 +36,21 @@ def of_embeddings(content: bytes, *, texts: int, dims: int, url: str) -> Vectors
     data = _decoded(content, _Embeddings, url).data
     if sorted(each.index for each in data) != list(range(texts)):
         raise BackendError(f"{url} answered {len(data)} vectors for {texts} texts, or not one for each index")
-    ordered = sorted(data, key=lambda each: each.index)
-    return _checked([_row(each.embedding, url) for each in ordered], texts, dims, url)
-
-
-def of_embed(content: bytes, *, texts: int, dims: int, url: str) -> Vectors:
-    """Of `/embed`: a list of numbers for each text, in order -> float32 (texts, dims). Raises as `of_embeddings`."""
-    rows: list[list[float]] = _decoded(content, list[list[float]], url)
-    return _checked([_row(row, url) for row in rows], texts, dims, url)
+    rows = [_row(each.embedding, url) for each in sorted(data, key=lambda each: each.index)]
+    wrong = next((row for row in rows if len(row) != dims), None)
+    if wrong is not None:
+        raise BackendError(
+            f"{url} answered a vector of {len(wrong)} values, and the model's entry says {dims}: it is another model, or "
+            "shortens its vectors"
+        )
+    vectors = np.stack(rows)
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        raise BackendError(
+            f"{url} answered values that are not finite for {texts - np.count_nonzero(finite)} of {texts} texts; the model "
+            "there is broken, or computes in a precision that is too small for it"
+        )
+    return vectors
 
 
 def of_tokenize(content: bytes, *, texts: int, url: str) -> list[int]:
@@ -67,25 +74,6 @@ def _row(embedding: str | list[float], url: str) -> Vectors:
         return values.astype(np.float32)
     with np.errstate(over="ignore"):  # becomes infinite, which is refused below
         return np.asarray(embedding, dtype=np.float64).astype(np.float32)
-
-
-def _checked(rows: list[Vectors], texts: int, dims: int, url: str) -> Vectors:
-    if len(rows) != texts:
-        raise BackendError(f"{url} answered {len(rows)} vectors for {texts} texts")
-    wrong = next((row for row in rows if len(row) != dims), None)
-    if wrong is not None:
-        raise BackendError(
-            f"{url} answered a vector of {len(wrong)} values, and the model's entry says {dims}: it is another model, or "
-            "shortens its vectors"
-        )
-    vectors = np.stack(rows)
-    finite = np.isfinite(vectors).all(axis=1)
-    if not finite.all():
-        raise BackendError(
-            f"{url} answered values that are not finite for {texts - np.count_nonzero(finite)} of {texts} texts; the model "
-            "there is broken, or computes in a precision that is too small for it"
-        )
-    return vectors
 
 
 def _decoded(content: bytes, kind: type[T], url: str) -> T:

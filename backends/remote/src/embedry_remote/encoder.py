@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import httpx2
 import numpy as np
@@ -85,24 +85,16 @@ class RemoteEncoder(TextEncoder):
             BackendError: the server gives no answer, refuses, or answers something else than finite vectors of the right length.
             SpaceError: the server has another model than when it was loaded.
         """
-        ask = self._asked_openai if self._served is None else self._asked_embedry
         whole = [prompt + text for text in texts]
-        return np.concatenate([*self._in_parts(ask, whole), np.empty((0, self._dims), dtype=np.float32)])
+        return np.concatenate([*self._in_parts(self._embedded, whole), np.empty((0, self._dims), dtype=np.float32)])
 
-    def _asked_embedry(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        url = f"{self._settings.root}/embed"
-        body = {"model": self._model, "inputs": texts, "normalize": False, "truncate": True}
-        response = self._connection.post(url, body)
-        self._check_unchanged(response)
-        return answers.of_embed(response.content, texts=len(texts), dims=self._dims, url=url)
-
-    def _asked_openai(self, texts: Sequence[str]) -> NDArray[np.float32]:
+    def _embedded(self, texts: Sequence[str]) -> NDArray[np.float32]:
         url = f"{self._settings.api}/embeddings"
-        response = self._connection.post(url, {"model": self._model, "input": texts, "encoding_format": "base64"})
-        if SPACE_HEADER in response.headers:  # its model may put a prompt of its own before the texts
-            raise BackendError(
-                f"{url} is of an embedry server, and {self._settings.api}/models did not say so; let that route through too"
-            )
+        body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "base64"}
+        if self._served is not None:
+            body["normalize"] = False
+        response = self._connection.post(url, body)
+        self._check_space(response)
         return answers.of_embeddings(response.content, texts=len(texts), dims=self._dims, url=url)
 
     def _tokenized(self, texts: Sequence[str]) -> list[int]:
@@ -110,9 +102,19 @@ class RemoteEncoder(TextEncoder):
         content = self._connection.post(url, {"model": self._model, "inputs": texts}).content
         return answers.of_tokenize(content, texts=len(texts), url=url)
 
-    def _check_unchanged(self, response: httpx2.Response) -> None:
-        """Raises SpaceError if the server has another model than with the first answer, after a restart for example."""
+    def _check_space(self, response: httpx2.Response) -> None:
+        """Compares the vector space that an embedry server states with each answer.
+
+        Raises:
+            BackendError: the server was not known to be embedry's.
+            SpaceError: it has another model than with the first answer, after a restart for example.
+        """
         space = response.headers.get(SPACE_HEADER)
+        if self._served is None and space is not None:  # its model may put a prompt of its own before the texts
+            raise BackendError(
+                f"{response.url} is of an embedry server, and {self._settings.api}/models did not say so; let that route "
+                "through too"
+            )
         self._space = self._space or space
         if space != self._space:
             raise SpaceError(
