@@ -5,17 +5,18 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Other libraries, at versions that only a comparison needs.
 BENCH  := .venv-bench
+INFINITY := .venv-bench-infinity
 # What the demo and the tests download stays inside this folder.
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
 BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/cli
 # What the benchmark measures, and no adapters to other libraries.
-MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers
+MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers plugins/server
 # Every distribution of the repository: adding one is adding its folder.
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test lint docs bench bench-families soak clean
+.PHONY: help demo test lint docs bench bench-families bench-server soak soak-server clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -42,11 +43,18 @@ bench-families: $(BENCH)/.installed ## measure architectures at their real sizes
 	$(BENCH)/bin/python tests/benchmarks/families.py $(ARGS)
 	$(BENCH)/bin/python tests/benchmarks/static.py $(filter --write,$(ARGS))
 
+bench-server: $(BENCH)/.installed $(INFINITY)/.installed ## measure the server beside other servers, then 1,000 connections, in about 20 minutes
+	$(BENCH)/bin/python tests/benchmarks/server.py $(ARGS)
+	$(BENCH)/bin/python tests/benchmarks/storm.py $(filter --quick,$(ARGS))
+
 soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes
 	$(BIN)/python tests/benchmarks/soak.py
 
+soak-server: $(VENV)/.development ## hold the server to flat memory under random requests for 20 minutes
+	$(BIN)/python tests/benchmarks/soak_server.py
+
 clean: ## remove the environments and what was downloaded
-	rm -rf $(VENV) $(BENCH) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf $(VENV) $(BENCH) $(INFINITY) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
@@ -64,4 +72,10 @@ $(VENV)/.development: $(BIN)/python pyproject.toml tests/requirements.txt docs/r
 $(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(MEASURED:=/pyproject.toml)
 	$(PYTHON) -m venv $(BENCH)
 	$(BENCH)/bin/python -m pip install -q -r tests/benchmarks/requirements.txt $(addprefix -e ./,$(MEASURED)) -e .
+	touch $@
+
+# It needs other versions of what embedry is measured beside.
+$(INFINITY)/.installed: tests/benchmarks/requirements-infinity.txt
+	$(PYTHON) -m venv $(INFINITY)
+	$(INFINITY)/bin/python -m pip install -q -r tests/benchmarks/requirements-infinity.txt
 	touch $@

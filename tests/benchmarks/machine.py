@@ -4,6 +4,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,16 +15,26 @@ LIBRARIES = ("numpy", "onnxruntime", "torch", "transformers", "tokenizers")
 
 def describe(threads: int) -> dict[str, str]:
     """The processor, memory and system, the command, and the versions of all libraries."""
-    packages = dict.fromkeys((*LIBRARIES, *(entry.package for entry in CONTENDERS.values())))
+    packages = (*LIBRARIES, *(entry.package for entry in CONTENDERS.values()))
+    return facts(threads, "bench.py") | versions(packages)
+
+
+def facts(threads: int, program: str) -> dict[str, str]:
+    """The processor, memory and system, the command of a program of this folder, and the version of Python."""
     return {
         "processor": _processor(),
         "cores": f"{os.cpu_count()}; every contender computes with {threads} threads",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "system": _system(),
-        "command": " ".join(["python tests/benchmarks/bench.py", *sys.argv[1:]]),
+        "command": " ".join([f"python tests/benchmarks/{program}", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d"),
         "Python": platform.python_version(),
-    } | {name: version(name) for name in packages}
+    }
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The versions of packages of this environment."""
+    return {name: version(name) for name in packages}
 
 
 def _processor() -> str:
