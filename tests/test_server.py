@@ -549,30 +549,57 @@ async def test_a_request_is_a_span_where_opentelemetry_is_installed(client: Clie
 # How much is accepted.
 
 
-def test_a_queue_that_is_full_says_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time of a queue, which the test sets."""
     from embedry_server import queue as module
 
     now = [100.0]
     monkeypatch.setattr(module, "monotonic", lambda: now[0])
-    queue = Queue(1000)
-    assert queue.tokens_per_second is None
-    with queue.accepted(400):
-        now[0] += 2
-    assert queue.tokens_per_second == 200
-    now[0] += 50  # idle time is not work
-    with queue.accepted(900):
-        queue.check(100)
-        assert queue.in_flight == 1
-        with pytest.raises(ApiError) as refused:
-            queue.check(500)
-        assert refused.value.status == 429
-        assert refused.value.headers == {"retry-after": "2"}, "400 tokens too many at 200 a second"
-        with pytest.raises(ApiError), queue.accepted(101):
+    return now
+
+
+def refused(queue: Queue, tokens: int) -> int | None:
+    """The seconds to wait with so many tokens; None if they are accepted."""
+    try:
+        queue.check(tokens)
+    except ApiError as error:
+        return int(error.headers["retry-after"]) if (error.status, error.code) == (429, "queue_full") else -1
+    return None
+
+
+def test_a_queue_that_is_full_says_when_to_come_again(clock: list[float]) -> None:
+    queue = Queue(10_000, deadline=60)
+    with queue.accepted(10_000):
+        assert refused(queue, 1) == 1, "nothing is known of its rate"
+        clock[0] += 5
+    assert queue.tokens_per_second == 2000
+    clock[0] += 50  # idle time is not work
+    with queue.accepted(100):
+        clock[0] += 1  # nor is one small request what the server can do
+    assert queue.tokens_per_second == 2000
+    with queue.accepted(9_000):
+        assert refused(queue, 1000) is None
+        assert refused(queue, 4000) == 2, "3,000 tokens too many at 2,000 a second"
+        with pytest.raises(ApiError), queue.accepted(1001):
             pass
-        assert queue.tokens == 900
-        now[0] += 3
+        assert (queue.tokens, queue.in_flight) == (9_000, 1)
+        clock[0] += 3
         assert queue.oldest_seconds == 3
     assert (queue.tokens, queue.in_flight, queue.oldest_seconds) == (0, 0, 0)
+
+
+def test_what_would_miss_its_deadline_is_refused_at_once_and_small_requests_never_wait_for_large_ones(
+    clock: list[float],
+) -> None:
+    queue = Queue(1_000_000, deadline=10)
+    with queue.accepted(10_000):
+        clock[0] += 10
+    assert queue.tokens_per_second == 1000
+    with queue.accepted(50_000):  # accepted beside nothing, whatever was measured
+        assert refused(queue, 6_000) == 2, "6,000 of each take 12 s"
+        assert refused(queue, 4_000) is None
+        assert refused(queue, 10) is None
 
 
 @pytest.mark.parametrize(

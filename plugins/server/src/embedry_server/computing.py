@@ -51,7 +51,7 @@ class Computing:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.queue = Queue(limits.queue_tokens)
+        self.queue = Queue(limits.queue_tokens, limits.deadline)
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="embedry-server")
 
     async def off_loop(self, size: int, work: Callable[[], T]) -> T:

@@ -76,6 +76,8 @@ class Envelope:
                 content = api_error.tei() if operation and operation.is_tei else api_error.openai()
                 await answers.as_json(content, api_error.status, api_error.headers)(scope, receive, sending)
         self._metrics.add(observed)
+        if operation is not None and operation.is_open and observed.status < 400:
+            return  # probes come every few seconds, and are no news
         client = scope.get("client")
         logs.request(observed, scope["method"], client[0] if client else "")
 

@@ -7,6 +7,9 @@ from time import monotonic
 
 from embedry_server.errors import ApiError
 
+_BACKLOG = 2048
+"""Tokens that keep all workers busy: with fewer, the rate would be that of single requests and not what the server can do."""
+
 _REMEMBERED = 10.0
 """Seconds of work after which older measurements count half."""
 
@@ -17,18 +20,19 @@ _LONGEST_WAIT = 60
 class Queue:
     """Requests that were accepted and are not answered yet, counted in tokens. Used by the event loop's thread alone."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, deadline: float) -> None:
         self.limit = limit
         self.tokens = 0
-        self._accepted: dict[int, float] = {}  # in the order in which they came
+        self._deadline = deadline
+        self._accepted: dict[int, tuple[float, int]] = {}  # when and how many tokens, in the order in which they came
         self._next = 0
         self._computed = 0.0
         self._busy_seconds = 0.0
-        self._busy_since: float | None = None
+        self._measured = 0.0
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Measured while there was work; None before anything was computed."""
+        """Measured while there was enough work; None before."""
         return self._computed / self._busy_seconds if self._computed and self._busy_seconds else None
 
     @property
@@ -39,21 +43,20 @@ class Queue:
     @property
     def oldest_seconds(self) -> float:
         """How long the oldest request has been here; 0 without any."""
-        return monotonic() - next(iter(self._accepted.values())) if self._accepted else 0.0
+        return monotonic() - next(iter(self._accepted.values()))[0] if self._accepted else 0.0
 
     def check(self, tokens: int = 1) -> None:
-        """Raises ApiError, status 429, if so many tokens have no room. It says when to come again."""
+        """Raises ApiError, status 429, if so many tokens have no room, or no time before the deadline. It says when to come again."""
+        rate = self.tokens_per_second
         over = self.tokens + tokens - self.limit
-        if over <= 0:
-            return
-        wait = over / self.tokens_per_second if self.tokens_per_second else 1.0
-        seconds = min(_LONGEST_WAIT, math.ceil(wait))
-        raise ApiError(
-            429,
-            f"the server has {self.tokens:,} tokens of other requests to compute, and takes {self.limit:,}; try again in {seconds} s",
-            code="queue_full",
-            headers={"retry-after": str(seconds)},
-        )
+        if over > 0:
+            raise _refusal(over / rate if rate else 1.0, self.tokens)
+        if self.tokens and rate and self.tokens + tokens > rate * self._deadline:
+            # Requests share the workers equally, so a small one waits for as many tokens of each other as it has itself.
+            before = sum(min(tokens, others) for _, others in self._accepted.values())
+            late = (before + tokens) / rate - self._deadline
+            if late > 0:
+                raise _refusal(late, self.tokens)
 
     @contextmanager
     def accepted(self, tokens: int) -> Iterator[None]:
@@ -64,7 +67,7 @@ class Queue:
         """
         self.check(tokens)
         number, self._next = self._next, self._next + 1
-        self._accepted[number] = monotonic()
+        self._accepted[number] = monotonic(), tokens
         self._measure(0)
         self.tokens += tokens
         computed = 0
@@ -78,10 +81,20 @@ class Queue:
 
     def _measure(self, computed: int) -> None:
         now = monotonic()
-        if self._busy_since is not None and self.tokens:
-            self._busy_seconds += now - self._busy_since
-        self._busy_since = now
-        self._computed += computed
+        if self.tokens >= _BACKLOG:
+            self._busy_seconds += now - self._measured
+            self._computed += computed
+        self._measured = now
         if self._busy_seconds > _REMEMBERED:
             self._busy_seconds /= 2
             self._computed /= 2
+
+
+def _refusal(wait: float, tokens: int) -> ApiError:
+    seconds = min(_LONGEST_WAIT, max(1, math.ceil(wait)))
+    return ApiError(
+        429,
+        f"the server has {tokens:,} tokens of other requests to compute first; try again in {seconds} s",
+        code="queue_full",
+        headers={"retry-after": str(seconds)},
+    )

@@ -9,7 +9,9 @@ from embedry_server.errors import ApiError
 
 Input = Annotated[
     str | list[str | int | list[int]],
-    Meta(description="A text, or a list of texts. Token ids are refused: they depend on the tokenizer of the client."),
+    Meta(
+        description="A text, or a list of texts. Token ids are refused: they depend on the tokenizer of the client.",
+    ),
 ]
 Dimensions = Annotated[
     Annotated[int, Meta(ge=1)] | None, Meta(description="A shorter length, where the model was trained for it.")
