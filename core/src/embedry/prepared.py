@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedry._pipeline.requests import Request
-
 
 class EncodedBlock(NamedTuple):
     """Some texts of a stream, in order."""
@@ -44,15 +42,22 @@ class Computation:
     `Prepared.encode` raises. `Prepared.start` makes one.
     """
 
-    def __init__(self, request: "Request", vectors: "Callable[[], Coroutine[None, None, NDArray[np.float32]]]") -> None:
-        self._request = request
+    def __init__(
+        self,
+        vectors: "Callable[[], Coroutine[None, None, NDArray[np.float32]]]",
+        *,
+        begun: Callable[[], float | None],
+        cancel: Callable[[], None],
+    ) -> None:
         self._vectors = vectors
+        self._begun = begun
+        self._cancel = cancel
         self._submitted = perf_counter()
 
     @property
     def queued(self) -> float | None:
         """Seconds that it waited until the first of it was computed; None as long as nothing is."""
-        begun = self._request.begun
+        begun = self._begun()
         return None if begun is None else max(0.0, begun - self._submitted)
 
     def __await__(self) -> "Generator[None, None, NDArray[np.float32]]":
@@ -60,7 +65,7 @@ class Computation:
 
     def cancel(self) -> None:
         """Drops what is not being computed yet. From any thread."""
-        self._request.cancel()
+        self._cancel()
 
 
 class Prepared:

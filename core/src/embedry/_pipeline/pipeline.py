@@ -93,7 +93,7 @@ class Pipeline:
                         await future
                 return self._joined(starmap(self._waited_for, in_flight))
 
-        return Computation(request, vectors)
+        return Computation(vectors, begun=lambda: request.begun, cancel=request.cancel)
 
     def _joined(self, computed: Iterable[tuple[Part, ReadBlock, NDArray[np.float32]]]) -> NDArray[np.float32]:
         vectors = np.empty((0, self.config.dims), dtype=np.float32)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from embedry._pipeline.scheduler import Scheduler
-
 Rows = Sequence[tuple["NDArray[np.intp]", Sequence[Any]]]
 """For each batch the positions of its texts in the block, and what the engine takes for each text."""
 
@@ -31,7 +29,7 @@ class Request(AbstractContextManager["Request"]):
         self.share = 0.0  # tokens computed of it, on the scheduler's clock
         self.begun: float | None = None  # when its first batch was begun, by perf_counter
         self.is_cancelled = False
-        self.scheduler: Scheduler | None = None
+        self.submit: Callable[[Block], None] | None = None  # where its blocks went
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
 
@@ -49,8 +47,8 @@ class Request(AbstractContextManager["Request"]):
     def cancel(self) -> None:
         """Drops what is not being computed yet. From any thread."""
         self.is_cancelled = True
-        if self.scheduler is not None:
-            self.scheduler.submit(Block(self, (), lambda *_: None))
+        if self.submit is not None:
+            self.submit(Block(self, (), lambda *_: None))
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:

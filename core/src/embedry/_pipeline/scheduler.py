@@ -75,7 +75,7 @@ class Scheduler:
             block.settle(batch, self._compute([batch], wide=True)[0])
             self._alone = lambda: None
             return
-        block.request.scheduler = self
+        block.request.submit = self.submit
         self._arrived.append(block)
         for _ in range(max(1, min(len(block.batches), len(self._threads)))):
             self._wake.put(None)
