@@ -103,11 +103,11 @@ async def test_headers_tell_how_vectors_were_made(client: Client, minilm: LazyEm
 
 async def test_a_request_keeps_its_own_id_if_it_is_a_sane_one(client: Client) -> None:
     async def identity(given: str) -> str:
-        answer = await client.get("/v1/models", headers={"x-request-id": given})
+        answer = await client.get("/v1/models", headers=[(b"x-request-id", given.encode("latin-1"))])
         return str(answer.headers["x-request-id"])
 
     assert await identity("abc-1.2:3_4") == "abc-1.2:3_4"
-    for odd in ("a b", "x" * 129, '"', ""):
+    for odd in ("a b", "x" * 129, '"', "", "Ã©"):
         assert len(await identity(odd)) == 16
     assert await identity("") != await identity("")
 
@@ -389,6 +389,8 @@ def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path, monkeypa
         keys.check(Headers({"x-api-key": key}))
     with pytest.raises(ApiError):
         keys.check(Headers({"x-api-key": "# of the team"}))
+    file.write_bytes(b"latin-\xe9\n")
+    Keys.found(file).check(Headers({"x-api-key": "one"}))
     file.write_text("# none\n")
     with pytest.raises(OptionError, match="has none; write one a line"):
         Keys.found(file)

@@ -16,7 +16,7 @@ from embedry_server.observing import Metrics, Observed
 from embedry_server.operations import Operation
 from embedry_server.readiness import Readiness
 
-_IDENTITY = re.compile(r"[\w.:-]{1,128}")
+_IDENTITY = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 """What is taken over of a client's own x-request-id."""
 
 

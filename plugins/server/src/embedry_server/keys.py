@@ -32,7 +32,7 @@ class Keys:
         keys = os.environ.get(VARIABLE, "").replace(",", " ").split()
         if file is not None:
             try:
-                lines = file.read_text().splitlines()
+                lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
             except OSError as error:
                 raise OptionError(f"the file of keys cannot be read: {error}") from error
             of_file = [line.strip() for line in lines if line.strip() and not line.startswith("#")]

@@ -1,7 +1,6 @@
 """Serving an application: the socket, the signals, and an end that loses nothing."""
 
 import os
-import resource
 import signal
 import socket
 import threading
@@ -15,7 +14,7 @@ from types import FrameType
 
 import uvicorn
 
-from embedry import EmbedryError, OptionError
+from embedry import OptionError
 from embedry_server import logs
 from embedry_server.app import App
 from embedry_server.connections import Connection
@@ -91,7 +90,7 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: uvicorn.Config, app: App, drain: float) -> None:
         super().__init__(config)
-        self.failure: EmbedryError | None = None
+        self.failure: Exception | None = None
         self._app = app
         self._drain = drain
         self._end: float | None = None
@@ -99,7 +98,7 @@ class _Server(uvicorn.Server):
     def load(self, address: Address) -> None:
         try:
             self._app.load()
-        except EmbedryError as error:
+        except Exception as error:  # raised again by the thread that serves
             self.failure = error
             self.should_exit = True
         else:
@@ -135,5 +134,9 @@ class _Server(uvicorn.Server):
 
 def _allow_many_files() -> None:
     """Raises the soft limit of open files, 1,024 on many systems, to what the process may have: a connection takes one."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
