@@ -4,6 +4,7 @@ import base64
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import LazyEmbedder, OptionError, resolve
+from embedry import LazyEmbedder, Matryoshka, OptionError, register, resolve
 from embedry_server import create_app, logs
 from embedry_server.errors import ApiError
 from embedry_server.keys import Keys, check_address
@@ -202,17 +203,23 @@ async def test_names_are_listed_with_a_role_each_where_roles_differ(client: Clie
 
 
 async def test_shorter_vectors_are_those_of_resolve_and_share_the_weights(checkpoint: Callable[..., Path]) -> None:
-    from embedry import Matryoshka
-
     folder = checkpoint("bert")
-    spec = resolve(folder).spec
-    async with client_of(create_app([f"tiny={folder}"])) as client:
-        full = vectors(await ask(client, "one", model="tiny", dimensions=spec.dims))
-        assert full.shape == (1, spec.dims)
-        answer = await ask(client, "one", model="tiny", dimensions=7)
+    spec = replace(resolve(folder).spec, name="shortened", matryoshka=Matryoshka(dims=(8,)))
+    register(spec)
+    app = create_app(["shortened"])
+    async with client_of(app) as client:
+        short = await ask(client, ["one", "two words"], model="shortened", dimensions=8)
+        close(vectors(short), resolve("shortened", dims=8).encode_document(["one", "two words"]))
+        full = await ask(client, ["one", "two words"], model="shortened", dimensions=spec.dims)
+        close(vectors(full), resolve(folder).encode_document(["one", "two words"]))
+        assert short.headers["embedry-space"] != full.headers["embedry-space"]
+        (served,) = app.readiness._models
+        assert served.view(8).engine is served.embedder.engine
+        card = (await client.get("/v1/models/shortened")).json()
+        assert card["dimensions"] == [spec.dims, 8]
+        answer = await ask(client, "one", model="shortened", dimensions=7)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "dimensions")
         assert "dims=7 is not possible" in answer.json()["error"]["message"]
-    assert spec.matryoshka == Matryoshka()
 
 
 async def test_vectors_that_are_not_normalised_are_those_of_resolve(client: Client) -> None:

@@ -8,7 +8,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -156,10 +156,17 @@ class Caller:
             self._connection.close()
 
 
-async def closed_loops(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> list[Answer]:
+async def closed_loops(
+    port: int,
+    requests: Sequence[bytes],
+    connections: int,
+    seconds: float,
+    *,
+    pause: Callable[[Answer], float] = lambda answer: 0.0,
+) -> list[Answer]:
     """The answers to connections that each send another request as soon as they have an answer, for so many seconds.
 
-    The requests are taken in turn, and begin again when there are no more. What was sent is waited for.
+    `pause` gives the seconds to wait after an answer. The requests are taken in turn, and begin again when there are no more. What was sent is waited for.
     """
     numbers = itertools.cycle(range(len(requests)))
     end = time.perf_counter() + seconds
@@ -169,7 +176,10 @@ async def closed_loops(port: int, requests: Sequence[bytes], connections: int, s
         caller = Caller(port)
         while time.perf_counter() < end:
             number = next(numbers)
-            answers.append(await caller.ask(number, requests[number]))
+            answer = await caller.ask(number, requests[number])
+            answers.append(answer)
+            if wait := pause(answer):
+                await asyncio.sleep(wait)
         caller.close()
 
     await asyncio.gather(*(run() for _ in range(connections)))

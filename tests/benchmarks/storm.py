@@ -11,7 +11,6 @@ code is 1 if an answer is wrong or missing.
 
 import argparse
 import asyncio
-import itertools
 import random
 import resource
 import statistics
@@ -25,7 +24,7 @@ import loads
 import model_files
 import numpy as np
 from contenders import MODEL
-from http_load import LOST, Answer, Caller, is_right
+from http_load import LOST, Answer, is_right
 from numpy.typing import NDArray
 from report import table
 from results import percentile
@@ -127,24 +126,13 @@ async def calm(server: Server, requests: Sequence[bytes]) -> list[Answer]:
 
 
 async def storm(port: int, requests: Sequence[bytes], connections: int, seconds: float) -> list[Answer]:
-    """The answers to so many connections, which are all made at once."""
-    numbers = itertools.cycle(range(len(requests)))
+    """The answers to so many connections, which are all made at once. Who is refused waits as long as it is told, and a bit."""
     chance = random.Random(0)
-    end = time.perf_counter() + seconds
-    answers: list[Answer] = []
 
-    async def run() -> None:
-        caller = Caller(port)
-        while time.perf_counter() < end:
-            number = next(numbers)
-            answer = await caller.ask(number, requests[number])
-            answers.append(answer)
-            if answer.status == 429:
-                await asyncio.sleep(retry_after(answer) + chance.random())
-        caller.close()
+    def pause(answer: Answer) -> float:
+        return retry_after(answer) + chance.random() if answer.status == 429 else 0.0
 
-    await asyncio.gather(*(run() for _ in range(connections)))
-    return answers
+    return await http_load.closed_loops(port, requests, connections, seconds, pause=pause)
 
 
 def retry_after(answer: Answer) -> int:

@@ -1,8 +1,6 @@
 """Answers in JSON: the vectors, and headers that say how they were made."""
 
 import base64
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import orjson
@@ -17,7 +15,7 @@ _MOST_POSITIONS = 100
 
 
 class Json(Response):
-    """An answer of bytes that are JSON already."""
+    """An answer whose body is JSON already."""
 
     media_type = "application/json"
 
@@ -27,21 +25,24 @@ def as_json(value: object, status: int = 200, headers: dict[str, str] | None = N
     return Json(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, headers)
 
 
-def embeddings(vectors: NDArray[np.float32], model: str, tokens: Sequence[int], *, as_base64: bool) -> bytes:
+def embeddings(vectors: NDArray[np.float32], model: str, tokens: int, *, as_base64: bool) -> bytes:
     """The body of an answer of OpenAI's API; base64 is of float32 in little-endian order."""
-    rows: Sequence[Any] = list(vectors)
-    if as_base64:
-        rows = [base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode() for row in vectors]
-    total = sum(tokens)
     return orjson.dumps(
         {
             "object": "list",
-            "data": [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(rows)],
+            "data": [
+                {"object": "embedding", "index": index, "embedding": _as_base64(row) if as_base64 else row}
+                for index, row in enumerate(vectors)
+            ],
             "model": model,
-            "usage": {"prompt_tokens": total, "total_tokens": total},
+            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
+
+
+def _as_base64(row: NDArray[np.float32]) -> str:
+    return base64.b64encode(row.astype("<f4", copy=False).tobytes()).decode()
 
 
 def rows(vectors: NDArray[np.float32]) -> bytes:
@@ -50,7 +51,7 @@ def rows(vectors: NDArray[np.float32]) -> bytes:
 
 
 def headers(read: Read, read_seconds: float, computed: Computed) -> dict[str, str]:
-    """What is told of how vectors were made."""
+    """The headers of an answer that describe how its vectors were made."""
     found = {
         "embedry-role": read.role,
         "embedry-space": read.model.space_of(read.view),

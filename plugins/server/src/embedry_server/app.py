@@ -28,9 +28,8 @@ from embedry_server.schemas import (
 from embedry_server.settings import Limits, UnnamedRole
 from embedry_server.status_routes import StatusRoutes
 
-_INVALID = "The request is not valid; the message says what to send."
 _REFUSED = {
-    400: _INVALID,
+    400: "The request is not valid; the message says what to send.",
     404: "There is no such model.",
     413: "The body is too large.",
     415: "The body is compressed.",

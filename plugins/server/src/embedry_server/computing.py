@@ -19,7 +19,7 @@ from embedry_server.settings import Limits
 T = TypeVar("T")
 
 _READERS = 8
-"""Threads that read large bodies and write large answers. Reading is short beside computing; more would only take turns."""
+"""Threads that read large bodies and write large answers. Both take little time compared with computing."""
 
 _SMALL = 2048
 """Bytes of work that the event loop does itself: less time than handing it to a thread and back. Measured with questions of 64
@@ -33,7 +33,9 @@ class Read(NamedTuple):
     view: LazyEmbedder
     role: str
     prepared: Prepared
-    tokens: Sequence[int]
+    inputs: int
+    tokens: int
+    """Of all inputs together."""
 
 
 class Computed(NamedTuple):
@@ -55,7 +57,7 @@ class Computing:
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="embedry-server")
 
     async def off_loop(self, size: int, work: Callable[[], T]) -> T:
-        """What `work` returns, done by another thread unless so many bytes are few."""
+        """What `work` returns; another thread does it, unless it concerns only a few bytes."""
         if size <= _SMALL:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -93,7 +95,7 @@ class Computing:
                 param="input",
                 code="too_many_tokens",
             )
-        return Read(model, view, role, prepared, tokens)
+        return Read(model, view, role, prepared, len(texts), total)
 
     def texts(self, given: str | Sequence[object]) -> list[str]:
         """The texts of a request. Raises ApiError if there are none, too many, or one is no text."""
@@ -124,7 +126,7 @@ class Computing:
             ApiError: it has no room, status 429; its deadline has passed, 504; the engine failed, 500.
             ClientGoneError: nobody waits for them; what was not being computed is dropped.
         """
-        with self.queue.accepted(sum(read.tokens)):
+        with self.queue.accepted(read.tokens):
             begun = perf_counter()
             computation = read.prepared.start()
             vectors = asyncio.ensure_future(computation)

@@ -50,11 +50,8 @@ class ApiError(Exception):
 
     def tei(self) -> dict[str, object]:
         """The body of the answer, as text-embeddings-inference has it."""
-        kinds = {429: "overloaded", 424: "backend"}
-        return {
-            "error": self.message,
-            "error_type": kinds.get(self.status, "validation" if self.status < 500 else "backend"),
-        }
+        kind = "overloaded" if self.status == 429 else "validation" if self.status < 500 else "backend"
+        return {"error": self.message, "error_type": kind}
 
 
 class ClientGoneError(Exception):

@@ -21,18 +21,18 @@ class Listed(NamedTuple):
 class ServedModel:
     """A model under the name that the server gives it."""
 
-    def __init__(self, name: str, model: str, options: Options) -> None:
-        self.name = name
+    def __init__(self, name: str | None, model: str, options: Options) -> None:
         self._model = model
         self._options = options
         self.embedder = resolve(model, **options)
+        self.name = name or self.embedder.name
         self._spaces = {self.embedder: self.embedder.fingerprint}
         self.aliases = {
-            name,
+            self.name,
             model,
             *self.embedder.spec.aliases,
             self.embedder.spec.name,
-            self.embedder.spec.repo or name,
+            self.embedder.spec.repo or self.name,
         }
         self.needs_role = self.embedder.spec.prompt("query") != self.embedder.spec.prompt("document")
         self._views: dict[tuple[int | None, bool | None], LazyEmbedder] = {(None, None): self.embedder}
@@ -90,7 +90,7 @@ class Models:
         self._served: dict[str, ServedModel] = {}
         for given in models:
             name, _, model = given.rpartition("=")
-            served = ServedModel(name or resolve(model, **options).name, model, options)
+            served = ServedModel(name or None, model, options)
             if served.name in self._served:
                 raise OptionError(f"two models are called {served.name!r}; give one another name: NAME={model}")
             self._served[served.name] = served

@@ -47,7 +47,7 @@ class Observed:
     def read(self, read: Read) -> None:
         """Its texts were read."""
         self.model, self.role = read.model.name, read.role
-        self.inputs, self.tokens = len(read.tokens), sum(read.tokens)
+        self.inputs, self.tokens = read.inputs, read.tokens
         self.dims = read.view.dims
         self.truncated = len(read.prepared.truncated)
 

@@ -76,7 +76,7 @@ class Readiness:
 
     def _compute(self, model: ServedModel) -> None:
         model.embedder.encode(["ready"], role="unprompted", timeout=_PROBE_SECONDS)
-        self._proven[model.name] = monotonic()
+        self.proven(model)
 
     def proven(self, model: ServedModel) -> None:
         """The model has just computed."""

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers. Fields that are not listed are ignored, and null is as good as nothing."""
+"""The bodies of requests and answers. Fields that are not listed are ignored, and null counts as absent."""
 
 from typing import Annotated, Literal, TypeVar
 

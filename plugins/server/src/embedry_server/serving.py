@@ -1,4 +1,4 @@
-"""Serving an application: the socket, the signals, and an end that loses nothing."""
+"""Serving an application: the socket, the signals, and a shutdown that loses no request."""
 
 import os
 import signal
@@ -21,7 +21,7 @@ from embedry_server.connections import Connection
 from embedry_server.settings import Limits
 
 _KEEP_ALIVE = 75
-"""Seconds that an idle connection stays open: longer than proxies keep theirs, which else send into a closing one."""
+"""Seconds that an idle connection stays open: longer than proxies keep theirs, or they would send into a closing one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Address:
 def listen(host: str, port: int) -> socket.socket:
     """The socket of an address, before anything is loaded. Raises OptionError if the address cannot be had."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sends at once what it is given: else an answer waits 40 ms for the client's acknowledgement.
+    # With the protocol named, asyncio sets TCP_NODELAY; without it an answer waits 40 ms for the client's acknowledgement.
     listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -86,7 +86,7 @@ def serve(app: App, listening: socket.socket, address: Address, limits: Limits, 
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, with an end in two steps: not ready but serving for a while, then no new connections and the rest answered."""
+    """uvicorn with a shutdown in two steps: first it serves on but is not ready, then it accepts no more and answers the rest."""
 
     def __init__(self, config: uvicorn.Config, app: App, drain: float) -> None:
         super().__init__(config)
@@ -120,7 +120,7 @@ class _Server(uvicorn.Server):
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first signal begins the end, a second one is the end."""
+        """The first signal starts the shutdown; a second one ends the process at once."""
         if self._end is not None:
             os._exit(128 + sig)
         self._app.readiness.is_draining = True

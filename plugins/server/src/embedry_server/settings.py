@@ -1,4 +1,4 @@
-"""What a server may be told, with its defaults."""
+"""The settings of a server, with their defaults."""
 
 from dataclasses import dataclass
 from typing import Literal
