@@ -418,6 +418,27 @@ def test_a_server_that_is_asked_to_end_answers_all_that_it_accepted_and_exits_wi
         assert np.abs(np.frombuffer(content, "<f4") - expected[number]).max() <= 1e-6
 
 
+def test_a_connection_that_is_open_when_the_server_stops_listening_may_still_send_its_request(
+    minilm: LazyEmbedder,
+) -> None:
+    with running(MINILM, "--drain", "0") as server, connected(server.url) as connection:
+        server.process.send_signal(signal.SIGTERM)
+
+        def refuses() -> bool:
+            with contextlib.suppress(ConnectionRefusedError), connected(server.url):
+                return False
+            return True
+
+        until(refuses)
+        connection.sendall(request("one"))
+        received = answer(connection)
+        assert received.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in received
+        found = np.array(json.loads(received.split(b"\r\n\r\n", 1)[1])["data"][0]["embedding"], dtype=np.float32)
+        assert np.abs(found - minilm.encode_document(["one"])[0]).max() <= 1e-6
+        assert server.process.wait(60) == 0
+
+
 def test_a_second_signal_ends_at_once(minilm: LazyEmbedder) -> None:
     with running(MINILM, "--drain", "60") as server:
         server.process.send_signal(signal.SIGTERM)

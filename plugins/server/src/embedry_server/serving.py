@@ -1,5 +1,6 @@
 """Serving an application: the socket, the signals, and a shutdown that loses no request."""
 
+import asyncio
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import FrameType
+from typing import Any, cast
 
 import uvicorn
 
@@ -22,6 +24,9 @@ from embedry_server.settings import Limits
 
 _KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than proxies keep theirs, or they would send into a closing one."""
+
+_LAST_REQUESTS = 0.5
+"""Seconds in which a connection that was open when the server stopped listening may still send a request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +131,38 @@ class _Server(uvicorn.Server):
         self._app.readiness.is_draining = True
         self._end = monotonic() + (self._drain if sig == signal.SIGTERM else 0)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes the connections that have come so far, and no others, and lets them send their requests before it closes them.
+
+        The system accepts connections before the process does: without this, those in between would be reset.
+        """
+        loop = asyncio.get_running_loop()
+        for listening in sockets or ():
+            listening.setblocking(False)
+            while (connection := _next_connection(listening)) is not None:
+                await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_LAST_REQUESTS)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        make = cast("Any", self.config.http_protocol_class)
+        return cast(
+            "asyncio.Protocol", make(config=self.config, server_state=self.server_state, app_state={}, _loop=None)
+        )
+
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; True stops accepting."""
         over = self._end is not None and monotonic() >= self._end
         return await super().on_tick(counter) or over
+
+
+def _next_connection(listening: socket.socket) -> socket.socket | None:
+    try:
+        return listening.accept()[0]
+    except BlockingIOError:
+        return None
 
 
 def _allow_many_files() -> None:
