@@ -1,0 +1,89 @@
+"""How vectors are stored: as they are, or in fewer bits. The space stays the same; readers are told by the file's metadata."""
+
+import json
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embedry_bulk.errors import PlanError
+
+Encoding = Literal["float32", "float16", "int8", "binary"]
+Lists = Literal["fixed", "variable"]
+
+Ranges = tuple[tuple[float, ...], tuple[float, ...]]
+"""For each dimension the value that int8 stores as -128, and the one that it stores as 127."""
+
+_STEPS = 255
+
+
+def check(encoding: str, lists: str) -> None:
+    """Raises PlanError for names that are none of these."""
+    for name, value, known in (("encoding", encoding, get_args(Encoding)), ("list", lists, get_args(Lists))):
+        if value not in known:
+            raise PlanError(f"--{name} must be one of {', '.join(known)}, got {value!r}")
+
+
+def ranges_of(vectors: NDArray[np.float32]) -> Ranges:
+    """The ranges that a sample of vectors, float32 (n, dims), spans in each dimension. Values outside are clipped to them."""
+    low, high = vectors.min(axis=0), vectors.max(axis=0)
+    wide = high > low  # a dimension that never changes still needs a step that is not zero
+    return tuple(low.tolist()), tuple(np.where(wide, high, low + 1.0).tolist())
+
+
+def encoded(vectors: NDArray[np.float32], encoding: Encoding, ranges: Ranges | None) -> NDArray[np.generic]:
+    """Vectors, float32 (n, dims), as they are stored: float32, float16 or int8 (n, dims), or uint8 (n, ceil(dims / 8)).
+
+    int8 maps the range of a dimension linearly to -128...127. binary keeps signs: a bit is 1 where a value is positive, the
+    first dimension in the highest bit of the first byte, as `numpy.packbits` and the ubinary of sentence-transformers have it.
+    """
+    if encoding == "int8":
+        low, high = (np.asarray(each, dtype=np.float32) for each in ranges or ranges_of(vectors))
+        steps = np.rint((vectors - low) * (_STEPS / (high - low))) - 128
+        shifted: NDArray[np.generic] = np.clip(steps, -128, 127).astype(np.int8)
+        return shifted
+    if encoding == "binary":
+        return np.packbits(vectors > 0, axis=1)
+    return vectors.astype(encoding, copy=False)
+
+
+def decoded(column: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, bytes] | None) -> NDArray[np.float32]:
+    """The vectors of a column that a job wrote, float32 (n, dims); those of binary are 1 and -1.
+
+    Args:
+        column: lists of numbers, without nulls.
+        metadata: that of the table's schema.
+
+    Raises:
+        KeyError: the metadata is not that of a job.
+    """
+    about = json.loads((metadata or {})[b"embedry.vectors"])
+    if isinstance(column, pa.ChunkedArray):
+        column = column.combine_chunks()
+    values = np.asarray(column.flatten())
+    stored = values.reshape(len(column), -1)
+    if about["encoding"] == "int8":
+        low, high = (np.asarray(each, dtype=np.float32) for each in about["ranges"])
+        return (low + (stored.astype(np.float32) + 128) * ((high - low) / _STEPS)).astype(np.float32)
+    if about["encoding"] == "binary":
+        bits = np.unpackbits(stored, axis=1, count=about["dims"])
+        return np.where(bits, np.float32(1), np.float32(-1))
+    return stored.astype(np.float32, copy=False)
+
+
+def as_lists(stored: NDArray[np.generic], lists: Lists) -> pa.Array:
+    """An array (n, width) as an Arrow column of lists, of a fixed size or of a variable one."""
+    values = pa.array(stored.ravel())
+    if lists == "fixed":
+        return pa.FixedSizeListArray.from_arrays(values, stored.shape[1])
+    offsets = np.arange(len(stored) + 1, dtype=np.int32) * stored.shape[1]
+    return pa.ListArray.from_arrays(pa.array(offsets), values)
+
+
+def list_type(dims: int, encoding: Encoding, lists: Lists) -> pa.DataType:
+    """The type of the column that `as_lists` makes of encoded vectors."""
+    return as_lists(
+        encoded(np.zeros((0, dims), dtype=np.float32), encoding, ((0.0,) * dims, (1.0,) * dims)), lists
+    ).type

@@ -1,0 +1,94 @@
+"""The texts of a shard on their way to the engine, and the rows that wait for their vectors."""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from embedry_bulk.rows import Rejection, Rows
+
+
+class Held(NamedTuple):
+    """Rows with their numbers in the job."""
+
+    table: pa.Table
+    numbers: NDArray[np.int64]
+
+    def chosen(self, places: NDArray[np.intp]) -> "Held":
+        """Some of the rows."""
+        return Held(self.table.take(pa.array(places)), self.numbers[places])
+
+
+class Feed:
+    """Gives the texts of rows, and keeps the rows until they are taken, in the same order.
+
+    Args:
+        rows: the rows, numbered through the job.
+        column: the column of the texts.
+        reject: takes rows that have no text.
+    """
+
+    def __init__(self, rows: Iterator[Rows], column: str, reject: Callable[[Rejection], object]) -> None:
+        self._rows = rows
+        self._column = column
+        self._reject = reject
+        self._held: Held | None = None
+
+    def texts(self) -> Iterator[str]:
+        """The texts of all rows that have not been taken. May be called again when an earlier one is no longer used."""
+        if self._held is not None:
+            yield from self._texts_of(self._held)
+        for rows in self._rows:
+            block = self._with_text(rows)
+            if self._held is None:
+                self._held = block
+            else:
+                table = pa.concat_tables([self._held.table, block.table])
+                self._held = Held(table, np.concatenate([self._held.numbers, block.numbers]))
+            yield from self._texts_of(block)
+
+    def held(self, most: int) -> list[str]:
+        """The texts of the next rows, of those that were given and not taken."""
+        assert self._held is not None  # noqa: S101  something was given
+        return self._texts_of(Held(self._held.table.slice(0, most), self._held.numbers))
+
+    def take(self, count: int) -> Held:
+        """The next rows, which are then forgotten."""
+        assert self._held is not None  # noqa: S101  something was given
+        table, numbers = self._held
+        self._held = Held(table.slice(count), numbers[count:])
+        return Held(table.slice(0, count), numbers[:count])
+
+    def reject(self, reason: str) -> None:
+        """Takes the next row as one without a vector."""
+        self._reject(Rejection(int(self.take(1).numbers[0]), reason))
+
+    def _texts_of(self, held: Held) -> list[str]:
+        texts: list[str] = held.table.column(self._column).to_pylist()
+        return texts
+
+    def _with_text(self, rows: Rows) -> Held:
+        """The rows that have a text; the others are rejected."""
+        for rejection in rows.rejected:
+            self._reject(rejection)
+        held = Held(rows.table, rows.numbers)
+        faults = _faults(rows.table.column(self._column))
+        for place, reason in faults.items():
+            self._reject(Rejection(int(rows.numbers[place]), reason))
+        return held.chosen(np.delete(np.arange(len(rows.numbers)), list(faults))) if faults else held
+
+
+def _faults(column: pa.ChunkedArray) -> dict[int, str]:
+    """What is wrong with texts, by their places."""
+    faults = {int(place): "the text is null" for place in np.flatnonzero(column.is_null())} if column.null_count else {}
+    try:
+        column.to_pylist()
+    except UnicodeDecodeError:
+        for place, scalar in enumerate(column):
+            try:
+                scalar.as_py()
+            except UnicodeDecodeError as error:
+                faults[place] = f"the text is not UTF-8: {error.reason} at byte {error.start}"
+    return faults

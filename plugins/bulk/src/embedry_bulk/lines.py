@@ -1,0 +1,103 @@
+"""The lines of a file, compressed or not, from any offset on."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+
+from embedry_bulk.errors import InputError
+from embedry_bulk.inputs import COMPRESSED
+
+_CHUNK = 2**20
+_LONGEST = 2**26
+"""Bytes of a line. A longer one means that the file is of another kind, and would take all memory."""
+
+
+class Lines:
+    """A file whose lines are read from offsets that mostly grow. It stays open, since what is compressed has no other way
+    to an offset than through all the bytes before it.
+
+    Offsets are those of decompressed bytes.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._codec = COMPRESSED.get(Path(url).suffix.lower())
+        self._file: Any = None
+        self._start = 0
+        self._buffer = b""
+        """Bytes from `_start` on that were read and may be asked for again."""
+
+    def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
+        """Each line with its offset, without its line feed, from the line on that begins at `offset`.
+
+        Raises:
+            InputError: the file cannot be read to its end, or has lines of more than 64 MiB.
+        """
+        self._seek(offset)
+        while True:
+            block = self._complete_lines()
+            if not block:
+                return
+            offset = self._start
+            for line in block.removesuffix(b"\n").split(b"\n"):
+                yield offset, line
+                offset += len(line) + 1
+            self._start += len(block)
+            self._buffer = self._buffer[len(block) :]
+
+    def _complete_lines(self) -> bytes:
+        """The buffer up to its last line break, once it has one, or all that is left of the file."""
+        while (end := self._buffer.rfind(b"\n") + 1) == 0:
+            if len(self._buffer) > _LONGEST:
+                raise InputError(
+                    f"{self._url} has no line break in the {_LONGEST:,} bytes after byte {self._start:,}; it is not a file of lines"
+                )
+            chunk = self._read(_CHUNK)
+            if not chunk:
+                return self._buffer
+            self._buffer += chunk
+        return self._buffer[:end]
+
+    def _seek(self, offset: int) -> None:
+        if self._file is None or offset < self._start:
+            self._open()
+        within = offset - self._start
+        if within <= len(self._buffer):
+            self._start, self._buffer = offset, self._buffer[within:]
+            return
+        within -= len(self._buffer)
+        self._start, self._buffer = offset, b""
+        if self._codec is None:
+            self._file.seek(offset)
+            return
+        while within:
+            skipped = len(self._read(min(within, _CHUNK)))
+            if not skipped:
+                raise InputError(f"{self._url} ends before byte {offset:,}, where a shard begins")
+            within -= skipped
+
+    def _open(self) -> None:
+        self.close()
+        try:
+            self._file = fsspec.open(self._url, "rb").open()
+            if self._codec is not None:
+                self._file = pa.CompressedInputStream(pa.PythonFile(self._file, mode="r"), self._codec)
+        except (OSError, ValueError) as error:
+            raise InputError(f"{self._url} cannot be opened: {error}") from error
+        self._start, self._buffer = 0, b""
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return bytes(self._file.read(size))
+        except (OSError, EOFError) as error:
+            at = self._start + len(self._buffer)
+            raise InputError(f"{self._url} cannot be read after byte {at:,}: {error}") from error
+
+    def close(self) -> None:
+        """Closes the file; it opens again when it is read again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None

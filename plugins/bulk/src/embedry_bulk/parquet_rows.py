@@ -1,0 +1,117 @@
+"""Rows of Parquet files."""
+
+from collections.abc import Container, Iterator
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import parquet as pq
+
+from embedry_bulk.errors import InputError
+from embedry_bulk.rows import BLOCK_ROWS, Rows, Scan, spread
+
+_SAMPLE = 8
+
+_NOT_READABLE = (pa.ArrowException, ValueError, OSError)
+
+
+class ParquetReader:
+    """Reads one file."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._file: pq.ParquetFile | None = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """See `Reader`. What the file says of itself is left out: it is no longer true with another column."""
+        return self._opened().schema_arrow.remove_metadata()
+
+    def count(self) -> int | None:
+        """See `Reader`."""
+        return int(self._opened().metadata.num_rows)
+
+    def scan(self, column: str, only: Container[str]) -> Iterator[Scan]:
+        """See `Reader`."""
+        self._check_column(column)
+        for batch in self._batches(0, [column]):
+            texts = batch.column(0)
+            lengths = pc.fill_null(pc.binary_length(_plain(texts)), 0)
+            sample = [_text(texts[int(place)]) for place in spread(len(texts), _SAMPLE)]
+            yield Scan(np.asarray(lengths, dtype=np.int64), sample, None, ())
+
+    def rows(self, first: int, count: int, offset: int, schema: pa.Schema) -> Iterator[Rows]:
+        """See `Reader`."""
+        metadata = self._opened().metadata
+        group, skipped = 0, first
+        while group < metadata.num_row_groups and skipped >= metadata.row_group(group).num_rows:
+            skipped -= metadata.row_group(group).num_rows
+            group += 1
+        for batch in self._batches(group, schema.names):
+            if not count:
+                return
+            chosen = batch.slice(skipped, count)
+            skipped = max(0, skipped - len(batch))
+            if len(chosen):
+                table = pa.Table.from_batches([chosen]).replace_schema_metadata(None)
+                yield Rows(table.select(schema.names), np.arange(first, first + len(chosen)), ())
+                first, count = first + len(chosen), count - len(chosen)
+        if count:
+            raise InputError(f"{self._url} ends {count:,} rows early: it has changed since the job was planned")
+
+    def _batches(self, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows from a row group on."""
+        file = self._opened()
+        try:
+            yield from file.iter_batches(BLOCK_ROWS, row_groups=range(group, file.num_row_groups), columns=columns)
+        except _NOT_READABLE as error:
+            raise InputError(f"{self._url} cannot be read: {_in_a_line(error)}") from error
+
+    def _opened(self) -> pq.ParquetFile:
+        if self._file is None:
+            try:
+                # Not read ahead as a whole: a row group may have any size.
+                self._file = pq.ParquetFile(
+                    fsspec.open(self._url, "rb").open(),
+                    pre_buffer=False,
+                    buffer_size=2**20,
+                    page_checksum_verification=True,
+                )
+            except _NOT_READABLE as error:
+                raise InputError(f"{self._url} is not Parquet that can be read: {_in_a_line(error)}") from error
+        return self._file
+
+    def _check_column(self, column: str) -> None:
+        schema = self.schema
+        if column not in schema.names:
+            raise InputError(
+                f"{self._url} has no column {column!r}; choose one with --column: {', '.join(schema.names)}"
+            )
+        kind = schema.field(column).type
+        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+            raise InputError(
+                f"{self._url}: the column {column!r} must hold strings, and holds {schema.field(column).type}"
+            )
+
+
+def _plain(texts: pa.Array) -> pa.Array:
+    """Strings as Arrow's functions take them."""
+    kind = texts.type
+    if pa.types.is_dictionary(kind):
+        return _plain(texts.dictionary_decode())
+    return texts.cast(pa.large_string()) if pa.types.is_string_view(kind) else texts
+
+
+def _text(scalar: Any) -> str | None:
+    try:
+        text: str | None = scalar.as_py()
+    except UnicodeDecodeError:  # a sample does without it
+        return None
+    return text
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,180 @@
+"""The files of a shard while they are written: vectors with the columns of their rows, and rejected rows with their reasons."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet as pq
+
+from embedry_bulk import encodings
+from embedry_bulk.folder import Folder, sha256
+from embedry_bulk.plan import Plan
+from embedry_bulk.records import DATA, IDS, Written
+from embedry_bulk.rows import Rejection
+
+_GROUP_BYTES = 2**25
+"""Of vectors in a row group: enough for readers to skip through, few enough to hold."""
+
+_REJECTED_SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
+
+
+class Part(Protocol):
+    """Takes the rows of a shard, in order."""
+
+    def write(self, table: pa.Table, vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+        """Adds rows: their columns, their vectors, and their numbers in the job."""
+
+    def close(self) -> None:
+        """Ends the files."""
+
+    def publish(self, folder: Folder) -> tuple[Written, ...]:
+        """Puts the files in their places."""
+
+
+def open_part(plan: Plan, shard: int, spool: Path) -> Part:
+    """The files of a shard in the format of the job, written to a local folder."""
+    if plan.job.output == "npy":
+        return NpyPart(plan, shard, spool)
+    if plan.job.output == "lancedb":
+        from embedry_bulk.lance import LancePart
+
+        return LancePart(plan, shard, spool)
+    return ParquetPart(plan, shard, spool)
+
+
+def put(folder: Folder, path: Path, name: str) -> Written:
+    """Puts a complete file in its place."""
+    written = Written(name, path.stat().st_size, sha256(path))
+    folder.publish(path, name)
+    return written
+
+
+def part_name(plan: Plan, shard: int) -> str:
+    """The name of a shard's file without extension, as Hugging Face's data sets have them."""
+    return f"train-{plan.name(shard)}-of-{plan.shards:05}"
+
+
+def schema_of(plan: Plan) -> pa.Schema:
+    """The columns of the result, the vectors last, with what a reader needs to know of them as metadata."""
+    job = plan.job
+    vectors = pa.field(job.vector_column, encodings.list_type(job.space.dims, job.encoding, job.lists))
+    about = {"encoding": job.encoding, "dims": job.space.dims, "ranges": plan.ranges}
+    return pa.schema([*plan.schema, vectors]).with_metadata(
+        {
+            "embedry.space": json.dumps(job.space.as_dict()),
+            "embedry.role": job.role,
+            "embedry.vectors": json.dumps(about),
+        }
+    )
+
+
+class ParquetPart:
+    """All columns and the vectors, as Parquet. Page checksums find bits that have flipped."""
+
+    def __init__(self, plan: Plan, shard: int, spool: Path) -> None:
+        self._job = plan.job
+        self._ranges = plan.ranges
+        self._schema = self.schema(plan)
+        self._name = f"{part_name(plan, shard)}.parquet"
+        self.path = spool / self._name
+        others = [name for name in self._schema.names if name != self._job.vector_column]
+        self._writer = pq.ParquetWriter(
+            self.path,
+            self._schema,
+            compression=dict.fromkeys(others, "zstd") or "none",  # vectors do not get smaller
+            use_dictionary=others or False,
+            write_statistics=others or False,
+            write_page_checksum=True,
+        )
+        self._group: list[pa.Table] = []
+        self._group_bytes = 0
+
+    def schema(self, plan: Plan) -> pa.Schema:
+        """The columns of the file."""
+        return schema_of(plan)
+
+    def columns(self, table: pa.Table, stored: pa.Array, numbers: NDArray[np.int64]) -> list[pa.Array]:
+        """The values of these columns."""
+        return [*table.columns, stored]
+
+    def write(self, table: pa.Table, vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+        """See `Part`."""
+        stored = encodings.encoded(vectors, self._job.encoding, self._ranges)
+        columns = self.columns(table, encodings.as_lists(stored, self._job.lists), numbers)
+        self._group.append(pa.Table.from_arrays(columns, schema=self._schema))
+        self._group_bytes += stored.nbytes
+        if self._group_bytes >= _GROUP_BYTES:
+            self._write_group()
+
+    def close(self) -> None:
+        """See `Part`."""
+        self._write_group()
+        self._writer.close()
+
+    def _write_group(self) -> None:
+        if self._group:
+            group = pa.concat_tables(self._group)
+            self._writer.write_table(group, row_group_size=len(group))
+        self._group, self._group_bytes = [], 0
+
+    def publish(self, folder: Folder) -> tuple[Written, ...]:
+        """See `Part`."""
+        return (put(folder, self.path, f"{DATA}/{self._name}"),)
+
+
+class NpyPart:
+    """The vectors as one array, and the ids of their rows as another."""
+
+    def __init__(self, plan: Plan, shard: int, spool: Path) -> None:
+        self._job = plan.job
+        self._ranges = plan.ranges
+        self._name = f"{part_name(plan, shard)}.npy"
+        self._vectors_path, self._ids_path = spool / self._name, spool / f"ids-{self._name}"
+        self._file = open(self._vectors_path, "wb")  # noqa: SIM115  closed by `close`
+        self._ids: list[NDArray[Any]] = []
+        empty = np.zeros((0, self._job.space.dims), dtype=np.float32)
+        stored = encodings.encoded(empty, self._job.encoding, self._ranges)
+        self._kind, self._width = stored.dtype, stored.shape[1]
+        self._rows = 0
+        self._write_header()
+
+    def write(self, table: pa.Table, vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+        """See `Part`."""
+        stored = encodings.encoded(vectors, self._job.encoding, self._ranges)
+        self._file.write(np.ascontiguousarray(stored).data)
+        self._rows += len(stored)
+        name = self._job.id_column
+        self._ids.append(numbers if name is None else np.asarray(table.column(name).to_pylist()))
+
+    def close(self) -> None:
+        """See `Part`. The number of rows is known last; numpy leaves room for it in the header."""
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+        np.save(self._ids_path, np.concatenate(self._ids) if self._ids else np.zeros(0, np.int64), allow_pickle=False)
+
+    def _write_header(self) -> None:
+        header = {
+            "descr": np.lib.format.dtype_to_descr(self._kind),
+            "fortran_order": False,
+            "shape": (self._rows, self._width),
+        }
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def publish(self, folder: Folder) -> tuple[Written, ...]:
+        """See `Part`."""
+        vectors, ids = f"{DATA}/{self._name}", f"{IDS}/{self._name}"
+        return put(folder, self._vectors_path, vectors), put(folder, self._ids_path, ids)
+
+
+def write_rejected(folder: Path, plan: Plan, rejected: Sequence[Rejection]) -> Path:
+    """Writes rejected rows as Parquet: the file, the number of the row in it from 0, and the reason."""
+    places = [(*plan.place(number), reason) for number, reason in sorted(rejected)]
+    columns = [list(column) for column in zip(*places, strict=True)]
+    path = folder / "rejected.parquet"
+    pq.write_table(pa.Table.from_arrays(list(map(pa.array, columns)), schema=_REJECTED_SCHEMA), path)
+    return path

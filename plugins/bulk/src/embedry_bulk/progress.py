@@ -1,0 +1,120 @@
+"""How far a job is: a bar on a terminal, lines elsewhere, JSON for programs."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from embedry_bulk.plan import Plan
+from embedry_bulk.records import Done, Failed
+
+_EVERY = 30.0
+"""Seconds between two lines where there is no terminal."""
+
+
+def note(text: str) -> None:
+    """A line on standard error, for people."""
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(text)
+
+
+@contextmanager
+def reading() -> Iterator[Callable[[int], None]]:
+    """Shows on a terminal how many rows were read. Yields a function that takes how many more."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    rows = 0
+    with console.status("reading the inputs") as status:
+
+        def advance(more: int) -> None:
+            nonlocal rows
+            rows += more
+            status.update(f"reading the inputs: {rows:,} rows")
+
+        yield advance
+
+
+class Watch:
+    """Follows a run: a bar on standard error if it is a terminal, else a line every 30 seconds, and JSON if that is asked for.
+
+    Args:
+        plan: the plan.
+        before: the counts of what was complete before, see `records.total`.
+        shards: how many shards that was.
+        as_json: print an object for each shard, on standard output, and nothing for people.
+    """
+
+    def __init__(self, plan: Plan, before: Mapping[str, int], shards: int, *, as_json: bool) -> None:
+        self._plan = plan
+        self._rows = self._before = before["rows"] + before["rejected"]
+        self._committed = self._rows
+        self._rejected = before["rejected"]
+        self._shards = shards
+        self._failed = 0
+        self._as_json = as_json
+        self._begun = self._said = time.monotonic()
+        terminal = Console(stderr=True)
+        self._bar = Progress(BarColumn(), TextColumn("{task.description}"), console=terminal, transient=True)
+        self._shown = terminal.is_terminal and not as_json
+        self._task = self._bar.add_task(self.line(), total=plan.total, completed=self._rows)
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            self._bar.stop()
+
+    def advance(self, rows: int) -> None:
+        """So many rows more are computed, of shards that are not complete yet."""
+        self._rows += rows
+        self._show()
+
+    def outcome(self, outcome: Done | Failed) -> None:
+        """A shard is complete, or has failed."""
+        if isinstance(outcome, Done):
+            self._shards += 1
+            self._committed += outcome.rows + outcome.rejected
+            self._rejected += outcome.rejected
+            self._rows = max(self._rows, self._committed)
+        else:
+            self._failed += 1
+            note(f"shard {outcome.shard} failed {outcome.attempts} times: {outcome.reason}")
+        if self._as_json:
+            event = "done" if isinstance(outcome, Done) else "failed"
+            print(json.dumps({"event": event, **asdict(outcome)}), flush=True)  # noqa: T201
+        self._show()
+
+    def line(self) -> str:
+        """How far the job is, in words."""
+        total = self._plan.total
+        seconds = time.monotonic() - self._begun
+        rate = (self._rows - self._before) / seconds if seconds > 0 else 0.0
+        said = [
+            f"{self._shards:,} of {self._plan.shards:,} shards",
+            f"{self._rows:,} of {total:,} rows ({100 * self._rows / max(total, 1):.1f} %)",
+        ]
+        if rate > 0:
+            left = timedelta(seconds=round((total - self._rows) / rate))
+            said += [f"{rate:,.0f} rows/s", f"{left} left"]
+        if self._rejected:
+            said.append(f"{self._rejected:,} rejected")
+        if self._failed:
+            said.append(f"{self._failed:,} shards failed")
+        return ", ".join(said)
+
+    def _show(self) -> None:
+        if self._shown:
+            self._bar.update(self._task, completed=self._rows, description=self.line())
+        elif not self._as_json and time.monotonic() - self._said > _EVERY:
+            self._said = time.monotonic()
+            note(self.line())

@@ -1,0 +1,153 @@
+"""What a job writes about its shards: which are done, with what they hold, and which have failed."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from embedry_bulk.errors import OutputError
+from embedry_bulk.plan import Plan
+
+DONE = "done"
+FAILED = "failed"
+
+DATA, IDS, REJECTED = "data", "ids", "rejected"
+"""The folders of a job that hold results."""
+
+
+class Written(NamedTuple):
+    """A file of a shard, as it was written."""
+
+    name: str
+    """Its place in the job's folder."""
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A shard that is complete: all its files are in their places."""
+
+    plan: str
+    """The digest of the plan."""
+    shard: int
+    rows: int
+    """Rows that have a vector."""
+    rejected: int
+    """Rows that have none, and a reason."""
+    truncated: int
+    """Texts of which the model read only the beginning."""
+    tokens: int
+    """That the model read; 0 where the engine does not say."""
+    files: tuple[Written, ...]
+    seconds: float
+    """That reading, computing and writing took."""
+    worker: str
+    """Who computed it: machine and process."""
+    engine: Mapping[str, str]
+    """What computed the vectors, as the engine says."""
+
+    def as_json(self) -> bytes:
+        """What its file holds."""
+        return json.dumps(asdict(self) | {"files": [each._asdict() for each in self.files]}, indent=1).encode()
+
+    @classmethod
+    def from_json(cls, content: bytes) -> "Done":
+        """What `as_json` gave.
+
+        Raises:
+            ValueError, TypeError, LookupError: it is something else.
+        """
+        values = json.loads(content)
+        return cls(**(values | {"files": tuple(Written(**each) for each in values["files"])}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed:
+    """A shard that could not be computed. The next run tries it again."""
+
+    plan: str
+    shard: int
+    reason: str
+    attempts: int
+
+    def as_json(self) -> bytes:
+        """What its file holds."""
+        return json.dumps(asdict(self), indent=1).encode()
+
+
+def done_shards(plan: Plan) -> dict[int, Done]:
+    """The shards that are complete, by number: their records say so, and their files have the sizes that the records state.
+
+    Raises:
+        OutputError: the records are those of another plan.
+    """
+    found = list(_records(plan))  # before the sizes: a shard may be completed meanwhile, and its record comes last
+    sizes = {
+        f"{folder}/{name}": size for folder in (DATA, IDS, REJECTED) for name, size in plan.folder.sizes(folder).items()
+    }
+    return {done.shard: done for done in found if all(sizes.get(each.name) == each.size for each in done.files)}
+
+
+def forget_broken(plan: Plan) -> None:
+    """Removes records that cannot be read, or whose files are missing or of another size, so that their shards are computed."""
+    names = list(plan.folder.sizes(DONE))
+    sound = {record_name(plan, shard) for shard in done_shards(plan)}
+    for name in names:
+        if f"{DONE}/{name}" not in sound:
+            plan.folder.remove(f"{DONE}/{name}")
+
+
+def is_done(plan: Plan, shard: int) -> bool:
+    """Whether a shard has been completed by now, by anybody."""
+    return plan.folder.read(record_name(plan, shard)) is not None
+
+
+def failed_shards(plan: Plan) -> dict[int, Failed]:
+    """The shards that failed and were not completed since, by number."""
+    found = {}
+    for content in plan.folder.read_all(FAILED).values():
+        failed = Failed(**json.loads(content))
+        if failed.plan == plan.digest:
+            found[failed.shard] = failed
+    return found
+
+
+def write(record: Done | Failed, plan: Plan, folder: Path) -> None:
+    """Puts a record in its place, through a local folder. A shard that is done has not failed."""
+    name = record_name(plan, record.shard, DONE if isinstance(record, Done) else FAILED)
+    path = folder / name.replace("/", "-")
+    path.write_bytes(record.as_json())
+    plan.folder.publish(path, name)
+    if isinstance(record, Done):
+        plan.folder.remove(record_name(plan, record.shard, FAILED))
+
+
+def record_name(plan: Plan, shard: int, folder: str = DONE) -> str:
+    """The place of a shard's record."""
+    return f"{folder}/{plan.name(shard)}.json"
+
+
+def total(done: Iterable[Done]) -> Mapping[str, int]:
+    """Rows, rejected rows, truncated texts and tokens of shards together."""
+    names = ("rows", "rejected", "truncated", "tokens")
+    sums = dict.fromkeys(names, 0)
+    for each in done:
+        for name in names:
+            sums[name] += getattr(each, name)
+    return sums
+
+
+def _records(plan: Plan) -> Iterator[Done]:
+    for name, content in plan.folder.read_all(DONE).items():
+        try:
+            done = Done.from_json(content)
+        except (ValueError, TypeError, LookupError):
+            continue  # damaged: its shard counts as not done
+        if done.plan != plan.digest:
+            raise OutputError(
+                f"{plan.url}/{DONE}/{name} belongs to another plan ({done.plan}, not {plan.digest}): somebody has replaced "
+                "plan.json; restore it, or start in an empty folder"
+            )
+        yield done

@@ -1,0 +1,139 @@
+"""Whether the result of a job is what was written: everything is read again."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyarrow import parquet as pq
+
+from embedry_bulk import encodings, parts, records
+from embedry_bulk.plan import Plan
+from embedry_bulk.records import DATA, IDS, REJECTED, Done, Written
+
+_LENGTH_TOLERANCE = {"float32": 1e-3, "float16": 5e-3}
+"""How far the length of a normalized vector may be from 1. The other encodings do not keep it."""
+
+
+class Problem(NamedTuple):
+    """Something that is wrong."""
+
+    shard: int | None
+    """None if it concerns no shard alone."""
+    what: str
+
+
+def verify(plan: Plan, advance: Callable[[int], object] = lambda _: None) -> Iterator[Problem]:
+    """Reads everything that a job has written, and gives what is wrong with it.
+
+    Of each file the sha256 is compared with the record of its shard; of each part the number of rows, the space and the role, and
+    that vectors are finite and, where the model normalizes, of unit length; of the job, that no row is missing and no file is
+    foreign.
+
+    Args:
+        plan: the plan.
+        advance: told how many rows more were read.
+
+    Raises:
+        OutputError: the folder cannot be read.
+    """
+    done = records.done_shards(plan)
+    for shard in range(plan.shards):
+        if shard not in done:
+            yield Problem(shard, "is not done")
+            continue
+        yield from _wrong_with_counts(plan, done[shard])
+        for file in done[shard].files:
+            yield from (Problem(shard, f"{file.name} {what}") for what in _wrong_with_file(plan, done[shard], file))
+        advance(done[shard].rows)
+    if plan.job.output == "lancedb":
+        from embedry_bulk import lance
+
+        yield from (Problem(shard, what) for shard, what in lance.wrong(plan, done))
+    yield from _foreign(plan, done)
+
+
+def forget(plan: Plan, problems: list[Problem]) -> list[int]:
+    """Removes the records of shards that are wrong, so that the next run computes them again; returns their numbers."""
+    shards = sorted({problem.shard for problem in problems if problem.shard is not None})
+    for shard in shards:
+        plan.folder.remove(records.record_name(plan, shard))
+    return shards
+
+
+def _wrong_with_counts(plan: Plan, done: Done) -> Iterator[Problem]:
+    start, stop = plan.bounds(done.shard)
+    if done.rows + done.rejected != stop - start:
+        yield Problem(
+            done.shard, f"has {done.rows:,} rows and {done.rejected:,} rejected ones instead of {stop - start:,}"
+        )
+
+
+def _wrong_with_file(plan: Plan, done: Done, file: Written) -> Iterator[str]:
+    content = plan.folder.read(file.name)
+    if content is None:
+        yield "is missing"
+    elif len(content) != file.size:
+        yield f"has {len(content):,} bytes instead of {file.size:,}"
+    elif (digest := hashlib.sha256(content).hexdigest()) != file.sha256:
+        yield f"has the sha256 {digest[:16]}... instead of {file.sha256[:16]}...: bytes have changed since it was written"
+    else:
+        yield from _wrong_with_content(plan, done, file.name, content)
+
+
+def _wrong_with_content(plan: Plan, done: Done, name: str, content: bytes) -> Iterator[str]:
+    folder = name.split("/")[0]
+    if name.endswith(".npy"):
+        array = np.load(io.BytesIO(content), allow_pickle=False)
+        rows = len(array)
+        if folder == DATA and plan.job.encoding in _LENGTH_TOLERANCE:
+            yield from wrong_with_vectors(plan, array.astype(np.float32))
+    else:
+        table = pq.ParquetFile(pa.BufferReader(content))
+        rows = table.metadata.num_rows
+        if folder == DATA:
+            yield from _wrong_with_table(plan, table)
+    expected = done.rejected if folder == REJECTED else done.rows
+    if rows != expected:
+        yield f"has {rows:,} rows instead of {expected:,}"
+
+
+def _wrong_with_table(plan: Plan, table: pq.ParquetFile) -> Iterator[str]:
+    metadata = table.schema_arrow.metadata or {}
+    space = json.loads(metadata.get(b"embedry.space", b"{}"))
+    if space != plan.job.space.as_dict() or metadata.get(b"embedry.role", b"").decode() != plan.job.role:
+        yield f"has vectors of {space.get('model')!r} ({space.get('fingerprint')}), role {metadata.get(b'embedry.role')!r}"
+    for batch in table.iter_batches(columns=[plan.job.vector_column]):
+        yield from wrong_with_vectors(plan, encodings.decoded(batch.column(0), metadata))
+
+
+def wrong_with_vectors(plan: Plan, vectors: NDArray[np.float32]) -> Iterator[str]:
+    """What is wrong with vectors, float32 (n, dims), once."""
+    lengths = np.linalg.norm(vectors, axis=1)
+    if not np.isfinite(lengths).all():
+        yield "has vectors that are not finite"
+        return
+    tolerance = _LENGTH_TOLERANCE.get(plan.job.encoding)
+    if (
+        plan.job.space.normalize
+        and tolerance
+        and len(lengths)
+        and (worst := float(np.abs(lengths - 1).max())) > tolerance
+    ):
+        yield f"has a vector whose length is {worst:.4f} away from 1"
+
+
+def _foreign(plan: Plan, done: dict[int, Done]) -> Iterator[Problem]:
+    known = {file.name for each in done.values() for file in each.files}
+    expected = {parts.part_name(plan, shard) for shard in range(plan.shards)}
+    for folder in (DATA, IDS, REJECTED):
+        for name in plan.folder.sizes(folder):
+            ours = name.rsplit(".", 1)[0] in expected or folder == REJECTED
+            if f"{folder}/{name}" not in known and not ours:
+                yield Problem(
+                    None, f"{folder}/{name} is no file of this job; readers of the whole folder would take it for one"
+                )
