@@ -1,5 +1,6 @@
 """What tests share: the real model, tiny checkpoints of every family, installable plugins, fresh processes."""
 
+import gc
 import os
 import signal
 import subprocess
@@ -127,8 +128,12 @@ def small_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Small
 def _engines_of_a_module_go_with_it() -> Iterator[None]:
     """Engines are held until they are unloaded, and these tests load hundreds."""
     yield
-    for loaded in list(engine._engines.values()):
-        loaded.unload()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gc, "collect", lambda: 0)  # with torch in memory it takes half a second: once is enough for all
+        for loaded in list(engine._engines.values()):
+            loaded.unload()
+    gc.collect()
+    gc.freeze()  # what is left is there to stay, and need not be looked at again by every later collection
 
 
 @pytest.fixture(autouse=True)

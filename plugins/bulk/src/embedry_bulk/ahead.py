@@ -1,7 +1,7 @@
 """Reading ahead in another thread."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -9,7 +9,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(source: Iterator[Item], count: int) -> Iterator[Item]:
+def ahead(source: Iterator[Item], count: int) -> Generator[Item, None, None]:
     """The items of an iterator, of which as many are read before they are needed, in a thread of their own."""
 
     def following() -> list[Item]:  # a future cannot hold StopIteration

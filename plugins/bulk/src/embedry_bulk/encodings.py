@@ -18,6 +18,9 @@ Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 
 _STEPS = 255
 
+_NARROWEST = 1e-30
+"""Of a range: float32 can still be divided by it."""
+
 
 def check(encoding: str, lists: str) -> None:
     """Raises PlanError for names that are none of these."""
@@ -29,7 +32,7 @@ def check(encoding: str, lists: str) -> None:
 def ranges_of(vectors: NDArray[np.float32]) -> Ranges:
     """The ranges that a sample of vectors, float32 (n, dims), spans in each dimension. Values outside are clipped to them."""
     low, high = vectors.min(axis=0), vectors.max(axis=0)
-    wide = high > low  # a dimension that never changes still needs a step that is not zero
+    wide = high - low > _NARROWEST  # a dimension that never changes still needs a step that is not zero
     return tuple(low.tolist()), tuple(np.where(wide, high, low + 1.0).tolist())
 
 
@@ -38,6 +41,9 @@ def encoded(vectors: NDArray[np.float32], encoding: Encoding, ranges: Ranges | N
 
     int8 maps the range of a dimension linearly to -128...127. binary keeps signs: a bit is 1 where a value is positive, the
     first dimension in the highest bit of the first byte, as `numpy.packbits` and the ubinary of sentence-transformers have it.
+
+    Raises:
+        PlanError: float16 cannot hold a value, which only happens where vectors are not normalized.
     """
     if encoding == "int8":
         low, high = (np.asarray(each, dtype=np.float32) for each in ranges or ranges_of(vectors))
@@ -46,6 +52,8 @@ def encoded(vectors: NDArray[np.float32], encoding: Encoding, ranges: Ranges | N
         return shifted
     if encoding == "binary":
         return np.packbits(vectors > 0, axis=1)
+    if encoding == "float16" and (most := float(np.abs(vectors).max(initial=0))) > np.finfo(np.float16).max:
+        raise PlanError(f"float16 holds numbers up to 65,504, and a vector has {most:,.0f}; plan a job with --encoding float32")
     return vectors.astype(encoding, copy=False)
 
 
@@ -62,8 +70,8 @@ def decoded(column: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, bytes] 
     about = json.loads((metadata or {})[b"embedry.vectors"])
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    values = np.asarray(column.flatten())
-    stored = values.reshape(len(column), -1)
+    width = -(-about["dims"] // 8) if about["encoding"] == "binary" else about["dims"]
+    stored = np.asarray(column.flatten()).reshape(len(column), width)
     if about["encoding"] == "int8":
         low, high = (np.asarray(each, dtype=np.float32) for each in about["ranges"])
         return (low + (stored.astype(np.float32) + 128) * ((high - low) / _STEPS)).astype(np.float32)

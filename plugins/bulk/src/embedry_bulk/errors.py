@@ -2,6 +2,9 @@
 
 from embedry import EmbedryError, OptionError
 
+_MOST_CHARS = 500
+"""Of a reason."""
+
 
 class BulkError(EmbedryError):
     """The base of all errors of bulk jobs."""
@@ -29,3 +32,9 @@ class RejectedError(BulkError, RuntimeError):
 
 class IncompleteError(BulkError, RuntimeError):
     """The job ended and is not complete, or its results are not what was written."""
+
+
+def in_a_line(error: BaseException) -> str:
+    """What an error says, without line breaks, and without the whole of a large value that it shows."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}..."

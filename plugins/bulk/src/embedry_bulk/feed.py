@@ -17,8 +17,10 @@ class Held(NamedTuple):
     numbers: NDArray[np.int64]
 
     def chosen(self, places: NDArray[np.intp]) -> "Held":
-        """Some of the rows."""
-        return Held(self.table.take(pa.array(places)), self.numbers[places])
+        """Some of the rows, by their places in ascending order."""
+        runs = np.split(places, np.flatnonzero(np.diff(places) != 1) + 1)
+        slices = [self.table.slice(int(run[0]), len(run)) for run in runs if len(run)]  # `take` lacks some types
+        return Held(pa.concat_tables([self.table.slice(0, 0), *slices]), self.numbers[places])
 
 
 class Feed:
@@ -27,12 +29,16 @@ class Feed:
     Args:
         rows: the rows, numbered through the job.
         column: the column of the texts.
-        reject: takes rows that have no text.
+        id_column: that of the ids, if rows need one.
+        reject: takes rows that have no text, or no id.
     """
 
-    def __init__(self, rows: Iterator[Rows], column: str, reject: Callable[[Rejection], object]) -> None:
+    def __init__(
+        self, rows: Iterator[Rows], column: str, id_column: str | None, reject: Callable[[Rejection], object]
+    ) -> None:
         self._rows = rows
         self._column = column
+        self._id_column = id_column
         self._reject = reject
         self._held: Held | None = None
 
@@ -70,25 +76,29 @@ class Feed:
         return texts
 
     def _with_text(self, rows: Rows) -> Held:
-        """The rows that have a text; the others are rejected."""
+        """The rows that have a text, and an id if they need one; the others are rejected."""
         for rejection in rows.rejected:
             self._reject(rejection)
         held = Held(rows.table, rows.numbers)
-        faults = _faults(rows.table.column(self._column))
+        faults = _faults(rows.table.column(self._id_column), "id") if self._id_column is not None else {}
+        faults |= _faults(rows.table.column(self._column), "text")
         for place, reason in faults.items():
             self._reject(Rejection(int(rows.numbers[place]), reason))
         return held.chosen(np.delete(np.arange(len(rows.numbers)), list(faults))) if faults else held
 
 
-def _faults(column: pa.ChunkedArray) -> dict[int, str]:
-    """What is wrong with texts, by their places."""
-    faults = {int(place): "the text is null" for place in np.flatnonzero(column.is_null())} if column.null_count else {}
+def _faults(column: pa.ChunkedArray, name: str) -> dict[int, str]:
+    """What is wrong with the values of a column, by their places."""
     try:
-        column.to_pylist()
+        values = column.to_pylist()
     except UnicodeDecodeError:
-        for place, scalar in enumerate(column):
-            try:
-                scalar.as_py()
-            except UnicodeDecodeError as error:
-                faults[place] = f"the text is not UTF-8: {error.reason} at byte {error.start}"
-    return faults
+        faults = [_fault(scalar, name) for scalar in column]
+        return {place: fault for place, fault in enumerate(faults) if fault}
+    return {place: f"the {name} is null" for place, value in enumerate(values) if value is None}
+
+
+def _fault(scalar: pa.Scalar, name: str) -> str:
+    try:
+        return "" if scalar.as_py() is not None else f"the {name} is null"
+    except UnicodeDecodeError as error:
+        return f"the {name} is not UTF-8: {error.reason} at byte {error.start}"

@@ -1,12 +1,16 @@
 """The files of a job: which they are, what identifies them, and whether they are still the same."""
 
+import os
+import re
+import stat
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import fsspec
 
-from embedry_bulk.errors import ChangedInputError, InputError
+from embedry_bulk.errors import BulkError, ChangedInputError, InputError, in_a_line
 from embedry_bulk.folder import sha256, tried
 
 Kind = Literal["parquet", "jsonl", "csv", "tsv"]
@@ -18,6 +22,9 @@ COMPRESSED = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".lz4": "lz4"}
 """The codec of Arrow by the extension."""
 _TAGS = ("ETag", "etag", "md5Hash", "content_md5", "crc32c", "checksum")
 """Where object stores say what identifies an object's bytes."""
+
+_UNREADABLE = (ImportError, ValueError, OSError)
+"""Raised for URLs of no known file system, and by those that refuse or do not answer."""
 
 
 class InputFile(NamedTuple):
@@ -33,21 +40,33 @@ class InputFile(NamedTuple):
     """When a file on a disk was modified, in ns; 0 for an object. If it has not changed, the bytes are not read again."""
 
     def check(self) -> None:
-        """Raises ChangedInputError if the file is not what it was when the job was planned."""
-        system, path = fsspec.core.url_to_fs(self.url)
+        """Compares the file with what it was when the job was planned.
+
+        Raises:
+            ChangedInputError: it is missing, or has other content.
+            InputError: it cannot be read.
+        """
         try:
+            system, path = fsspec.core.url_to_fs(self.url)
             size, modified = _state(system, path)
+            if size == self.size and modified and modified == self.modified:
+                return
+            digest = _digest_since(path, modified) if modified else _digest(system, path)
         except FileNotFoundError:
             raise ChangedInputError(
                 f"{self.url} is missing: it was there when the job was planned; put it back"
             ) from None
-        if size == self.size and modified and modified == self.modified:
-            return
-        if size != self.size or _digest(system, path) != self.digest:
+        except _UNREADABLE as error:
+            raise _unreadable(self.url, error) from error
+        if size != self.size or digest != self.digest:
             raise ChangedInputError(
                 f"{self.url} has changed since the job was planned: it had {self.size:,} bytes ({self.digest[:16]}), and has "
                 f"{size:,} now; put the old file back, or plan a new job in another folder"
             )
+
+    def is_like(self, other: "InputFile") -> bool:
+        """Whether both are the same file with the same content, whenever it was modified."""
+        return self._replace(modified=0) == other._replace(modified=0)
 
 
 def found(names: Sequence[str], kind: Kind | None = None) -> list[InputFile]:
@@ -58,52 +77,72 @@ def found(names: Sequence[str], kind: Kind | None = None) -> list[InputFile]:
         kind: the format; None for that of each file's extension.
 
     Raises:
-        InputError: there is no such file, its format is not known, or it is named twice.
+        InputError: there is no such file, its format is not known, it cannot be read, or it is named twice.
     """
-    files = [_described(system, path, url, kind) for name in names for system, path, url in _matching(name, kind)]
-    seen: set[str] = set()
-    for file in files:
-        if file.url in seen:
-            raise InputError(f"{file.url} is named twice; every row would be embedded twice")
-        seen.add(file.url)
-    return files
+    files: dict[str, InputFile] = {}
+    for name in names:
+        try:
+            for system, path in _matching(name, kind):
+                file = _described(system, path, kind)
+                if files.setdefault(_identity(system, path, file.url), file) is not file:
+                    raise InputError(f"{file.url} is named twice; every row would be embedded twice")
+        except _UNREADABLE as error:
+            raise _unreadable(name, error) from error
+    return list(files.values())
 
 
-def _matching(name: str, kind: Kind | None) -> Iterator[tuple[Any, str, str]]:
-    """The file system, the path and the URL of each file that a name stands for."""
-    try:
-        system, path = fsspec.core.url_to_fs(name)
-        if tried(lambda: system.isdir(path)):
-            paths = [each for each in tried(lambda: system.find(path)) if _kind(each) and not _is_hidden(each, path)]
-            missing = f"the folder {name} has no file that ends in {', '.join(_KINDS)}"
-        elif fsspec.core.has_magic(path):
-            paths = tried(lambda: system.glob(path))
-            missing = f"no file matches {name}"
-        else:
-            paths = [path] if tried(lambda: system.exists(path)) else []
-            missing = f"there is no file {name}"
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{name}: {error}") from error
+def _matching(name: str, kind: Kind | None) -> Iterator[tuple[Any, str]]:
+    """The file system and the path of each file that a name stands for."""
+    system, path = fsspec.core.url_to_fs(name)
+    if tried(lambda: system.exists(path)):  # asked first: names may have brackets, too
+        matches, missing = [path], f"the folder {name} has no file" + ("" if kind else f" that ends in {', '.join(_KINDS)}")
+    elif fsspec.core.has_magic(path):
+        matches, missing = _unhidden(tried(lambda: system.glob(path)), path), f"no file matches {name}"
+    else:
+        raise InputError(f"there is no file {name}")
+    paths = dict.fromkeys(each for match in matches for each in _files(system, match, kind))  # ** gives folders and files
     if not paths:
         raise InputError(missing)
-    for each in sorted(paths):
-        yield system, each, system.unstrip_protocol(each)
+    for each in paths:
+        yield system, each
 
 
-def _described(system: Any, path: str, url: str, kind: Kind | None) -> InputFile:
+def _unhidden(matches: Sequence[str], pattern: str) -> list[str]:
+    """What a pattern matches, sorted, without hidden files, unless it asks for such."""
+    root = os.path.dirname(re.split(r"[*?\[]", pattern)[0])
+    return sorted(each for each in matches if _is_hidden(pattern, root) or not _is_hidden(each, root))
+
+
+def _files(system: Any, path: str, kind: Kind | None) -> Sequence[str]:
+    """A file itself; of a folder its files, if the format is named, else those of known formats."""
+    if not tried(lambda: system.isdir(path)):
+        return [path]
+    inside = sorted(tried(lambda: system.find(path)))
+    return [each for each in inside if (kind or _kind(each)) and not _is_hidden(each, path)]
+
+
+def _described(system: Any, path: str, kind: Kind | None) -> InputFile:
+    url = system.unstrip_protocol(path)
+    if not is_unicode(url):
+        raise InputError(f"the name {ascii(url)} is not UTF-8; rename the file")
     kind = kind or _kind(path)
     if kind is None:
         raise InputError(f"{url} does not end in {', '.join(_KINDS)}; name its format: --format jsonl")
     size, modified = _state(system, path)
+    if not size and Path(path).suffix.lower() in COMPRESSED:
+        raise InputError(f"{url} is empty, and a compressed file never is: it was cut off")
     return InputFile(url, kind, size, _digest(system, path), modified)
 
 
 def _state(system: Any, path: str) -> tuple[int, int]:
-    if _is_local(system):
-        status = Path(path).stat()
-        return status.st_size, status.st_mtime_ns
-    system.invalidate_cache()
-    return tried(lambda: system.info(path))["size"], 0
+    """The size of a file, and when it was modified."""
+    if not _is_local(system):
+        system.invalidate_cache()
+        return int(tried(lambda: system.info(path))["size"] or 0), 0
+    status = Path(path).stat()
+    if not stat.S_ISREG(status.st_mode):  # a pipe would be read once, and perhaps for ever
+        raise InputError(f"{path} is no regular file; write what it gives to a file first")
+    return status.st_size, status.st_mtime_ns
 
 
 def _digest(system: Any, path: str) -> str:
@@ -112,6 +151,18 @@ def _digest(system: Any, path: str) -> str:
     about = tried(lambda: system.info(path))
     tag = next((about[name] for name in _TAGS if about.get(name)), None)
     return str(tag or tried(lambda: system.ukey(path))).strip('"')
+
+
+@lru_cache(maxsize=4096)
+def _digest_since(path: str, modified: int) -> str:
+    """That of a file on a disk, which is read once after it was modified, and not once for each shard."""
+    return sha256(Path(path))
+
+
+def _identity(system: Any, path: str, url: str) -> str:
+    """What two names of one file have in common."""
+    folder, name = os.path.split(path)
+    return os.path.join(os.path.realpath(folder), name) if _is_local(system) else url
 
 
 def _kind(path: str) -> Kind | None:
@@ -127,5 +178,16 @@ def _is_hidden(path: str, folder: str) -> bool:
     return any(part[0] in "._" for part in Path(path).relative_to(folder).parts)
 
 
+def is_unicode(text: str) -> bool:
+    """Whether a text can be written as UTF-8: it has no lone surrogates."""
+    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
 def _is_local(system: Any) -> bool:
     return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
+
+
+def _unreadable(name: str, error: Exception) -> BulkError:
+    if isinstance(error, BulkError):
+        return error
+    return InputError(f"{name} cannot be read: {getattr(error, 'strerror', None) or in_a_line(error)}")

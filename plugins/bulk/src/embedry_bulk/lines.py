@@ -1,14 +1,16 @@
 """The lines of a file, compressed or not, from any offset on."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow as pa
 
-from embedry_bulk.errors import InputError
+from embedry_bulk.errors import InputError, in_a_line
 from embedry_bulk.inputs import COMPRESSED
+
+Result = TypeVar("Result")
 
 _CHUNK = 2**20
 _LONGEST = 2**26
@@ -71,7 +73,7 @@ class Lines:
         within -= len(self._buffer)
         self._start, self._buffer = offset, b""
         if self._codec is None:
-            self._file.seek(offset)
+            self._tried(lambda: self._file.seek(offset))
             return
         while within:
             skipped = len(self._read(min(within, _CHUNK)))
@@ -81,20 +83,23 @@ class Lines:
 
     def _open(self) -> None:
         self.close()
-        try:
-            self._file = fsspec.open(self._url, "rb").open()
-            if self._codec is not None:
-                self._file = pa.CompressedInputStream(pa.PythonFile(self._file, mode="r"), self._codec)
-        except (OSError, ValueError) as error:
-            raise InputError(f"{self._url} cannot be opened: {error}") from error
         self._start, self._buffer = 0, b""
+        self._file = self._tried(fsspec.open(self._url, "rb").open)
+        if self._codec is not None:
+            source = pa.PythonFile(self._file, mode="r")
+            self._file = self._tried(lambda: pa.CompressedInputStream(source, self._codec))
 
     def _read(self, size: int) -> bytes:
+        return bytes(self._tried(lambda: self._file.read(size)))
+
+    def _tried(self, request: Callable[[], Result]) -> Result:
+        """What a request to the file gives. After a failure it is opened again: nobody knows where it stands."""
         try:
-            return bytes(self._file.read(size))
-        except (OSError, EOFError) as error:
+            return request()
+        except (OSError, EOFError, ValueError, pa.ArrowException) as error:
             at = self._start + len(self._buffer)
-            raise InputError(f"{self._url} cannot be read after byte {at:,}: {error}") from error
+            self.close()
+            raise InputError(f"{self._url} cannot be read after byte {at:,}: {in_a_line(error)}") from error
 
     def close(self) -> None:
         """Closes the file; it opens again when it is read again."""

@@ -9,10 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import parquet as pq
 
-from embedry_bulk.errors import InputError
-from embedry_bulk.rows import BLOCK_ROWS, Rows, Scan, spread
-
-_SAMPLE = 8
+from embedry_bulk.errors import InputError, in_a_line
+from embedry_bulk.rows import BLOCK_ROWS, Rows, Scan, are_strings, spread
 
 _NOT_READABLE = (pa.ArrowException, ValueError, OSError)
 
@@ -33,14 +31,14 @@ class ParquetReader:
         """See `Reader`."""
         return int(self._opened().metadata.num_rows)
 
-    def scan(self, column: str, only: Container[str]) -> Iterator[Scan]:
+    def scan(self, column: str, only: Container[str], sample: int) -> Iterator[Scan]:
         """See `Reader`."""
         self._check_column(column)
         for batch in self._batches(0, [column]):
             texts = batch.column(0)
             lengths = pc.fill_null(pc.binary_length(_plain(texts)), 0)
-            sample = [_text(texts[int(place)]) for place in spread(len(texts), _SAMPLE)]
-            yield Scan(np.asarray(lengths, dtype=np.int64), sample, None, ())
+            chosen = [_text(texts[int(place)]) for place in spread(len(texts), sample)]
+            yield Scan(np.asarray(lengths, dtype=np.int64), [text for text in chosen if text is not None], None)
 
     def rows(self, first: int, count: int, offset: int, schema: pa.Schema) -> Iterator[Rows]:
         """See `Reader`."""
@@ -50,16 +48,21 @@ class ParquetReader:
             skipped -= metadata.row_group(group).num_rows
             group += 1
         for batch in self._batches(group, schema.names):
-            if not count:
-                return
             chosen = batch.slice(skipped, count)
             skipped = max(0, skipped - len(batch))
             if len(chosen):
                 table = pa.Table.from_batches([chosen]).replace_schema_metadata(None)
                 yield Rows(table.select(schema.names), np.arange(first, first + len(chosen)), ())
                 first, count = first + len(chosen), count - len(chosen)
-        if count:
-            raise InputError(f"{self._url} ends {count:,} rows early: it has changed since the job was planned")
+            if not count:
+                return
+        raise InputError(f"{self._url} ends {count:,} rows early: it has changed since the job was planned")
+
+    def close(self) -> None:
+        """See `Reader`."""
+        if self._file is not None:
+            self._file.close(force=True)
+            self._file = None
 
     def _batches(self, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
         """The rows from a row group on."""
@@ -67,7 +70,8 @@ class ParquetReader:
         try:
             yield from file.iter_batches(BLOCK_ROWS, row_groups=range(group, file.num_row_groups), columns=columns)
         except _NOT_READABLE as error:
-            raise InputError(f"{self._url} cannot be read: {_in_a_line(error)}") from error
+            self.close()
+            raise InputError(f"{self._url} cannot be read: {in_a_line(error)}") from error
 
     def _opened(self) -> pq.ParquetFile:
         if self._file is None:
@@ -80,18 +84,20 @@ class ParquetReader:
                     page_checksum_verification=True,
                 )
             except _NOT_READABLE as error:
-                raise InputError(f"{self._url} is not Parquet that can be read: {_in_a_line(error)}") from error
+                raise InputError(f"{self._url} is not Parquet that can be read: {in_a_line(error)}") from error
         return self._file
 
     def _check_column(self, column: str) -> None:
         schema = self.schema
+        if len(set(schema.names)) < len(schema.names):
+            raise InputError(
+                f"{self._url}: two columns have the same name: {', '.join(schema.names)}; write the file with a name for each"
+            )
         if column not in schema.names:
             raise InputError(
                 f"{self._url} has no column {column!r}; choose one with --column: {', '.join(schema.names)}"
             )
-        kind = schema.field(column).type
-        kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
+        if not are_strings(schema.field(column).type):
             raise InputError(
                 f"{self._url}: the column {column!r} must hold strings, and holds {schema.field(column).type}"
             )
@@ -112,6 +118,3 @@ def _text(scalar: Any) -> str | None:
         return None
     return text
 
-
-def _in_a_line(error: Exception) -> str:
-    return " ".join(str(error).split())

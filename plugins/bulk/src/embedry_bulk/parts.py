@@ -1,7 +1,8 @@
 """The files of a shard while they are written: vectors with the columns of their rows, and rejected rows with their reasons."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,13 +12,14 @@ from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
 from embedry_bulk import encodings
+from embedry_bulk.errors import OutputError, PlanError
 from embedry_bulk.folder import Folder, sha256
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import DATA, IDS, Written
-from embedry_bulk.rows import Rejection
+from embedry_bulk.rows import Rejection, are_strings
 
 _GROUP_BYTES = 2**25
-"""Of vectors in a row group: enough for readers to skip through, few enough to hold."""
+"""Of a row group in memory: enough for readers to skip through, few enough to hold."""
 
 _REJECTED_SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reason", pa.string())])
 
@@ -31,12 +33,26 @@ class Part(Protocol):
     def close(self) -> None:
         """Ends the files."""
 
+    def abandon(self) -> None:
+        """Closes the files as they are; they are of no use."""
+
     def publish(self, folder: Folder) -> tuple[Written, ...]:
         """Puts the files in their places."""
 
 
-def open_part(plan: Plan, shard: int, spool: Path) -> Part:
-    """The files of a shard in the format of the job, written to a local folder."""
+@contextmanager
+def open_part(plan: Plan, shard: int, spool: Path) -> Iterator[Part]:
+    """The files of a shard in the format of the job, written to a local folder. They are complete after the context."""
+    part = _part(plan, shard, spool)
+    try:
+        yield part
+        part.close()
+    except BaseException:
+        part.abandon()
+        raise
+
+
+def _part(plan: Plan, shard: int, spool: Path) -> Part:
     if plan.job.output == "npy":
         return NpyPart(plan, shard, spool)
     if plan.job.output == "lancedb":
@@ -47,8 +63,15 @@ def open_part(plan: Plan, shard: int, spool: Path) -> Part:
 
 
 def put(folder: Folder, path: Path, name: str) -> Written:
-    """Puts a complete file in its place."""
-    written = Written(name, path.stat().st_size, sha256(path))
+    """Puts a complete file in its place.
+
+    Raises:
+        OutputError: it cannot be written there, or the job's folder is gone.
+    """
+    try:
+        written = Written(name, path.stat().st_size, sha256(path))
+    except OSError as error:
+        raise OutputError(f"{path} cannot be read: {error.strerror or error}") from error
     folder.publish(path, name)
     return written
 
@@ -81,7 +104,7 @@ class ParquetPart:
         self._schema = self.schema(plan)
         self._name = f"{part_name(plan, shard)}.parquet"
         self.path = spool / self._name
-        others = [name for name in self._schema.names if name != self._job.vector_column]
+        others = [path for path in _leaves(self._schema) if not path.startswith(f"{self._job.vector_column}.")]
         self._writer = pq.ParquetWriter(
             self.path,
             self._schema,
@@ -106,7 +129,7 @@ class ParquetPart:
         stored = encodings.encoded(vectors, self._job.encoding, self._ranges)
         columns = self.columns(table, encodings.as_lists(stored, self._job.lists), numbers)
         self._group.append(pa.Table.from_arrays(columns, schema=self._schema))
-        self._group_bytes += stored.nbytes
+        self._group_bytes += self._group[-1].nbytes
         if self._group_bytes >= _GROUP_BYTES:
             self._write_group()
 
@@ -114,6 +137,11 @@ class ParquetPart:
         """See `Part`."""
         self._write_group()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """See `Part`. An error from closing says no more than the one before it."""
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
 
     def _write_group(self) -> None:
         if self._group:
@@ -135,7 +163,9 @@ class NpyPart:
         self._name = f"{part_name(plan, shard)}.npy"
         self._vectors_path, self._ids_path = spool / self._name, spool / f"ids-{self._name}"
         self._file = open(self._vectors_path, "wb")  # noqa: SIM115  closed by `close`
-        self._ids: list[NDArray[Any]] = []
+        id_column = self._job.id_column
+        self._id_kind = np.dtype(np.int64) if id_column is None else id_kind(plan.schema.field(id_column))
+        self._ids = [np.zeros(0, self._id_kind)]
         empty = np.zeros((0, self._job.space.dims), dtype=np.float32)
         stored = encodings.encoded(empty, self._job.encoding, self._ranges)
         self._kind, self._width = stored.dtype, stored.shape[1]
@@ -148,14 +178,19 @@ class NpyPart:
         self._file.write(np.ascontiguousarray(stored).data)
         self._rows += len(stored)
         name = self._job.id_column
-        self._ids.append(numbers if name is None else np.asarray(table.column(name).to_pylist()))
+        self._ids.append(numbers if name is None else np.asarray(table.column(name).to_pylist(), self._id_kind))
 
     def close(self) -> None:
         """See `Part`. The number of rows is known last; numpy leaves room for it in the header."""
         self._file.seek(0)
         self._write_header()
         self._file.close()
-        np.save(self._ids_path, np.concatenate(self._ids) if self._ids else np.zeros(0, np.int64), allow_pickle=False)
+        np.save(self._ids_path, np.concatenate(self._ids), allow_pickle=False)
+
+    def abandon(self) -> None:
+        """See `Part`."""
+        with suppress(OSError):
+            self._file.close()
 
     def _write_header(self) -> None:
         header = {
@@ -171,9 +206,30 @@ class NpyPart:
         return put(folder, self._vectors_path, vectors), put(folder, self._ids_path, ids)
 
 
+def id_kind(field: pa.Field) -> np.dtype[Any]:
+    """What an array of ids holds for a column of them.
+
+    Raises:
+        PlanError: .npy has nothing for its values.
+    """
+    if are_strings(field.type):
+        return np.dtype(np.str_)
+    if pa.types.is_integer(field.type):
+        return np.dtype(np.uint64 if pa.types.is_unsigned_integer(field.type) else np.int64)
+    raise PlanError(f"--id {field.name}: ids are whole numbers or strings, and this column holds {field.type}")
+
+
+def _leaves(schema: pa.Schema) -> list[str]:
+    """The columns as the Parquet format has them: one for each leaf of a nested type."""
+    sink = pa.BufferOutputStream()
+    pq.write_metadata(schema, sink)
+    columns = pq.read_metadata(pa.BufferReader(sink.getvalue())).schema
+    return [columns.column(place).path for place in range(len(columns))]
+
+
 def write_rejected(folder: Path, plan: Plan, rejected: Sequence[Rejection]) -> Path:
     """Writes rejected rows as Parquet: the file, the number of the row in it from 0, and the reason."""
-    places = [(*plan.place(number), reason) for number, reason in sorted(rejected)]
+    places = [(*plan.place(row), reason.encode(errors="replace").decode()) for row, reason in sorted(rejected)]
     columns = [list(column) for column in zip(*places, strict=True)]
     path = folder / "rejected.parquet"
     pq.write_table(pa.Table.from_arrays(list(map(pa.array, columns)), schema=_REJECTED_SCHEMA), path)

@@ -3,19 +3,20 @@
 import codecs
 import csv
 import json
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from embedry_bulk.errors import InputError
-from embedry_bulk.inputs import Kind
+from embedry_bulk.errors import InputError, in_a_line
+from embedry_bulk.inputs import Kind, is_unicode
 from embedry_bulk.lines import Lines
 from embedry_bulk.rows import BLOCK_ROWS, Rejection, Rows, Scan, spread
 
-_SAMPLE = 8
+_START = 100
+"""Rows by which a file is judged."""
 
 _NO_VALUE = (pa.ArrowException, TypeError, ValueError, OverflowError, RecursionError)
 """Raised for values that a column cannot hold."""
@@ -43,7 +44,7 @@ class RecordReader:
         self._kind = kind
         self._lines = Lines(url)
         self._schema = pa.schema([])
-        self._header: list[str] | None = None
+        self._header: Sequence[str] | None = None
 
     @property
     def schema(self) -> pa.Schema:
@@ -54,23 +55,26 @@ class RecordReader:
         """See `Reader`."""
         return None
 
-    def scan(self, column: str, only: Container[str]) -> Iterator[Scan]:
+    def scan(self, column: str, only: Container[str], sample: int) -> Iterator[Scan]:
         """See `Reader`."""
         first = 0
         records = self._records(0)
         while block := list(islice(records, BLOCK_ROWS)):
-            rejected = [Rejection(first + place, each.fault) for place, each in enumerate(block) if each.values is None]
-            readable = [each.values for each in block if each.values is not None]
             if first == 0:
-                self._check_start(block, column)
-            self._schema = self._widened(readable, first, column, only)
-            texts = [each.values.get(column) if each.values is not None else None for each in block]
-            lengths = np.asarray([_length(text) for text in texts], dtype=np.int64)
-            sample = [texts[place] for place in spread(len(texts), _SAMPLE)]
+                self._check_start(block[:_START], column)
+            if self._header is None:
+                self._schema = self._widened(block, first, column, only)
+            texts = [(each.values or {}).get(column) for each in block]
+            chosen = [texts[place] for place in spread(len(texts), sample)]
             yield Scan(
-                lengths, [each for each in sample if isinstance(each, str)], [each.offset for each in block], rejected
+                lengths=np.asarray([_length(text) for text in texts], dtype=np.int64),
+                texts=[text for text in chosen if isinstance(text, str) and is_unicode(text)],
+                offsets=[each.offset for each in block],
             )
             first += len(block)
+        if self._header:
+            self._check_column(column, self._header)
+            self._schema = pa.schema([(name, pa.string()) for name in self._header if name in only])
 
     def rows(self, first: int, count: int, offset: int, schema: pa.Schema) -> Iterator[Rows]:
         """See `Reader`."""
@@ -81,6 +85,10 @@ class RecordReader:
                 raise InputError(f"{self._url} ends {count:,} rows early: it has changed since the job was planned")
             yield _rows(block, first, schema)
             first, count = first + len(block), count - len(block)
+
+    def close(self) -> None:
+        """See `Reader`."""
+        self._lines.close()
 
     def _records(self, offset: int) -> Iterator[Record]:
         """The rows from an offset on; from 0 on, those of the whole file."""
@@ -98,39 +106,45 @@ class RecordReader:
         for start, fields in records:
             yield _csv_record(start, fields, self._header)
 
-    def _checked_header(self, names: list[str]) -> list[str]:
+    def _checked_header(self, names: Sequence[str] | str) -> Sequence[str]:
+        if isinstance(names, str):
+            raise InputError(f"{self._url}: the names of the columns cannot be read: {names}")
         if len(set(names)) < len(names):
             raise InputError(f"{self._url}: two columns have the same name: {', '.join(names)}; give each its own")
-        if not all(map(_is_unicode, names)):
+        if not all(map(is_unicode, names)):
             raise InputError(f"{self._url}: the names of the columns are not UTF-8; convert the file")
         return names
 
-    def _check_start(self, block: Sequence[Record], column: str) -> None:
-        """Refuses a file of which no row of the first ones has a text: another format, encoding or column."""
-        start = block[:100]
-        if all(each.values is None for each in start):
+    def _check_start(self, start: Sequence[Record], column: str) -> None:
+        """Refuses a file of another format or encoding, or with other columns, by its first rows."""
+        readable = [each.values for each in start if each.values is not None]
+        if not readable:
             raise InputError(f"{self._url}: none of the first {len(start)} rows can be read: {start[0].fault}")
-        if not any(isinstance((each.values or {}).get(column), str) for each in start):
-            names = dict.fromkeys(name for each in start for name in each.values or ())
+        self._check_column(column, dict.fromkeys(name for values in readable for name in values))
+        values = [value for each in readable if (value := each.get(column)) is not None]
+        if values and not any(isinstance(value, str) for value in values):
             raise InputError(
-                f"{self._url}: none of the first {len(start)} rows has a text in the column {column!r}; choose one with "
-                f"--column: {', '.join(names)}"
+                f"{self._url}: the column {column!r} must hold strings, and holds {type(values[0]).__name__} in all of the "
+                f"first {len(start)} rows; choose another with --column"
             )
 
-    def _widened(
-        self, records: Sequence[Mapping[str, Any]], first: int, column: str, only: Container[str]
-    ) -> pa.Schema:
+    def _check_column(self, column: str, names: Iterable[str]) -> None:
+        if column not in names:
+            raise InputError(f"{self._url} has no column {column!r}; choose one with --column: {', '.join(names)}")
+
+    def _widened(self, block: Sequence[Record], first: int, column: str, only: Container[str]) -> pa.Schema:
         """The types that hold the rows before and these. A text that is no string is a fault of its row."""
+        records = [each.values for each in block if each.values is not None]
         types = []
         for name in dict.fromkeys(name for record in records for name in record if name in only):
             try:
-                values = [record.get(name) for record in records]
-                types.append((name, pa.string() if name == column else pa.array(values).type))
+                kind = pa.string() if name == column else _type_of([record.get(name) for record in records])
+                types.append((name, kind))
                 pa.unify_schemas([self._schema, pa.schema(types[-1:])], promote_options="permissive")
             except _NO_VALUE as error:
                 raise InputError(
-                    f"{self._url}: the column {name!r} has values of several types in rows {first:,} to "
-                    f"{first + len(records):,}: {' '.join(str(error).split())}; leave it out: --keep OTHER,COLUMNS"
+                    f"{self._url}: no type holds all values of the column {name!r} unchanged, in or before rows {first:,} to "
+                    f"{first + len(block):,}: {in_a_line(error)}; leave it out: --keep OTHER,COLUMNS"
                 ) from error
         return pa.unify_schemas([self._schema, pa.schema(types)], promote_options="permissive")
 
@@ -153,8 +167,8 @@ def _json_records(lines: Iterator[tuple[int, bytes]]) -> Iterator[Record]:
             yield Record(offset, values if is_object else None, fault)
 
 
-def _csv_fields(lines: Iterator[tuple[int, bytes]], delimiter: str, url: str) -> Iterator[tuple[int, list[str]]]:
-    """Records that are not blank, each with the offset of its first line."""
+def _csv_fields(lines: Iterator[tuple[int, bytes]], delimiter: str, url: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Records that are not blank, each with the offset of its first line: their fields, or why a line has none."""
     starts: list[int] = []
 
     def decoded() -> Iterator[str]:
@@ -163,19 +177,28 @@ def _csv_fields(lines: Iterator[tuple[int, bytes]], delimiter: str, url: str) ->
             text = line.removeprefix(codecs.BOM_UTF8) if offset == 0 else line
             yield text.decode(errors="surrogateescape") + "\n"
 
-    try:
-        for fields in csv.reader(decoded(), delimiter=delimiter, strict=True):
-            if fields:
-                yield starts[0], fields
-            starts.clear()
-    except csv.Error as error:
-        raise InputError(f"{url}: the record at byte {starts[0] if starts else 0:,} is not CSV: {error}") from error
+    records = csv.reader(decoded(), delimiter=delimiter, strict=True)
+    while True:
+        starts.clear()
+        try:
+            fields = next(records, None)
+        except csv.Error as error:
+            if len(starts) > 1:  # nobody knows where the next record begins
+                raise InputError(f"{url}: the {len(starts):,} lines from byte {starts[0]:,} on are not CSV: {error}") from error
+            yield starts[0], f"not CSV: {error}"
+            continue
+        if fields is None:
+            return
+        if fields:
+            yield starts[0], fields
 
 
-def _csv_record(start: int, fields: Sequence[str], header: Sequence[str]) -> Record:
+def _csv_record(start: int, fields: Sequence[str] | str, header: Sequence[str]) -> Record:
+    if isinstance(fields, str):
+        return Record(start, None, fields)
     if len(fields) != len(header):
         return Record(start, None, f"has {len(fields)} fields, and the header has {len(header)}")
-    if not all(map(_is_unicode, fields)):
+    if not all(map(is_unicode, fields)):
         return Record(start, None, "not UTF-8")
     return Record(start, dict(zip(header, fields, strict=True)))
 
@@ -183,22 +206,15 @@ def _csv_record(start: int, fields: Sequence[str], header: Sequence[str]) -> Rec
 def _rows(block: Sequence[Record], first: int, schema: pa.Schema) -> Rows:
     """Records as a table. One that does not fit the types is rejected alone."""
     readable = [(first + place, each.values) for place, each in enumerate(block) if each.values is not None]
-    faults = [Rejection(first + place, each.fault) for place, each in enumerate(block) if each.values is None]
+    rejected = [Rejection(first + place, each.fault) for place, each in enumerate(block) if each.values is None]
     try:
         table = _table([values for _, values in readable], schema)
     except _NO_VALUE:
-        good: list[tuple[int, Mapping[str, Any]]] = []
-        for number, values in readable:
-            try:
-                _table([values], schema)
-            except _NO_VALUE as error:
-                faults.append(
-                    Rejection(number, f"has a value that its column cannot hold: {' '.join(str(error).split())}")
-                )
-            else:
-                good.append((number, values))
-        readable, table = good, _table([values for _, values in good], schema)
-    return Rows(table, np.asarray([number for number, _ in readable], dtype=np.int64), sorted(faults))
+        faults = [Rejection(number, _fault(values, schema)) for number, values in readable]
+        rejected += [fault for fault in faults if fault.reason]
+        readable = [each for each, fault in zip(readable, faults, strict=True) if not fault.reason]
+        table = _table([values for _, values in readable], schema)
+    return Rows(table, np.asarray([number for number, _ in readable], dtype=np.int64), sorted(rejected))
 
 
 def _table(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
@@ -206,12 +222,53 @@ def _table(records: Sequence[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
+def _fault(record: Mapping[str, Any], schema: pa.Schema) -> str:
+    """Why a table with these types cannot hold a record; empty if it can."""
+    for field in schema:
+        try:
+            pa.array([record.get(field.name)], field.type)
+        except _NO_VALUE as error:
+            return f"the column {field.name!r} holds {field.type}: {in_a_line(error)}"
+    return ""
+
+
+def _type_of(values: Sequence[Any]) -> pa.DataType:
+    """The type that holds JSON values unchanged; those that are not Unicode are a fault of their rows.
+
+    Raises:
+        ArrowException, TypeError, ValueError, OverflowError: there is none.
+    """
+    try:
+        kind = pa.array(values).type
+    except UnicodeEncodeError:
+        kind = pa.array([value for value in values if _can_be_written(value)]).type
+    if _hides_bools(values, kind):
+        raise TypeError("some are true or false, others are numbers")
+    return kind
+
+
+def _can_be_written(value: object) -> bool:
+    try:
+        pa.array([value])
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _hides_bools(values: Iterable[Any], kind: pa.DataType) -> bool:
+    """Whether Arrow takes true for 1.0, as it does after a number with a fraction."""
+    if pa.types.is_floating(kind):
+        return any(isinstance(value, bool) for value in values)
+    if pa.types.is_list(kind):
+        return _hides_bools((item for value in values if value is not None for item in value), kind.value_type)
+    if pa.types.is_struct(kind):
+        objects = [value for value in values if value is not None]
+        return any(_hides_bools((each.get(field.name) for each in objects), field.type) for field in kind)
+    return False
+
+
 def _length(text: object) -> int:
     """Bytes in UTF-8, or about as many."""
     if not isinstance(text, str):
         return 0
     return len(text) if text.isascii() else len(text.encode(errors="replace"))
-
-
-def _is_unicode(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)

@@ -104,6 +104,12 @@ def is_done(plan: Plan, shard: int) -> bool:
     return plan.folder.read(record_name(plan, shard)) is not None
 
 
+def recorded(plan: Plan) -> set[int]:
+    """The shards that have a record now. One listing, so that it may be asked often."""
+    names = (name.partition(".")[0] for name in plan.folder.sizes(DONE))
+    return {int(name) for name in names if name.isdecimal()}
+
+
 def failed_shards(plan: Plan) -> dict[int, Failed]:
     """The shards that failed and were not completed since, by number."""
     found = {}

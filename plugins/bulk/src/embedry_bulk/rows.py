@@ -40,22 +40,22 @@ class Scan(NamedTuple):
 
     lengths: NDArray[np.int64]
     """The length of each row's text in bytes; 0 where there is none."""
-    texts: Sequence[str | None]
+    texts: Sequence[str]
     """A few of the texts, evenly spread."""
     offsets: Sequence[int] | None
     """Where each row begins in the file, for formats that are read from there."""
-    rejected: Sequence[Rejection]
 
 
 class Reader(Protocol):
     """Reads one file."""
 
-    def scan(self, column: str, only: Container[str]) -> Iterator[Scan]:
+    def scan(self, column: str, only: Container[str], sample: int) -> Iterator[Scan]:
         """All rows, in order.
 
         Args:
             column: that of the texts.
             only: the columns whose types are looked for.
+            sample: how many texts to give of each block.
 
         Raises:
             InputError: the file cannot be read, or has no such column of texts.
@@ -81,6 +81,9 @@ class Reader(Protocol):
             InputError: the file cannot be read, or ends before.
         """
 
+    def close(self) -> None:
+        """Closes the file; it opens again when it is read again."""
+
 
 def reader(file: InputFile) -> Reader:
     """A reader for a file of its format."""
@@ -91,6 +94,12 @@ def reader(file: InputFile) -> Reader:
     from embedry_bulk.record_rows import RecordReader
 
     return RecordReader(file.url, file.kind)
+
+
+def are_strings(kind: pa.DataType) -> bool:
+    """Whether a column of this type holds strings, in any of Arrow's forms."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def spread(count: int, most: int) -> NDArray[np.intp]:

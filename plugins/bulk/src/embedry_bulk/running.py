@@ -1,5 +1,6 @@
 """Running a job: which shards are left, who computes them, and whether it all came out right."""
 
+import random
 import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ _SHARD_FAULTS = (InputError, BackendError, MemoryError)
 """What may concern one shard alone. Everything else ends the run: no other shard would fare better."""
 
 _POLL = 1.0
-"""Seconds between two looks at a shard that another process computes."""
+"""Seconds between two looks at shards that another process computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,26 +195,28 @@ def failure(plan: Plan, shard: int, error: BaseException, attempts: int) -> Fail
 
 
 def _pending(plan: Plan, done: set[int], share: tuple[int, int], stopping: Event) -> Iterator[int]:
-    """The shards that are left, each when there is room for it: those of this worker's share, then what others have not done,
-    last what others are computing now, once they are done with it or have ended.
+    """The shards that are left, each when there is room for it and once: first those of this worker's share, in order; then
+    any that others have not done, at random, so that few workers compute the same; those that another process of this machine
+    is writing only after it has ended.
     """
     worker, workers = share
-    left = [shard for shard in range(plan.shards) if shard not in done]
-    own = [shard for shard in left if shard % workers == worker - 1]
-    others = [shard for shard in left if shard % workers != worker - 1]
-    turn = len(others) * worker // workers  # workers begin at different places, so that few compute the same
-    later = []
-    for shard in (*own, *others[turn:], *others[:turn]):
+    given: set[int] = set()
+    for shard in range(worker - 1, plan.shards, workers):
         if stopping.is_set():
             return
-        if part_name(plan, shard) in plan.folder.others():
-            later.append(shard)
-        elif not records.is_done(plan, shard):
+        is_left = shard not in done and not records.is_done(plan, shard)
+        if is_left and part_name(plan, shard) not in plan.folder.others():
+            given.add(shard)
             yield shard
-    for shard in later:
-        while part_name(plan, shard) in plan.folder.others() and not stopping.wait(_POLL):
-            pass
-        if stopping.is_set():
+    while not stopping.is_set():
+        others = plan.folder.others()
+        left = sorted(set(range(plan.shards)) - records.recorded(plan) - given)
+        free = [shard for shard in left if part_name(plan, shard) not in others]
+        if free:
+            shard = random.choice(free)  # noqa: S311  no secret
+            given.add(shard)
+            yield shard
+        elif left:
+            stopping.wait(_POLL)
+        else:
             return
-        if not records.is_done(plan, shard):
-            yield shard

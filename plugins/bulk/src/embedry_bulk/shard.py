@@ -5,6 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -13,11 +14,11 @@ from typing import NamedTuple, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import BackendError
+from embedry import BackendError, EmbedryError
 from embedry.options import Options
 from embedry_bulk import parts, records
 from embedry_bulk.ahead import ahead
-from embedry_bulk.errors import BulkError, InputError, OutputError
+from embedry_bulk.errors import InputError, OutputError
 from embedry_bulk.feed import Feed
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import Done
@@ -95,12 +96,11 @@ class Worker:
         try:
             shutil.rmtree(folder, ignore_errors=True)  # of an attempt that has failed
             folder.mkdir()
-            part = parts.open_part(self.plan, shard, folder)
-            counts = self._fill(part, shard)
-            part.close()
+            with parts.open_part(self.plan, shard, folder) as part:
+                counts = self._fill(part, shard)
             rejected = parts.write_rejected(folder, self.plan, counts.rejected) if counts.rejected else None
         except OSError as error:
-            if isinstance(error, BulkError):
+            if isinstance(error, EmbedryError):  # such as weights that are missing
                 raise
             raise OutputError(f"{folder} cannot be written to: {error.strerror or error}") from error
         done = Done(
@@ -119,15 +119,17 @@ class Worker:
 
     def _fill(self, part: parts.Part, shard: int) -> _Counts:
         counts = _Counts()
-        feed = Feed(ahead(self._rows(shard), _AHEAD), self.plan.job.column, counts.rejected.append)
-        for result in self._results(feed):
-            if isinstance(result, str):
-                feed.reject(result)
-                self._advance(1)
-                continue
-            self._write(part, feed, result, counts)
-            self._advance(len(result.vectors))
-            os.utime(self._spool)  # shows others that this process is at work
+        job = self.plan.job
+        with closing(ahead(self._rows(shard), _AHEAD)) as rows:  # before a failed shard is tried again
+            feed = Feed(rows, job.column, job.id_column, counts.rejected.append)
+            for result in self._results(feed):
+                if isinstance(result, str):
+                    feed.reject(result)
+                    self._advance(1)
+                    continue
+                self._write(part, feed, result, counts)
+                self._advance(len(result.vectors))
+                os.utime(self._spool)  # shows others that this process is at work
         start, stop = self.plan.bounds(shard)
         if counts.rows + len(counts.rejected) != stop - start:
             raise InputError(
@@ -158,7 +160,9 @@ class Worker:
             file = plan.job.inputs[part.file]
             file.check()
             if part.file not in self._readers:
-                self._readers = {part.file: reader(file)}  # those of files before are no longer needed
+                for each in self._readers.values():  # those of files before are no longer needed
+                    each.close()
+                self._readers = {part.file: reader(file)}
             before = sum(plan.rows[: part.file])
             for rows in self._readers[part.file].rows(part.first, part.rows, part.offset, plan.schema):
                 yield rows.counted_from(before)
@@ -215,9 +219,11 @@ class Computed:
         """
         begun = time.perf_counter()
         files = self._part.publish(self._plan.folder)
+        name = f"{records.REJECTED}/{self._plan.name(self._done.shard)}.parquet"
         if self._rejected is not None:
-            name = f"{records.REJECTED}/{self._plan.name(self._done.shard)}.parquet"
             files += (parts.put(self._plan.folder, self._rejected, name),)
+        else:
+            self._plan.folder.remove(name)  # of a time when an engine failed for rows of this shard
         done = replace(self._done, files=files, seconds=self._done.seconds + time.perf_counter() - begun)
         records.write(done, self._plan, self._folder)
         shutil.rmtree(self._folder, ignore_errors=True)

@@ -9,6 +9,7 @@ from embedry import Space
 from embedry.options import Options
 from embedry_bulk import encodings
 from embedry_bulk.errors import InputError
+from embedry_bulk.rows import are_strings
 
 
 class EmbedTable:
@@ -52,9 +53,12 @@ class EmbedTable:
                 f"{', '.join(table.column_names)}"
             )
         texts = table.column(self.column)
-        if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type) or pa.types.is_null(texts.type)):
+        if not (are_strings(texts.type) or pa.types.is_null(texts.type)):
             raise InputError(f"the column {self.column!r} must hold strings, and holds {texts.type}")
-        values = texts.to_pylist()
+        try:
+            values = texts.to_pylist()
+        except UnicodeDecodeError as error:
+            raise InputError(f"the column {self.column!r} has a text that is not UTF-8: {error}") from error
         embedder = self.space.resolve(**self.options)
         vectors = embedder.encode([text for text in values if text is not None], role=self.role)
         return table.append_column(
