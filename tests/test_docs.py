@@ -27,6 +27,7 @@ PAGES = sorted([ROOT / "README.md", *(set(ROOT.glob("docs/**/*.md")) - set(ROOT.
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_examples_of(page: Path, tmp_path: Path, cache_dir: Path, minilm: object) -> None:
     (tmp_path / "lines.txt").write_text("one line\nanother\n")
+    (tmp_path / "corpus.jsonl").write_text('{"id": 1, "text": "one text"}\n{"id": 2, "text": "another"}\n')
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "policy.md").write_text("Refunds are paid within 14 days.\n\nWe ship to most of Europe.\n")
     site = tmp_path / "site"

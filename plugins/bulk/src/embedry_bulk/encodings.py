@@ -52,8 +52,10 @@ def encoded(vectors: NDArray[np.float32], encoding: Encoding, ranges: Ranges | N
         return shifted
     if encoding == "binary":
         return np.packbits(vectors > 0, axis=1)
-    if encoding == "float16" and (most := float(np.abs(vectors).max(initial=0))) > np.finfo(np.float16).max:
-        raise PlanError(f"float16 holds numbers up to 65,504, and a vector has {most:,.0f}; plan a job with --encoding float32")
+    if encoding == "float16" and (most := float(np.abs(vectors).max(initial=0))) > float(np.finfo(np.float16).max):
+        raise PlanError(
+            f"float16 holds numbers up to 65,504, and a vector has {most:,.0f}; plan a job with --encoding float32"
+        )
     return vectors.astype(encoding, copy=False)
 
 

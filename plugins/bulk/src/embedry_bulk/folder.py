@@ -94,20 +94,23 @@ class LocalFolder:
         """See `Folder`."""
         try:
             return (self.path / name).read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
 
     def read_all(self, folder: str) -> dict[str, bytes]:
         """See `Folder`."""
-        return {name: (self.path / folder / name).read_bytes() for name in self.sizes(folder)}
+        contents = {name: self.read(f"{folder}/{name}") for name in self.sizes(folder)}
+        return {name: content for name, content in contents.items() if content is not None}  # or just removed
 
     def sizes(self, folder: str) -> dict[str, int]:
         """See `Folder`."""
-        try:
-            with os.scandir(self.path / folder) as entries:
-                return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-        except FileNotFoundError:
-            return {}
+        found = {}
+        with suppress(FileNotFoundError), os.scandir(self.path / folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # another process has just removed it
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+        return found
 
     def publish(self, local: Path, name: str) -> None:
         """See `Folder`. `local` is in the folder that `spool` gave, so on the same file system."""

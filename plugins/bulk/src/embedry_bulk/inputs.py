@@ -1,5 +1,6 @@
 """The files of a job: which they are, what identifies them, and whether they are still the same."""
 
+import fnmatch
 import os
 import re
 import stat
@@ -91,16 +92,27 @@ def found(names: Sequence[str], kind: Kind | None = None) -> list[InputFile]:
     return list(files.values())
 
 
+def may_match(name: str, folder: str) -> bool:
+    """Whether a folder lies in one that a name stands for, so that what is written to it would be found by that name."""
+    wanted, place = (_full(each) for each in (name, folder))
+    return any(fnmatch.fnmatchcase(above, wanted) or above == wanted for above in _above(place))
+
+
 def _matching(name: str, kind: Kind | None) -> Iterator[tuple[Any, str]]:
     """The file system and the path of each file that a name stands for."""
     system, path = fsspec.core.url_to_fs(name)
     if tried(lambda: system.exists(path)):  # asked first: names may have brackets, too
-        matches, missing = [path], f"the folder {name} has no file" + ("" if kind else f" that ends in {', '.join(_KINDS)}")
+        matches, missing = (
+            [path],
+            f"the folder {name} has no file" + ("" if kind else f" that ends in {', '.join(_KINDS)}"),
+        )
     elif fsspec.core.has_magic(path):
         matches, missing = _unhidden(tried(lambda: system.glob(path)), path), f"no file matches {name}"
     else:
         raise InputError(f"there is no file {name}")
-    paths = dict.fromkeys(each for match in matches for each in _files(system, match, kind))  # ** gives folders and files
+    paths = dict.fromkeys(
+        each for match in matches for each in _files(system, match, kind)
+    )  # ** gives folders and files
     if not paths:
         raise InputError(missing)
     for each in paths:
@@ -109,7 +121,7 @@ def _matching(name: str, kind: Kind | None) -> Iterator[tuple[Any, str]]:
 
 def _unhidden(matches: Sequence[str], pattern: str) -> list[str]:
     """What a pattern matches, sorted, without hidden files, unless it asks for such."""
-    root = os.path.dirname(re.split(r"[*?\[]", pattern)[0])
+    root = str(Path(re.split(r"[*?\[]", pattern)[0] + "...").parent)
     return sorted(each for each in matches if _is_hidden(pattern, root) or not _is_hidden(each, root))
 
 
@@ -124,7 +136,7 @@ def _files(system: Any, path: str, kind: Kind | None) -> Sequence[str]:
 def _described(system: Any, path: str, kind: Kind | None) -> InputFile:
     url = system.unstrip_protocol(path)
     if not is_unicode(url):
-        raise InputError(f"the name {ascii(url)} is not UTF-8; rename the file")
+        raise InputError(f"the name {url!a} is not UTF-8; rename the file")
     kind = kind or _kind(path)
     if kind is None:
         raise InputError(f"{url} does not end in {', '.join(_KINDS)}; name its format: --format jsonl")
@@ -181,6 +193,18 @@ def _is_hidden(path: str, folder: str) -> bool:
 def is_unicode(text: str) -> bool:
     """Whether a text can be written as UTF-8: it has no lone surrogates."""
     return text.isascii() or not any("\ud800" <= char <= "\udfff" for char in text)
+
+
+def _full(url: str) -> str:
+    system, path = fsspec.core.url_to_fs(url)
+    return str(system.unstrip_protocol(Path(path).resolve().as_posix() if _is_local(system) else path.rstrip("/")))
+
+
+def _above(url: str) -> Iterator[str]:
+    """A URL, and those of the folders that it is in."""
+    while url.rstrip("/"):
+        yield url
+        url = url.rpartition("/")[0]
 
 
 def _is_local(system: Any) -> bool:

@@ -57,16 +57,24 @@ class LancePart(ParquetPart):
 
 
 def check(plan: Plan) -> None:
-    """Raises PlanError if LanceDB has no place for the columns of a job."""
+    """Raises PlanError if LanceDB has no place for the columns of a job, or cannot open its folder."""
     if NUMBER in plan.schema.names:
         raise PlanError(
             f"the table has a column {NUMBER!r} of its own: leave the inputs' out with --keep, or give it another name"
         )
+    if plan.url.startswith("memory:"):
+        raise PlanError(f"LanceDB keeps nothing at {plan.url}; choose a folder or an object store")
     with TemporaryDirectory(prefix="embedry-bulk-") as folder:
         try:
             lancedb.connect(folder).create_table(TABLE, schema=_schema_of(plan))
         except _REFUSED as error:
-            raise PlanError(f"LanceDB cannot hold these columns: {in_a_line(error)}; leave some out: --keep OTHER,COLUMNS") from error
+            raise PlanError(
+                f"LanceDB cannot hold these columns: {in_a_line(error)}; leave some out: --keep OTHER,COLUMNS"
+            ) from error
+    try:
+        lancedb.connect(plan.url).list_tables()
+    except _REFUSED as error:
+        raise PlanError(f"LanceDB cannot open {plan.url}: {in_a_line(error)}; choose a place that it knows") from error
 
 
 def wrong(plan: Plan, done: Mapping[int, Done]) -> Iterator[tuple[int, str]]:
@@ -79,7 +87,7 @@ def wrong(plan: Plan, done: Mapping[int, Done]) -> Iterator[tuple[int, str]]:
         vectors = decoded(batch.column(plan.job.vector_column), metadata)
         for shard in np.unique(shards).tolist():
             yield from ((shard, what) for what in wrong_with_vectors(plan, vectors[shards == shard]))
-    for shard, each in done.items():
+    for shard, each in sorted(done.items()):
         if counts[shard] != each.rows:
             yield shard, f"has {counts[shard]:,} rows in the table instead of {each.rows:,}"
 

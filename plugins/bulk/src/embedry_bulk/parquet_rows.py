@@ -1,6 +1,6 @@
 """Rows of Parquet files."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import fsspec
@@ -21,6 +21,12 @@ class ParquetReader:
     def __init__(self, url: str) -> None:
         self._url = url
         self._file: pq.ParquetFile | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `Reader`."""
+        names: list[str] = self.schema.names
+        return names
 
     @property
     def schema(self) -> pa.Schema:
@@ -51,8 +57,8 @@ class ParquetReader:
             chosen = batch.slice(skipped, count)
             skipped = max(0, skipped - len(batch))
             if len(chosen):
-                table = pa.Table.from_batches([chosen]).replace_schema_metadata(None)
-                yield Rows(table.select(schema.names), np.arange(first, first + len(chosen)), ())
+                table = pa.Table.from_batches([chosen]).select(schema.names)
+                yield Rows(table, np.arange(first, first + len(chosen)), ())
                 first, count = first + len(chosen), count - len(chosen)
             if not count:
                 return
@@ -117,4 +123,3 @@ def _text(scalar: Any) -> str | None:
     except UnicodeDecodeError:  # a sample does without it
         return None
     return text
-

@@ -15,7 +15,7 @@ from embedry_bulk import encodings
 from embedry_bulk.errors import OutputError, PlanError
 from embedry_bulk.folder import Folder, sha256
 from embedry_bulk.plan import Plan
-from embedry_bulk.records import DATA, IDS, Written
+from embedry_bulk.records import DATA, IDS, REJECTED, Written
 from embedry_bulk.rows import Rejection, are_strings
 
 _GROUP_BYTES = 2**25
@@ -79,6 +79,15 @@ def put(folder: Folder, path: Path, name: str) -> Written:
 def part_name(plan: Plan, shard: int) -> str:
     """The name of a shard's file without extension, as Hugging Face's data sets have them."""
     return f"train-{plan.name(shard)}-of-{plan.shards:05}"
+
+
+def file_names(plan: Plan, shard: int) -> tuple[str, ...]:
+    """The files that a shard may have, by their places in the job's folder."""
+    rejected = f"{REJECTED}/{plan.name(shard)}.parquet"
+    name = f"{part_name(plan, shard)}.{plan.job.output}"
+    if plan.job.output == "lancedb":
+        return (rejected,)
+    return (f"{DATA}/{name}", f"{IDS}/{name}", rejected) if plan.job.output == "npy" else (f"{DATA}/{name}", rejected)
 
 
 def schema_of(plan: Plan) -> pa.Schema:

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, zip_longest
 from typing import Any, Literal, NamedTuple, Self
 
 import pyarrow as pa
@@ -167,8 +167,9 @@ class Plan:
         differ = [
             f"{each.name} is {_short(here)}, and {_short(asked)} is asked for"
             for each in fields(Job)
-            if (asked := getattr(job, each.name)) != (here := getattr(self.job, each.name))
+            if each.name != "inputs" and (asked := getattr(job, each.name)) != (here := getattr(self.job, each.name))
         ]
+        differ += _differ(self.job.inputs, job.inputs)
         if differ:
             raise PlanError(
                 f"{self.url} holds another job: {'; '.join(differ)}. Go on with the old one: "
@@ -211,10 +212,24 @@ def _damaged(url: str, why: str) -> PlanError:
     )
 
 
+def _differ(here: Sequence[InputFile], asked: Sequence[InputFile]) -> list[str]:
+    """In what inputs differ, if they do. When a file was modified does not matter if its content is the same."""
+    for old, new in zip_longest(here, asked):
+        names = [each.url if each else "no more" for each in (old, new)]
+        if names[0] != names[1]:
+            return [
+                f"of its {len(here):,} inputs one is {names[0]}, and of the {len(asked):,} asked for it is {names[1]}"
+            ]
+    return [
+        f"{old.url} had {old.size:,} bytes ({old.digest[:16]}) as {old.kind}, and has {new.size:,} ({new.digest[:16]}) as {new.kind}"
+        for old, new in zip(here, asked, strict=True)
+        if not old.is_like(new)
+    ][:1]
+
+
 def _short(value: object) -> str:
     if isinstance(value, Space):
         return f"{value.model} ({value.dims} dims, {value.fingerprint})"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        names = [each.url if isinstance(each, InputFile) else str(each) for each in value]
-        return f"[{', '.join(names[:3])}{', ...' if len(names) > 3 else ''}]"
+        return f"[{', '.join(map(str, value[:3]))}{', ...' if len(value) > 3 else ''}]"
     return repr(value)

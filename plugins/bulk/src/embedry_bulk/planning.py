@@ -2,25 +2,27 @@
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
-from pyarrow import parquet as pq
 
-from embedry import LazyEmbedder, Space, UnsupportedModelError, resolve
+from embedry import BackendError, LazyEmbedder, Space, UnsupportedModelError, resolve
 from embedry.options import Options
-from embedry_bulk import encodings, inputs
+from embedry_bulk import columns, encodings, inputs
 from embedry_bulk.encodings import Ranges
-from embedry_bulk.errors import InputError, PlanError
-from embedry_bulk.folder import Folder, open_folder
-from embedry_bulk.inputs import InputFile, Kind
-from embedry_bulk.plan import NAME, Job, Plan
-from embedry_bulk.rows import Reader, Scan, reader
+from embedry_bulk.errors import PlanError
+from embedry_bulk.folder import open_folder
+from embedry_bulk.inputs import Kind
+from embedry_bulk.plan import NAME, Job, OnOverflow, Output, Plan
+from embedry_bulk.rows import Reader, Scan, reader, spread
 
 _BYTES_A_TOKEN = 4.0
 """Of running English text; for engines that do not say how many tokens a text has."""
+
+_SAMPLE_OF_BLOCK = 8
+"""Texts of a block of rows that tell how many tokens its texts have."""
 
 _SAMPLE = 2048
 """Texts whose vectors give the ranges of int8."""
@@ -58,26 +60,49 @@ def make_plan(
     """
     embedder = resolve(model, **(options or Options()))
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
-    job = Job(inputs=tuple(inputs.found(names, kind)), space=Space.of(embedder), role=role, **settings)
+    job = Job(inputs=(), space=Space.of(embedder), role=role, **settings)
     _check(job)
     folder = open_folder(to)
+    for name in names:
+        if inputs.may_match(name, folder.url):
+            raise PlanError(
+                f"the job's folder {folder.url} lies in the inputs {name}, which would then have its results among them; "
+                "choose a folder outside"
+            )
+    job = replace(job, inputs=tuple(inputs.found(names, kind)))
     if folder.read(NAME) is not None:
         plan = Plan.load(to)
         plan.check_job(job)
         return plan
-    plan = _Planner(job, embedder, advance).plan(folder.url)
-    _write(plan, folder)
+    with folder.spool() as spool:  # first: a folder that cannot be written to is an error before anything is read
+        plan = _Planner(job, embedder, advance).plan(folder.url)
+        local = spool / NAME
+        local.write_bytes(plan.as_json())
+        folder.publish(local, NAME)
     return plan
 
 
 def _check(job: Job) -> None:
+    """Raises PlanError for settings that are not possible, or that would be without effect."""
     encodings.check(job.encoding, job.lists)
+    for option, value, known in (
+        ("output-format", job.output, get_args(Output)),
+        ("on-overflow", job.on_overflow, get_args(OnOverflow)),
+    ):
+        if value not in known:
+            raise PlanError(f"--{option} must be one of {', '.join(known)}, got {value!r}")
     for name in ("shard_tokens", "shard_rows"):
         value = getattr(job, name)
         if value is not None and value < 1:
             raise PlanError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
     if job.id_column is not None and job.output != "npy":
-        raise PlanError("--id is for .npy, which has no other columns; they all go along into Parquet and LanceDB")
+        raise PlanError("--id is for npy, which has no other columns; they all go along into Parquet and LanceDB")
+    if job.keep is not None and job.output == "npy":
+        raise PlanError("--keep is for Parquet and LanceDB; npy has no other columns than that of --id")
+    if job.lists != "fixed" and job.output != "parquet":
+        raise PlanError(f"--list is for Parquet, and {job.output} always has vectors of one size")
+    if job.output == "lancedb":
+        from embedry_bulk import lance  # noqa: F401  says so if it is not installed
 
 
 class _Planner:
@@ -97,41 +122,44 @@ class _Planner:
 
     def plan(self, url: str) -> Plan:
         rows: list[int] = []
-        schemas: list[tuple[InputFile, pa.Schema]] = []
+        found: list[columns.Columns] = []
         for file in self._job.inputs:
             each = reader(file)
             rows.append(self._cut(each, sum(rows)))
-            if rows[-1] or file.kind == "parquet":
-                schemas.append((file, each.schema))
+            found.append(columns.of(file, each, self._job))
+            each.close()
             file.check()  # it may have changed while it was read
-        return Plan(
+        plan = Plan(
             job=self._job,
             rows=tuple(rows),
             starts=tuple(self._starts),
             offsets=tuple(self._offsets),
-            schema=_kept(_common(schemas, self._job.column), self._job),
+            schema=columns.common(found, self._job),
             ranges=self._ranges(),
             url=url,
         )
+        if self._job.output == "lancedb":
+            from embedry_bulk import lance
+
+            lance.check(plan)
+        return plan
 
     def _cut(self, each: Reader, before: int) -> int:
         """Cuts the rows of a file into shards; returns how many there are."""
+        scans = each.scan(self._job.column, columns.Wanted(self._job), self._sample.size or _SAMPLE_OF_BLOCK)
         count = each.count() if self._job.shard_rows and not self._sample.size else None
         if count is not None:
-            self._check_column(each)
+            next(scans, None)  # raises if there is no such column
             self._cut_work(np.ones(count), before, None)
             self._advance(count)
             return count
         first = 0
-        for scan in each.scan(self._job.column, _Wanted(self._job)):
+        for scan in scans:
             self._sample.add(scan.texts)
             self._cut_work(self._work(scan), before + first, scan.offsets)
             first += len(scan.lengths)
             self._advance(len(scan.lengths))
         return first
-
-    def _check_column(self, each: Reader) -> None:
-        next(iter(each.scan(self._job.column, ())), None)
 
     def _cut_work(self, work: NDArray[np.float64], first: int, offsets: Sequence[int] | None) -> None:
         """Begins a shard with each row that no longer fits into the one before, unless that one is empty."""
@@ -151,11 +179,11 @@ class _Planner:
         """One a row, or about how many tokens each has: by its length, and by the tokens of a few of them."""
         if self._job.shard_rows:
             return np.ones(len(scan.lengths))
-        fixed, each_byte = self._tokens(scan.texts)
+        fixed, each_byte = self._tokens([scan.texts[place] for place in spread(len(scan.texts), _SAMPLE_OF_BLOCK)])
         tokens: NDArray[np.float64] = np.minimum(fixed + each_byte * scan.lengths, self._embedder.max_seq_length)
         return tokens
 
-    def _tokens(self, texts: Sequence[str | None]) -> tuple[float, float]:
+    def _tokens(self, texts: Sequence[str]) -> tuple[float, float]:
         """Tokens of an empty text, with prompt and special tokens, and of each byte more."""
         sample = [text for text in texts if text]
         size = sum(len(text.encode()) for text in sample)
@@ -168,21 +196,24 @@ class _Planner:
         return float(fixed), (sum(counts) - fixed * len(counts)) / size
 
     def _ranges(self) -> Ranges | None:
-        if not self._sample.size:
+        if self._job.encoding != "int8":
             return None
-        if not self._sample.texts:
-            raise PlanError("int8 needs texts to find the ranges of the vectors, and the inputs have none")
-        return encodings.ranges_of(self._embedder.encode(self._sample.texts, role=self._job.role))
+        vectors = self._vectors(self._sample.texts)
+        if not len(vectors):
+            raise PlanError(
+                "int8 needs texts to find the ranges of the vectors, and the inputs have none; choose --encoding float16"
+            )
+        return encodings.ranges_of(vectors)
 
-
-class _Wanted:
-    """The columns that a job keeps."""
-
-    def __init__(self, job: Job) -> None:
-        self._names = None if job.keep is None else {job.column, *job.keep, job.id_column}
-
-    def __contains__(self, name: object) -> bool:
-        return self._names is None or name in self._names
+    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors without those of texts for which the engine fails: these are rejected when it is their turn."""
+        try:
+            return self._embedder.encode(texts, role=self._job.role)
+        except BackendError:
+            if len(texts) == 1:
+                return np.zeros((0, self._job.space.dims), dtype=np.float32)
+            middle = len(texts) // 2
+            return np.concatenate([self._vectors(texts[:middle]), self._vectors(texts[middle:])])
 
 
 class _Sample:
@@ -194,61 +225,9 @@ class _Sample:
         self._seen = 0
         self._random = random.Random(0)  # noqa: S311  a sample, not a secret
 
-    def add(self, texts: Sequence[str | None]) -> None:
+    def add(self, texts: Sequence[str]) -> None:
         for text in texts if self.size else ():
-            if text is None:
-                continue
             self._seen += 1
             place = len(self.texts) if self._seen <= self.size else self._random.randrange(self._seen)
             if place < self.size:
                 self.texts[place : place + 1] = [text]
-
-
-def _common(schemas: Sequence[tuple[InputFile, pa.Schema]], column: str) -> pa.Schema:
-    """The columns of all inputs. Types are exact, so where one is Parquet all must agree."""
-    if not schemas:
-        return pa.schema([(column, pa.string())])
-    first, expected = next((each for each in schemas if each[0].kind == "parquet"), schemas[0])
-    for file, schema in schemas if first.kind == "parquet" else ():
-        if not schema.equals(expected):
-            raise InputError(
-                f"{file.url} has other columns or types than {first.url}: {_difference(schema, expected)}; "
-                "make them equal, or plan a job for each"
-            )
-    try:
-        return pa.unify_schemas([schema for _, schema in schemas], promote_options="permissive")
-    except pa.ArrowException as error:
-        raise InputError(
-            f"the inputs have columns of different types: {error}; leave them out: --keep OTHER,COLUMNS"
-        ) from error
-
-
-def _kept(schema: pa.Schema, job: Job) -> pa.Schema:
-    """The columns that go along."""
-    if job.vector_column in schema.names:
-        raise PlanError(f"there is a column {job.vector_column!r} already; name another with --vector-column")
-    for name in filter(None, (*(job.keep or ()), job.id_column)):
-        if name not in schema.names:
-            raise PlanError(f"there is no column {name!r} to keep; there are {', '.join(schema.names)}")
-    wanted = _Wanted(job)
-    kept = pa.schema([field for field in schema if field.name in wanted])
-    try:
-        pq.write_table(kept.empty_table(), pa.BufferOutputStream())
-    except (pa.ArrowException, OSError) as error:  # such as structs without fields
-        raise PlanError(f"Parquet cannot hold these columns: {error}; leave some out: --keep OTHER,COLUMNS") from error
-    return kept
-
-
-def _difference(one: pa.Schema, other: pa.Schema) -> str:
-    for name in dict.fromkeys((*one.names, *other.names)):
-        types = [str(each.field(name).type) if name in each.names else "no such column" for each in (one, other)]
-        if types[0] != types[1]:
-            return f"{name!r} is {types[0]} instead of {types[1]}"
-    return "their order, or whether they may be null"
-
-
-def _write(plan: Plan, folder: Folder) -> None:
-    with folder.spool() as spool:
-        local = spool / NAME
-        local.write_bytes(plan.as_json())
-        folder.publish(local, NAME)

@@ -1,10 +1,10 @@
 """How far a job is: a bar on a terminal, lines elsewhere, JSON for programs."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Self
 
@@ -18,9 +18,18 @@ _EVERY = 30.0
 """Seconds between two lines where there is no terminal."""
 
 
+_NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Controls except tab and newline, which a terminal acts on; those that change the direction of text; surrogates."""
+
+
+def shown(text: str) -> str:
+    r"""Names and reasons of others as they can be printed: what a terminal would act on becomes an escape, `\u001b`."""
+    return _NOT_SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
+
 def note(text: str) -> None:
     """A line on standard error, for people."""
-    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(text)
+    Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(shown(text))
 
 
 @contextmanager
@@ -76,7 +85,7 @@ class Watch:
 
     def advance(self, rows: int) -> None:
         """So many rows more are computed, of shards that are not complete yet."""
-        self._rows += rows
+        self._rows = min(self._rows + rows, self._plan.total)  # those of a shard that is tried again are told twice
         self._show()
 
     def outcome(self, outcome: Done | Failed) -> None:
@@ -91,7 +100,7 @@ class Watch:
             note(f"shard {outcome.shard} failed {outcome.attempts} times: {outcome.reason}")
         if self._as_json:
             event = "done" if isinstance(outcome, Done) else "failed"
-            print(json.dumps({"event": event, **asdict(outcome)}), flush=True)  # noqa: T201
+            print(json.dumps({"event": event, **json.loads(outcome.as_json())}), flush=True)  # noqa: T201
         self._show()
 
     def line(self) -> str:

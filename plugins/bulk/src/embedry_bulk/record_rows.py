@@ -44,7 +44,13 @@ class RecordReader:
         self._kind = kind
         self._lines = Lines(url)
         self._schema = pa.schema([])
+        self._names: dict[str, None] = {}
         self._header: Sequence[str] | None = None
+
+    @property
+    def names(self) -> Sequence[str]:
+        """See `Reader`."""
+        return list(self._names)
 
     @property
     def schema(self) -> pa.Schema:
@@ -74,6 +80,7 @@ class RecordReader:
             first += len(block)
         if self._header:
             self._check_column(column, self._header)
+            self._names = dict.fromkeys(self._header)
             self._schema = pa.schema([(name, pa.string()) for name in self._header if name in only])
 
     def rows(self, first: int, count: int, offset: int, schema: pa.Schema) -> Iterator[Rows]:
@@ -135,8 +142,12 @@ class RecordReader:
     def _widened(self, block: Sequence[Record], first: int, column: str, only: Container[str]) -> pa.Schema:
         """The types that hold the rows before and these. A text that is no string is a fault of its row."""
         records = [each.values for each in block if each.values is not None]
+        names = dict.fromkeys(name for record in records for name in record)
+        self._names |= names
         types = []
-        for name in dict.fromkeys(name for record in records for name in record if name in only):
+        for name in names:
+            if name not in only:
+                continue
             try:
                 kind = pa.string() if name == column else _type_of([record.get(name) for record in records])
                 types.append((name, kind))
@@ -184,7 +195,9 @@ def _csv_fields(lines: Iterator[tuple[int, bytes]], delimiter: str, url: str) ->
             fields = next(records, None)
         except csv.Error as error:
             if len(starts) > 1:  # nobody knows where the next record begins
-                raise InputError(f"{url}: the {len(starts):,} lines from byte {starts[0]:,} on are not CSV: {error}") from error
+                raise InputError(
+                    f"{url}: the {len(starts):,} lines from byte {starts[0]:,} on are not CSV: {error}"
+                ) from error
             yield starts[0], f"not CSV: {error}"
             continue
         if fields is None:

@@ -114,7 +114,10 @@ def failed_shards(plan: Plan) -> dict[int, Failed]:
     """The shards that failed and were not completed since, by number."""
     found = {}
     for content in plan.folder.read_all(FAILED).values():
-        failed = Failed(**json.loads(content))
+        try:
+            failed = Failed(**json.loads(content))
+        except (ValueError, TypeError):
+            continue  # damaged: it says no more than that its shard is not done
         if failed.plan == plan.digest:
             found[failed.shard] = failed
     return found

@@ -62,6 +62,10 @@ class Reader(Protocol):
         """
 
     @property
+    def names(self) -> Sequence[str]:
+        """All columns; of formats without a header, once all rows were scanned."""
+
+    @property
     def schema(self) -> pa.Schema:
         """The columns and their types; of formats without types, once all rows were scanned."""
 

@@ -72,11 +72,11 @@ class Allowance(NamedTuple):
 
     def check(self, rejected: int, plan: Plan) -> None:
         """Raises RejectedError if there are more."""
-        most = self.most if self.most is not None else int(self.share * plan.total)
+        most = self.most if self.most is not None else int(self.share * plan.total + 1e-6)
         if rejected > most:
             raise RejectedError(
                 f"{rejected:,} of {plan.total:,} rows were rejected, and {most:,} may be; their reasons are in "
-                f"{plan.url}/{records.REJECTED}. What is done stays; to allow more: embedry bulk run {plan.url} --max-rejected 5%"
+                f"{plan.url}/{records.REJECTED}. What is done stays; to allow more: embedry bulk run {plan.url} --max-rejected {2 * rejected}"
             )
 
 
@@ -89,7 +89,8 @@ def runner(name: str) -> Runner:
     points = {point.name: point for point in discovery.entry_points(GROUP)}
     if name not in points:
         raise PlanError(
-            f"no installed package runs jobs on {name!r}; there is {', '.join(sorted(points))}; try: pip install embedry-{name}"
+            f"no installed package runs jobs on {name!r}; there is {', '.join(sorted(points))}"
+            + ("; try: pip install embedry-ray" if name == "ray" else "")  # anybody could register another name
         )
     return cast(Runner, points[name].load())
 

@@ -41,7 +41,7 @@ class EmbedTable:
         self.options = options
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The table with its vectors, in the same order. The vector of a null is null.
+        """The table, or the record batch, with its vectors, in the same order. The vector of a null is null.
 
         Raises:
             InputError: the table has no column of strings of this name, or has one of the vectors' name.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
 from embedry_bulk import encodings, parts, records
+from embedry_bulk.errors import in_a_line
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import DATA, IDS, REJECTED, Done, Written
 
@@ -82,7 +83,10 @@ def _wrong_with_file(plan: Plan, done: Done, file: Written) -> Iterator[str]:
     elif (digest := hashlib.sha256(content).hexdigest()) != file.sha256:
         yield f"has the sha256 {digest[:16]}... instead of {file.sha256[:16]}...: bytes have changed since it was written"
     else:
-        yield from _wrong_with_content(plan, done, file.name, content)
+        try:
+            yield from _wrong_with_content(plan, done, file.name, content)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            yield f"cannot be read: {in_a_line(error)}"
 
 
 def _wrong_with_content(plan: Plan, done: Done, name: str, content: bytes) -> Iterator[str]:
@@ -105,10 +109,14 @@ def _wrong_with_content(plan: Plan, done: Done, name: str, content: bytes) -> It
 def _wrong_with_table(plan: Plan, table: pq.ParquetFile) -> Iterator[str]:
     metadata = table.schema_arrow.metadata or {}
     space = json.loads(metadata.get(b"embedry.space", b"{}"))
-    if space != plan.job.space.as_dict() or metadata.get(b"embedry.role", b"").decode() != plan.job.role:
-        yield f"has vectors of {space.get('model')!r} ({space.get('fingerprint')}), role {metadata.get(b'embedry.role')!r}"
-    for batch in table.iter_batches(columns=[plan.job.vector_column]):
-        yield from wrong_with_vectors(plan, encodings.decoded(batch.column(0), metadata))
+    role = metadata.get(b"embedry.role", b"").decode()
+    if space != plan.job.space.as_dict() or role != plan.job.role:
+        yield f"has vectors of {space.get('model')!r} ({space.get('fingerprint')}), role {role!r}"
+    elif plan.job.vector_column not in table.schema_arrow.names:
+        yield f"has no column {plan.job.vector_column!r}"
+    else:
+        for batch in table.iter_batches(columns=[plan.job.vector_column]):
+            yield from wrong_with_vectors(plan, encodings.decoded(batch.column(0), metadata))
 
 
 def wrong_with_vectors(plan: Plan, vectors: NDArray[np.float32]) -> Iterator[str]:
@@ -128,12 +136,15 @@ def wrong_with_vectors(plan: Plan, vectors: NDArray[np.float32]) -> Iterator[str
 
 
 def _foreign(plan: Plan, done: dict[int, Done]) -> Iterator[Problem]:
+    """Files that are in the way of readers of a whole folder. Those of shards that are not done are about to be replaced."""
     known = {file.name for each in done.values() for file in each.files}
-    expected = {parts.part_name(plan, shard) for shard in range(plan.shards)}
+    left = [shard for shard in range(plan.shards) if shard not in done]
+    known |= {name for shard in left for name in parts.file_names(plan, shard)}
     for folder in (DATA, IDS, REJECTED):
         for name in plan.folder.sizes(folder):
-            ours = name.rsplit(".", 1)[0] in expected or folder == REJECTED
-            if f"{folder}/{name}" not in known and not ours:
+            if f"{folder}/{name}" not in known:
                 yield Problem(
-                    None, f"{folder}/{name} is no file of this job; readers of the whole folder would take it for one"
+                    None,
+                    f"{folder}/{name} is no file of this job, and readers of the whole folder would take it for one; "
+                    "move it elsewhere",
                 )

@@ -1,0 +1,8 @@
+"""Bulk jobs on a Ray cluster: `embedry bulk run OUT --on ray`; and `EmbedBatch` for pipelines of Ray Data.
+
+Importing this imports no Ray.
+"""
+
+from embedry_ray.batch import EmbedBatch
+
+__all__ = ["EmbedBatch"]

@@ -1,0 +1,44 @@
+"""Errors of clusters, and the errors behind those that Ray gives."""
+
+import re
+from textwrap import shorten
+
+from ray.exceptions import RayError, RayTaskError
+
+from embedry import EmbedryError
+from embedry_bulk import BulkError
+
+_MOST = 200
+"""Characters of what Ray says. It goes on with advice."""
+
+
+class ClusterError(BulkError, RuntimeError):
+    """A cluster cannot be reached, has no room, or does not start actors."""
+
+
+class ActorError(BulkError, RuntimeError):
+    """An actor has ended, or was ended, before it had a result."""
+
+
+def behind(error: BaseException, where: str) -> BaseException:
+    """What an actor's method raised, as itself; an ActorError for the end of the actor and other failures of Ray.
+
+    Args:
+        error: as Ray gives it: with what was raised as its cause, or with a text of a dozen lines.
+        where: which actor it is, for the message.
+    """
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    if isinstance(cause, RayError):
+        return ActorError(_said(re.sub(r"\x1b\[\d+m", "", str(cause)), where))
+    if not isinstance(cause, EmbedryError):
+        cause.__cause__ = error  # which has the lines of our code where it happened
+    return cause
+
+
+def _said(text: str, where: str) -> str:
+    missing = re.search(r"No module named '\w+'", text)
+    if missing:
+        return f"{where} does not start: {missing[0]}; install embedry-ray and the model's backend on every machine of the cluster"
+    return (
+        f"{where} ended: {shorten(text.partition('The actor is dead because ')[2] or text, _MOST, placeholder=' ...')}"
+    )
