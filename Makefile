@@ -6,17 +6,18 @@ BIN    := $(VENV)/bin
 # Other libraries, at versions that only a comparison needs.
 BENCH  := .venv-bench
 INFINITY := .venv-bench-infinity
+SPARK   := .venv-spark
 # What the demo and the tests download stays inside this folder.
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
 BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/cli
 # What the benchmark measures, and no adapters to other libraries.
-MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers plugins/server
+MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers plugins/server plugins/bulk
 # Every distribution of the repository: adding one is adding its folder.
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test lint docs bench bench-families bench-server soak soak-server clean
+.PHONY: help demo test test-spark lint docs bench bench-families bench-server bench-bulk soak soak-server soak-bulk clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -27,6 +28,9 @@ demo: $(VENV)/.bundle ## embed the documentation of Python's standard library an
 
 test: lint ## check types, style and structure, then run every test
 	$(BIN)/python -m pytest
+
+test-spark: $(SPARK)/.installed ## run the Spark and Daft examples of the documentation; needs Java
+	$(SPARK)/bin/python tests/spark_example.py
 
 lint: $(VENV)/.development ## check types and style
 	$(BIN)/ruff check .
@@ -47,14 +51,22 @@ bench-server: $(BENCH)/.installed $(INFINITY)/.installed ## measure the server b
 	$(BENCH)/bin/python tests/benchmarks/server.py $(ARGS)
 	$(BENCH)/bin/python tests/benchmarks/storm.py $(filter --quick,$(ARGS))
 
+bench-bulk: $(BENCH)/.installed ## measure a bulk job beside encode_stream alone, in about 20 minutes
+	$(BENCH)/bin/python tests/benchmarks/bulk.py $(ARGS)
+	$(BENCH)/bin/python tests/benchmarks/scaling.py $(filter --write,$(ARGS))
+
 soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes
 	$(BIN)/python tests/benchmarks/soak.py
 
 soak-server: $(VENV)/.development ## hold the server to flat memory under random requests for 20 minutes
 	$(BIN)/python tests/benchmarks/soak_server.py
 
+soak-bulk: $(VENV)/.development ## kill bulk jobs at every stage, 100 times at random, also on Ray, in about 15 minutes
+	$(BIN)/python tests/bulk_kills.py
+	$(BIN)/python tests/benchmarks/kills_ray.py
+
 clean: ## remove the environments and what was downloaded
-	rm -rf $(VENV) $(BENCH) $(INFINITY) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf $(VENV) $(BENCH) $(INFINITY) $(SPARK) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
@@ -78,4 +90,9 @@ $(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(MEASURED
 $(INFINITY)/.installed: tests/benchmarks/requirements-infinity.txt
 	$(PYTHON) -m venv $(INFINITY)
 	$(INFINITY)/bin/python -m pip install -q -r tests/benchmarks/requirements-infinity.txt
+	touch $@
+
+$(SPARK)/.installed: tests/requirements-spark.txt pyproject.toml $(BUNDLE:=/pyproject.toml) plugins/bulk/pyproject.toml
+	$(PYTHON) -m venv $(SPARK)
+	$(SPARK)/bin/python -m pip install -q -r $< $(addprefix -e ./,$(BUNDLE) plugins/bulk) -e .
 	touch $@
