@@ -141,10 +141,10 @@ def summary(outcome: command_line.Result) -> str:
 
 def started(*arguments: object, site: Path | None = None, **environment: str) -> "subprocess.Popen[str]":
     """`embedry bulk` in a process of its own, with the distributions of a folder, if one is given."""
-    path = [str(site), str(Path(__file__).parent)] if site else []
+    path = [*([str(site), str(Path(__file__).parent)] if site else []), os.environ.get("PYTHONPATH", "")]
     return subprocess.Popen(
         [sys.executable, "-m", "embedry_cli", "bulk", *map(str, arguments)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path)} | environment,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, path))} | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -278,8 +278,8 @@ def test_names_of_files_do_not_act_on_the_terminal(tmp_path: Path) -> None:
     path = written(evil / "in.jsonl", [*rows(2), {"text": None}])
     assert bulk("run", path, "--to", evil / "out", "--max-rejected", 1).code == 0
     (evil / "out/data/\x1b[31mred.parquet").write_bytes(b"")
-    for command in ("run", "status", "verify"):
-        outcome = bulk(command, evil / "out")
+    for command in (("run", "--max-rejected", 1), ("run",), ("status",), ("verify",)):
+        outcome = bulk(command[0], evil / "out", *command[1:])
         printed = outcome.out + outcome.err
         assert {char for char in printed if char not in "\t\n" and unicodedata.category(char) in ("Cc", "Cf")} == set()
     assert r"data/\u001b[31mred.parquet is no file of this job" in outcome.out

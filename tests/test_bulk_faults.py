@@ -571,7 +571,13 @@ def test_weights_that_are_missing_are_no_fault_of_the_output(
 # Rows
 
 
-def test_a_long_row_is_counted_or_rejected(tmp_path: Path, minilm: LazyEmbedder) -> None:
+@pytest.mark.parametrize("block", [1, 2, 2048])
+def test_a_long_row_is_counted_or_rejected(
+    block: int, tmp_path: Path, minilm: LazyEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from embedry._pipeline import pipeline
+
+    monkeypatch.setattr(pipeline, "_BLOCK_TEXTS", block)
     long = "word " * 400
     found = [{"text": "short"}, {"text": long}, {"text": ""}, {"text": long + "end"}, {"text": "last"}]
     path = written(tmp_path / "in.jsonl", found)

@@ -105,6 +105,9 @@ def test_shards_of_about_equal_tokens(tmp_path: Path, minilm: LazyEmbedder) -> N
     assert [plan.bounds(shard) for shard in range(plan.shards)] == [(0, 3), (3, 4), (4, 7), (7, 10)]
     assert sum(tokens) == sum(minilm.count_tokens(["word " * count for count in lengths], role="document"))
     assert sum(done.rows for done in computed(plan)) == len(lengths)
+    long = written(tmp_path / "long.jsonl", [{"text": "word " * 2000}] * 5)
+    plan = planned(long, tmp_path / "long", shard_tokens=600)
+    assert plan.starts == (0, 2, 4)  # the model reads 256 tokens of each
 
 
 def test_more_rows_than_are_read_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,15 +92,22 @@ def test_encodings_in_parquet(
     assert list(verify(plan)) == []
 
 
-def test_int8_clips_what_is_outside_its_ranges_and_keeps_dimensions_that_never_change() -> None:
-    vectors = np.asarray([[-1, 0, 0.5, 1], [1, 0, 0.5, 1 + 1e-40]], dtype=np.float32)
+def test_int8_clips_what_is_outside_its_ranges_and_keeps_dimensions_that_hardly_change() -> None:
+    vectors = np.asarray([[-1, 0, 0.5, 0], [1, 0, 0.5, 1e-38]], dtype=np.float32)
     ranges = encodings.ranges_of(vectors)
     stored = encodings.encoded(vectors, "int8", ranges)
     np.testing.assert_array_equal(stored, np.asarray([[-128] * 4, [127, -128, -128, -128]], dtype=np.int8))
-    beyond = encodings.encoded(np.asarray([[-9, -9, 9, 1]], dtype=np.float32), "int8", ranges)
+    beyond = encodings.encoded(np.asarray([[-9, -9, 9, 0]], dtype=np.float32), "int8", ranges)
     np.testing.assert_array_equal(beyond, [[-128, -128, 127, -128]])
     about = {b"embedry.vectors": json.dumps({"encoding": "int8", "dims": 4, "ranges": ranges}).encode()}
     np.testing.assert_allclose(decoded(encodings.as_lists(stored, "fixed"), about), vectors, atol=1e-6)
+
+
+def test_binary_keeps_what_is_positive() -> None:
+    made = np.asarray([[1, 0, -0.0, -1, 1e-30, -1e-30, 0, 2, 3]], dtype=np.float32)
+    stored = encodings.encoded(made, "binary", None)
+    np.testing.assert_array_equal(stored, [[0b10001001, 0b10000000]])
+    np.testing.assert_array_equal(stored, np.packbits(made > 0, axis=1))
 
 
 def test_the_sample_for_int8_is_of_all_texts_and_the_same_each_time(
@@ -361,9 +368,13 @@ def test_faults_of_a_lance_table_are_found(inputs: Path, tmp_path: Path) -> None
     assert list(verify(plan)) == []
     table.checkout_latest()
     table.update(where="row_number = 4", values={"embedding": [0.5] * 384})
+    table.optimize()  # rows of several shards in one file
     problems = list(verify(plan))
     assert [each.shard for each in problems] == [1]
     assert "has a vector whose length is 8.7980 away from 1" in problems[0].what
+    assert bulk("verify", plan.url, "--forget").code == 1
+    assert bulk("run", plan.url).code == 0
+    assert list(verify(plan)) == []
     lancedb.connect(plan.url).drop_table("vectors")
     assert [(each.shard, each.what) for each in verify(plan)] == [
         (shard, f"has 0 rows in the table instead of {count}") for shard, count in enumerate((3, 3, 1))

@@ -39,6 +39,5 @@ def _said(text: str, where: str) -> str:
     missing = re.search(r"No module named '\w+'", text)
     if missing:
         return f"{where} does not start: {missing[0]}; install embedry-ray and the model's backend on every machine of the cluster"
-    return (
-        f"{where} ended: {shorten(text.partition('The actor is dead because ')[2] or text, _MOST, placeholder=' ...')}"
-    )
+    reason = text.partition("The actor is dead because ")[2] or text
+    return f"{where} ended: {shorten(reason, _MOST, placeholder=' ...')}"

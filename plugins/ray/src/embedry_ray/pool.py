@@ -28,6 +28,8 @@ _CLOSING = 10.0
 """Seconds that actors have to remove what is not complete."""
 
 _Step = Literal["start", "compute", "commit"]
+_NO_SHARD = -1
+"""Of a start."""
 
 
 @dataclass(eq=False)
@@ -125,9 +127,10 @@ class Pool:
         self._actors.append(_Actor(handle, failed_starts))
         self._submit(self._actors[-1], "start")
 
-    def _submit(self, actor: _Actor, step: _Step, *shard: int) -> None:
-        future = getattr(actor.handle, step).remote(*shard).future()
-        self._tasks[future] = _Task(actor, step, sum(shard), time.monotonic())
+    def _submit(self, actor: _Actor, step: _Step, shard: int = _NO_SHARD) -> None:
+        method = getattr(actor.handle, step)
+        result = method.remote() if shard == _NO_SHARD else method.remote(shard)
+        self._tasks[result.future()] = _Task(actor, step, shard, time.monotonic())
         actor.under_way.append(step)
 
     def _completed(self, future: Future[Any]) -> Iterator[Done | Failed]:
@@ -186,7 +189,7 @@ class Pool:
                 self._start(actor.failed_starts)
 
     def _end_stuck(self) -> Iterator[Failed]:
-        """Ends actors that are at a shard for too long. It is not waited for their end: their machine may be out of reach."""
+        """Ends actors that are at a shard for too long, and does not wait until they have: their machine may be out of reach."""
         limit, now = self._age_limit.seconds, time.monotonic()
         old = {task.actor for task in self._tasks.values() if task.step != "start" and now - task.begun > limit}
         for actor in old:
@@ -209,8 +212,10 @@ class Pool:
 
 
 def _next_of(shards: Iterator[int]) -> Future[int | None]:
-    """The next shard, None after the last one. The iterator may wait for other processes, and actors must be looked after meanwhile;
-    a thread of a pool would keep this process from ending.
+    """The next shard, None after the last one.
+
+    In a thread, since the iterator may wait for other processes, while actors need attention. Not in one of a pool, which would
+    keep this process from ending.
     """
     future: Future[int | None] = Future()
 
