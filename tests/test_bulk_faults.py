@@ -6,8 +6,10 @@ import json
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -49,7 +51,9 @@ from embedry_bulk import (
     records,
     run_shard,
 )
+from embedry_bulk.ahead import ahead
 from embedry_bulk.running import Allowance, local
+from waiting import until
 
 pytestmark = pytest.mark.usefixtures("minilm_folder")
 
@@ -137,8 +141,9 @@ def test_a_damaged_page_costs_its_shards_and_no_others(tmp_path: Path, monkeypat
     path.write_bytes(content)
     with pytest.raises(InputError, match=r"in\.parquet cannot be read: .*CRC checksum verification failed"):
         planned(path, tmp_path / "all")  # counting tokens reads all texts
-    monkeypatch.setattr(parquet_rows, "BLOCK_ROWS", 4)
-    planned(path, tmp_path / "out", shard_rows=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet_rows, "BLOCK_ROWS", 4)  # the plan looks at the first rows, which are sound in larger files
+        planned(path, tmp_path / "out", shard_rows=2)
     outcome = bulk("run", tmp_path / "out")
     assert outcome.code == 1
     said = summary(outcome)
@@ -202,6 +207,24 @@ def test_an_input_that_changes_while_its_shard_is_computed(inputs: Path, out: Pa
     with pytest.raises(ChangedInputError, match=r"in\.jsonl has changed"):
         list(local(plan, iter(range(plan.shards)), Settings(advance=advance)))
     assert len(done_shards(plan)) <= 1  # the next shard is refused, if not this one
+
+
+def test_nothing_is_read_ahead_any_more_when_a_shard_has_failed() -> None:
+    """The next attempt reads with the same reader."""
+    reading = Event()
+
+    def source() -> Iterator[int]:
+        for number in range(100):
+            reading.set()
+            time.sleep(0.05)
+            reading.clear()
+            yield number
+
+    items = ahead(source(), 2)
+    assert next(items) == 0
+    until(reading.is_set)
+    items.close()
+    assert not reading.is_set()
 
 
 def test_inputs_that_cannot_be_read_are_no_fault_of_the_output(

@@ -89,5 +89,10 @@ def test_the_reference_tells_something_of_every_public_name(site: Path) -> None:
 
 def test_the_reference_shows_the_help_of_every_command_of_ours() -> None:
     shown = {block.text.partition("\n")[0] for block in blocks(DOCS / "reference" / "command-line.md")}
-    own = [each.called for each in commands.installed() if commands.origin(each.points[0]).startswith("embedry-")]
-    assert shown == {f"$ embedry {name} --help" for name in own}
+    own = [each for each in commands.installed() if commands.origin(each.points[0]).startswith("embedry-")]
+    names = [name for each in own for name in (each.called, *(f"{each.called} {sub}" for sub in subcommands(each)))]
+    assert shown == {f"$ embedry {name} --help" for name in names}
+
+
+def subcommands(command: commands.LazyCommand) -> list[str]:
+    return list(getattr(command.load(), "commands", {}))

@@ -1,6 +1,8 @@
 """Rows of Parquet files."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Container, Iterator, Sequence
+from itertools import accumulate
 from typing import Any
 
 import fsspec
@@ -40,7 +42,7 @@ class ParquetReader:
     def scan(self, column: str, only: Container[str], sample: int) -> Iterator[Scan]:
         """See `Reader`."""
         self._check_column(column)
-        for batch in self._batches(0, [column]):
+        for batch in self._batches(range(self._opened().num_row_groups), [column]):
             texts = batch.column(0)
             lengths = pc.fill_null(pc.binary_length(_plain(texts)), 0)
             chosen = [_text(texts[int(place)]) for place in spread(len(texts), sample)]
@@ -49,11 +51,13 @@ class ParquetReader:
     def rows(self, first: int, count: int, offset: int, schema: pa.Schema) -> Iterator[Rows]:
         """See `Reader`."""
         metadata = self._opened().metadata
-        group, skipped = 0, first
-        while group < metadata.num_row_groups and skipped >= metadata.row_group(group).num_rows:
-            skipped -= metadata.row_group(group).num_rows
-            group += 1
-        for batch in self._batches(group, schema.names):
+        sizes = (metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
+        ends = [0, *accumulate(sizes)]
+        groups = range(
+            bisect_right(ends, first) - 1, bisect_left(ends, first + count)
+        )  # no others: they may be damaged
+        skipped = first - ends[groups.start]
+        for batch in self._batches(groups, schema.names):
             chosen = batch.slice(skipped, count)
             skipped = max(0, skipped - len(batch))
             if len(chosen):
@@ -70,11 +74,11 @@ class ParquetReader:
             self._file.close(force=True)
             self._file = None
 
-    def _batches(self, group: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """The rows from a row group on."""
+    def _batches(self, groups: range, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of some row groups."""
         file = self._opened()
         try:
-            yield from file.iter_batches(BLOCK_ROWS, row_groups=range(group, file.num_row_groups), columns=columns)
+            yield from file.iter_batches(BLOCK_ROWS, row_groups=groups, columns=columns)
         except _NOT_READABLE as error:
             self.close()
             raise InputError(f"{self._url} cannot be read: {in_a_line(error)}") from error

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import chain
 from threading import Event
 from typing import NamedTuple, TypeAlias, cast
 
@@ -161,10 +162,13 @@ def check_complete(plan: Plan) -> None:
 
 def local(plan: Plan, shards: Iterator[int], settings: Settings) -> Iterator[Outcome]:
     """Computes shards in this process. While one is computed, the one before is put in its place."""
+    first = next(shards, None)
+    if first is None:  # nothing is loaded for nothing
+        return
     with plan.folder.spool() as spool, ThreadPoolExecutor(1, thread_name_prefix="embedry-bulk-commit") as committing:
         worker = Worker(plan, spool, settings.advance, **settings.options)
         under_way: Future[Outcome] | None = None
-        for shard in shards:
+        for shard in chain([first], shards):
             computed = _attempted(worker, shard, settings.attempts)
             if under_way is not None:
                 yield under_way.result()

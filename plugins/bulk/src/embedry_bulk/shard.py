@@ -86,7 +86,7 @@ class Worker:
         self.plan = plan
         self._spool = spool
         self._advance = advance
-        self._embedder = plan.job.space.resolve(**options)
+        self._embedder = plan.job.space.resolve(**options).load()  # what cannot be loaded is no fault of a shard
         self._readers: dict[int, Reader] = {}
 
     def compute(self, shard: int) -> "Computed":
