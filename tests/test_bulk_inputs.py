@@ -18,7 +18,6 @@ import pytest
 from pyarrow import parquet as pq
 
 from bulk_jobs import (
-    MODEL,
     as_csv,
     as_json,
     bulk,
@@ -34,13 +33,20 @@ from bulk_jobs import (
     written,
 )
 from embedry.views import LazyEmbedder
-from embedry_bulk import ChangedInputError, InputError, PlanError, Worker
+from embedry_bulk import ChangedInputError, InputError, PlanError, Worker, folder
 from embedry_bulk.inputs import found
 from embedry_bulk.lines import Lines
 from embedry_bulk.record_rows import RecordReader
 from waiting import PATIENCE, asked
 
 pytestmark = pytest.mark.usefixtures("minilm_folder")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests commit hundreds of shards, and what is on the disk after a loss of power is no concern of theirs."""
+    monkeypatch.setattr(folder, "sync", lambda path: None)
+
 
 N = 9
 """Rows of a small file; a row group of Parquet has 4 of them."""
@@ -509,7 +515,7 @@ def test_fields_longer_than_the_csv_module_expects(tmp_path: Path) -> None:
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
     """A folder of folders, of which some are not meant."""
-    folder = tmp_path / "corpus"
+    place = tmp_path / "corpus"
     for name in (
         "b.jsonl",
         "a.jsonl.gz",
@@ -519,10 +525,10 @@ def corpus(tmp_path: Path) -> Path:
         "_started.jsonl",
         ".git/e.jsonl",
     ):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        written(folder / name, rows(1))
-    (folder / "README.md").write_text("text")
-    return folder
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        written(place / name, rows(1))
+    (place / "README.md").write_text("text")
+    return place
 
 
 def test_a_folder_is_its_files_of_known_formats_sorted_and_without_hidden_ones(corpus: Path) -> None:
@@ -706,8 +712,3 @@ def test_a_reader_starts_again_after_a_failure(suffix: str, tmp_path: Path, monk
         (again,) = reader.rows(first, 60 - first, offset, schema)
         assert again.table.to_pylist() == found[first:]
         reader.close()
-
-
-def test_the_model_is_known_by_its_name_in_plans(tmp_path: Path) -> None:
-    plan = planned(written(tmp_path / "in.jsonl", rows(1)), tmp_path / "out")
-    assert plan.job.space.model == MODEL

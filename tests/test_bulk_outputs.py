@@ -29,9 +29,16 @@ from bulk_jobs import (
 )
 from embedry import Space
 from embedry.views import LazyEmbedder
-from embedry_bulk import Plan, PlanError, decoded, encodings, run_shard, verify
+from embedry_bulk import Plan, PlanError, decoded, encodings, folder, run_shard, verify
 
 pytestmark = pytest.mark.usefixtures("minilm_folder")
+
+
+@pytest.fixture(autouse=True)
+def _nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests commit hundreds of shards, and what is on the disk after a loss of power is no concern of theirs."""
+    monkeypatch.setattr(folder, "sync", lambda path: None)
+
 
 N = 7
 
@@ -425,11 +432,11 @@ def test_lance_is_asked_for_by_its_name_before_anything_is_read(
 @pytest.fixture(scope="module")
 def job(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A job of three parts, the last of which has no row."""
-    folder = tmp_path_factory.mktemp("readers")
+    place = tmp_path_factory.mktemp("readers")
     found = [row | {"tags": ["a", str(row["id"])], "none": None} for row in rows(N)]
-    path = written(folder / "in.parquet", [*found, *([{"id": 99, "text": None, "tags": None, "none": None}] * 2)])
-    finished(path, folder / "out", shard_rows=4)
-    return folder / "out"
+    path = written(place / "in.parquet", [*found, *([{"id": 99, "text": None, "tags": None, "none": None}] * 2)])
+    finished(path, place / "out", shard_rows=4)
+    return place / "out"
 
 
 def test_pandas_and_polars(job: Path, right: NDArray[np.float32]) -> None:

@@ -321,3 +321,16 @@ def test_plan_json_can_be_read_by_people(inputs: Path, tmp_path: Path) -> None:
     assert (held["rows"], held["starts"]) == ([7], [0, 3, 6])
     lines = inputs.read_bytes().splitlines(keepends=True)
     assert held["offsets"] == [0, len(b"".join(lines[:3])), len(b"".join(lines[:6]))]
+
+
+def test_a_job_that_goes_on_does_not_read_its_inputs_for_their_digests_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path / "in.jsonl", rows(4))
+    plan = planned(path, tmp_path / "out")
+    monkeypatch.setattr("embedry_bulk.inputs.sha256", lambda path: pytest.fail(f"{path} is read again"))
+    assert planned(path, tmp_path / "out") == plan
+    monkeypatch.undo()
+    path.write_bytes(path.read_bytes().replace(b"lamp", b"oven").replace(b"late", b"lost"))
+    with pytest.raises(PlanError, match="holds another job"):
+        planned(path, tmp_path / "out")

@@ -4,7 +4,7 @@ import fnmatch
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -70,21 +70,23 @@ class InputFile(NamedTuple):
         return self._replace(modified=0) == other._replace(modified=0)
 
 
-def found(names: Sequence[str], kind: Kind | None = None) -> list[InputFile]:
+def found(names: Sequence[str], kind: Kind | None = None, known: Sequence[InputFile] = ()) -> list[InputFile]:
     """The files of a job, in the order of the names, those of a folder or a pattern sorted.
 
     Args:
         names: files, folders and patterns with `*`; paths, or URLs that fsspec knows.
         kind: the format; None for that of each file's extension.
+        known: files as an earlier plan has them. One that has not been modified since is not read again for its digest.
 
     Raises:
         InputError: there is no such file, its format is not known, it cannot be read, or it is named twice.
     """
+    digests = {(file.url, file.size, file.modified): file.digest for file in known if file.modified}
     files: dict[str, InputFile] = {}
     for name in names:
         try:
             for system, path in _matching(name, kind):
-                file = _described(system, path, kind)
+                file = _described(system, path, kind, digests)
                 if files.setdefault(_identity(system, path, file.url), file) is not file:
                     raise InputError(f"{file.url} is named twice; every row would be embedded twice")
         except _UNREADABLE as error:
@@ -133,7 +135,7 @@ def _files(system: Any, path: str, kind: Kind | None) -> Sequence[str]:
     return [each for each in inside if (kind or _kind(each)) and not _is_hidden(each, path)]
 
 
-def _described(system: Any, path: str, kind: Kind | None) -> InputFile:
+def _described(system: Any, path: str, kind: Kind | None, digests: Mapping[tuple[str, int, int], str]) -> InputFile:
     url = system.unstrip_protocol(path)
     if not is_unicode(url):
         raise InputError(f"the name {url!a} is not UTF-8; rename the file")
@@ -143,7 +145,8 @@ def _described(system: Any, path: str, kind: Kind | None) -> InputFile:
     size, modified = _state(system, path)
     if not size and Path(path).suffix.lower() in COMPRESSED:
         raise InputError(f"{url} is empty, and a compressed file never is: it was cut off")
-    return InputFile(url, kind, size, _digest(system, path), modified)
+    digest = digests.get((url, size, modified)) or _digest(system, path)
+    return InputFile(url, kind, size, digest, modified)
 
 
 def _state(system: Any, path: str) -> tuple[int, int]:

@@ -69,9 +69,9 @@ def make_plan(
                 f"the job's folder {folder.url} lies in the inputs {name}, which would then have its results among them; "
                 "choose a folder outside"
             )
-    job = replace(job, inputs=tuple(inputs.found(names, kind)))
-    if folder.read(NAME) is not None:
-        plan = Plan.load(to)
+    plan = Plan.load(to) if folder.read(NAME) is not None else None
+    job = replace(job, inputs=tuple(inputs.found(names, kind, plan.job.inputs if plan else ())))
+    if plan is not None:
         plan.check_job(job)
         return plan
     with folder.spool() as spool:  # first: a folder that cannot be written to is an error before anything is read
