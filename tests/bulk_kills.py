@@ -169,7 +169,7 @@ def run_on_board(job: str, board: Path, stage: int, count: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     at("starting")
-    from embedry_bulk import parts
+    from embedry_bulk import outputs, parts
     from embedry_bulk.folder import LocalFolder
     from embedry_cli.app import main as embedry
 
@@ -190,7 +190,7 @@ def run_on_board(job: str, board: Path, stage: int, count: int) -> None:
     def published(when: str) -> Callable[..., str | None]:
         return lambda _, local, name: f"{when} the {'record' if name.startswith('done/') else 'rename'}"
 
-    around(parts, "open_part", lambda *_: "before the temporary write", lambda *_: "computing")
+    around(outputs, "open_part", lambda *_: "before the temporary write", lambda *_: "computing")
     around(parts.ParquetPart, "close", lambda *_: None, lambda *_: "after the temporary write")
     around(LocalFolder, "publish", published("before"), published("after"))
     embedry(["bulk", "run", job, "--max-rejected", "1%"])

@@ -15,7 +15,7 @@ from embedry_bulk.folder import Folder
 from embedry_bulk.parts import ParquetPart, schema_of
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import Done, Written
-from embedry_bulk.verifying import wrong_with_vectors
+from embedry_bulk.vector_checks import wrong_with_vectors
 
 try:
     import lancedb

@@ -1,8 +1,8 @@
 """The files of a shard while they are written: vectors with the columns of their rows, and rejected rows with their reasons."""
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,28 +38,6 @@ class Part(Protocol):
 
     def publish(self, folder: Folder) -> tuple[Written, ...]:
         """Puts the files in their places."""
-
-
-@contextmanager
-def open_part(plan: Plan, shard: int, spool: Path) -> Iterator[Part]:
-    """The files of a shard in the format of the job, written to a local folder. They are complete after the context."""
-    part = _part(plan, shard, spool)
-    try:
-        yield part
-        part.close()
-    except BaseException:
-        part.abandon()
-        raise
-
-
-def _part(plan: Plan, shard: int, spool: Path) -> Part:
-    if plan.job.output == "npy":
-        return NpyPart(plan, shard, spool)
-    if plan.job.output == "lancedb":
-        from embedry_bulk.lance import LancePart
-
-        return LancePart(plan, shard, spool)
-    return ParquetPart(plan, shard, spool)
 
 
 def put(folder: Folder, path: Path, name: str) -> Written:

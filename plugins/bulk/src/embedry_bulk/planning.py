@@ -16,7 +16,8 @@ from embedry_bulk.errors import PlanError
 from embedry_bulk.folder import open_folder
 from embedry_bulk.inputs import Kind
 from embedry_bulk.plan import NAME, Job, OnOverflow, Output, Plan
-from embedry_bulk.rows import Reader, Scan, reader, spread
+from embedry_bulk.readers import reader
+from embedry_bulk.rows import Reader, Scan, spread
 
 _BYTES_A_TOKEN = 4.0
 """Of running English text; for engines that do not say how many tokens a text has."""

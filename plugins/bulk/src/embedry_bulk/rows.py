@@ -7,8 +7,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from embedry_bulk.inputs import InputFile
-
 BLOCK_ROWS = 8192
 
 
@@ -87,17 +85,6 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Closes the file; it opens again when it is read again."""
-
-
-def reader(file: InputFile) -> Reader:
-    """A reader for a file of its format."""
-    if file.kind == "parquet":
-        from embedry_bulk.parquet_rows import ParquetReader
-
-        return ParquetReader(file.url)
-    from embedry_bulk.record_rows import RecordReader
-
-    return RecordReader(file.url, file.kind)
 
 
 def are_strings(kind: pa.DataType) -> bool:

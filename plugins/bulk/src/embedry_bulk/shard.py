@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from embedry import BackendError, EmbedryError
 from embedry.options import Options
-from embedry_bulk import parts, records
+from embedry_bulk import outputs, parts, records
 from embedry_bulk.ahead import ahead
 from embedry_bulk.errors import InputError, OutputError
 from embedry_bulk.feed import Feed
 from embedry_bulk.plan import Plan
+from embedry_bulk.readers import reader
 from embedry_bulk.records import Done
-from embedry_bulk.rows import Reader, Rejection, Rows, reader
+from embedry_bulk.rows import Reader, Rejection, Rows
 
 _AHEAD = 2
 """Blocks of rows that are read before they are needed."""
@@ -96,7 +97,7 @@ class Worker:
         try:
             shutil.rmtree(folder, ignore_errors=True)  # of an attempt that has failed
             folder.mkdir()
-            with parts.open_part(self.plan, shard, folder) as part:
+            with outputs.open_part(self.plan, shard, folder) as part:
                 counts = self._fill(part, shard)
             rejected = parts.write_rejected(folder, self.plan, counts.rejected) if counts.rejected else None
         except OSError as error:

@@ -8,16 +8,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
 from embedry_bulk import encodings, parts, records
 from embedry_bulk.errors import in_a_line
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import DATA, IDS, REJECTED, Done, Written
-
-_LENGTH_TOLERANCE = {"float32": 1e-3, "float16": 5e-3}
-"""How far the length of a normalized vector may be from 1. The other encodings do not keep it."""
+from embedry_bulk.vector_checks import LENGTH_TOLERANCE, wrong_with_vectors
 
 
 class Problem(NamedTuple):
@@ -94,7 +91,7 @@ def _wrong_with_content(plan: Plan, done: Done, name: str, content: bytes) -> It
     if name.endswith(".npy"):
         array = np.load(io.BytesIO(content), allow_pickle=False)
         rows = len(array)
-        if folder == DATA and plan.job.encoding in _LENGTH_TOLERANCE:
+        if folder == DATA and plan.job.encoding in LENGTH_TOLERANCE:
             yield from wrong_with_vectors(plan, array.astype(np.float32))
     else:
         table = pq.ParquetFile(pa.BufferReader(content))
@@ -117,22 +114,6 @@ def _wrong_with_table(plan: Plan, table: pq.ParquetFile) -> Iterator[str]:
     else:
         for batch in table.iter_batches(columns=[plan.job.vector_column]):
             yield from wrong_with_vectors(plan, encodings.decoded(batch.column(0), metadata))
-
-
-def wrong_with_vectors(plan: Plan, vectors: NDArray[np.float32]) -> Iterator[str]:
-    """What is wrong with vectors, float32 (n, dims), once."""
-    lengths = np.linalg.norm(vectors, axis=1)
-    if not np.isfinite(lengths).all():
-        yield "has vectors that are not finite"
-        return
-    tolerance = _LENGTH_TOLERANCE.get(plan.job.encoding)
-    if (
-        plan.job.space.normalize
-        and tolerance
-        and len(lengths)
-        and (worst := float(np.abs(lengths - 1).max())) > tolerance
-    ):
-        yield f"has a vector whose length is {worst:.4f} away from 1"
 
 
 def _foreign(plan: Plan, done: dict[int, Done]) -> Iterator[Problem]:
