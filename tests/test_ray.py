@@ -26,6 +26,7 @@ from embedry_bulk.running import Allowance, local, run
 from embedry_ray import EmbedBatch, actors, cluster, limits
 from embedry_ray.errors import ActorError, ClusterError
 from embedry_ray.runner import ray_actors
+from waiting import until
 
 SHARDS, SHARD_ROWS = 12, 60
 
@@ -105,6 +106,8 @@ def test_a_driver_that_is_killed_goes_on_in_the_next_run(plan: Plan, expected: d
         assert first.stdout is not None
         before = json.loads(first.stdout.readline())
         first.kill()
+    actors_of_first = [int(spool.name.split("-")[1]) for spool in Path(plan.url, "tmp").iterdir()]
+    until(lambda: not any(Path(f"/proc/{process}").exists() for process in actors_of_first))  # they end by themselves
     second = subprocess.run(command(plan), capture_output=True, text=True, timeout=120, check=False)
     assert (second.returncode, second.stderr) == (0, "")
     events = [json.loads(line) for line in second.stdout.splitlines()]  # nothing of Ray is among them

@@ -143,9 +143,7 @@ class LocalFolder:
     @contextmanager
     def spool(self) -> Iterator[Path]:
         """See `Folder`. What killed processes left is removed."""
-        for maker in self._makers():
-            if not _is_ours(maker) and _is_abandoned(maker, _ABANDONED_AFTER):
-                shutil.rmtree(maker, ignore_errors=True)
+        self._sweep()
         own = self.path / _TEMPORARY / makers.mark()
         try:
             own.mkdir(parents=True)
@@ -155,8 +153,14 @@ class LocalFolder:
             yield own
         finally:
             shutil.rmtree(own, ignore_errors=True)
+            self._sweep()  # again: some that was killed may have ended only after the start
             with suppress(OSError):  # other processes have theirs in it
                 own.parent.rmdir()
+
+    def _sweep(self) -> None:
+        for maker in self._makers():
+            if not _is_ours(maker) and _is_abandoned(maker, _ABANDONED_AFTER):
+                shutil.rmtree(maker, ignore_errors=True)
 
     def _makers(self) -> list[Path]:
         with suppress(OSError), os.scandir(self.path / _TEMPORARY) as entries:
