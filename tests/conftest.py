@@ -101,6 +101,14 @@ def encode(checkpoint: Callable[..., Path]) -> Callable[[Path], NDArray[np.float
 
 
 @pytest.fixture
+def nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that commit hundreds of shards: what is on the disk after a loss of power is no concern of theirs."""
+    from embedry_bulk import folder
+
+    monkeypatch.setattr(folder, "sync", lambda path: None)
+
+
+@pytest.fixture
 def small_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SmallHub]:
     """A hub on this machine, which the client in this process asks, and an empty Hugging Face cache."""
     from huggingface_hub import close_session, constants

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from itertools import product
@@ -38,6 +39,7 @@ from bulk_jobs import (
     written,
 )
 from embedry import WeightsNotFoundError
+from embedry._files import makers
 from embedry.views import LazyEmbedder
 from embedry_bulk import (
     BulkError,
@@ -53,6 +55,7 @@ from embedry_bulk import (
     run_shard,
 )
 from embedry_bulk.ahead import ahead
+from embedry_bulk.folder import open_folder
 from embedry_bulk.running import Allowance, local
 from waiting import until
 
@@ -449,8 +452,8 @@ def test_a_folder_that_vanishes_during_the_run(output: str, inputs: Path, tmp_pa
         def advance(count: int, out: Path = out, after: int = after) -> None:
             nonlocal given
             given += count
-            if given >= after:
-                shutil.rmtree(out, ignore_errors=True)
+            if given >= after and out.exists():
+                out.rename(out.with_name(f"{out.name}-gone"))  # in one step: a shard may be on its way into it
 
         with pytest.raises(OutputError, match=rf"{out}.* cannot be (written|written to|read): No such file"):
             list(local(plan, iter(range(plan.shards)), Settings(advance=advance)))
@@ -728,3 +731,14 @@ def test_every_error_of_a_job_is_one_of_embedry() -> None:
     errors = [getattr(embedry_bulk, name) for name in embedry_bulk.__all__ if name.endswith("Error")]
     assert len(errors) == 7
     assert all(issubclass(each, BulkError) for each in errors)
+
+
+def test_what_a_process_left_that_ended_after_the_start_is_removed_at_the_end(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        left = tmp_path / "tmp" / f"{makers.place()}-{other.pid}-0123abcd"
+        left.mkdir(parents=True)
+        with open_folder(str(tmp_path)).spool():
+            assert left.exists()
+            other.kill()
+            other.wait()
+        assert not left.exists()

@@ -33,19 +33,13 @@ from bulk_jobs import (
     written,
 )
 from embedry.views import LazyEmbedder
-from embedry_bulk import ChangedInputError, InputError, PlanError, Worker, folder
+from embedry_bulk import ChangedInputError, InputError, PlanError, Worker
 from embedry_bulk.inputs import found
 from embedry_bulk.lines import Lines
 from embedry_bulk.record_rows import RecordReader
 from waiting import PATIENCE, asked
 
-pytestmark = pytest.mark.usefixtures("minilm_folder")
-
-
-@pytest.fixture(autouse=True)
-def _nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests commit hundreds of shards, and what is on the disk after a loss of power is no concern of theirs."""
-    monkeypatch.setattr(folder, "sync", lambda path: None)
+pytestmark = pytest.mark.usefixtures("minilm_folder", "nobody_waits_for_the_disk")
 
 
 N = 9

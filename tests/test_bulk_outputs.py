@@ -29,15 +29,9 @@ from bulk_jobs import (
 )
 from embedry import Space
 from embedry.views import LazyEmbedder
-from embedry_bulk import Plan, PlanError, decoded, encodings, folder, run_shard, verify
+from embedry_bulk import Plan, PlanError, decoded, encodings, run_shard, verify
 
-pytestmark = pytest.mark.usefixtures("minilm_folder")
-
-
-@pytest.fixture(autouse=True)
-def _nobody_waits_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests commit hundreds of shards, and what is on the disk after a loss of power is no concern of theirs."""
-    monkeypatch.setattr(folder, "sync", lambda path: None)
+pytestmark = pytest.mark.usefixtures("minilm_folder", "nobody_waits_for_the_disk")
 
 
 N = 7

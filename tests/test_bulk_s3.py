@@ -41,6 +41,11 @@ def texts() -> list[str]:
     return [" ".join(map(str, chance.integers(0, 1000, size=chance.integers(1, 30)))) for _ in range(ROWS)]
 
 
+def of_four_shards(checkpoint: Callable[..., Path]) -> tuple[object, ...]:
+    """The arguments of a job."""
+    return "s3://corpus/in.parquet", "--to", "s3://corpus/job", "--model", checkpoint("bert"), "--shard-rows", 99
+
+
 def put(name: str) -> None:
     with fsspec.open(f"s3://corpus/{name}", "wb") as file:
         pq.write_table(pa.table({"id": range(ROWS), "text": texts()}), file, row_group_size=64)
@@ -73,17 +78,7 @@ def test_a_job_ends_right_though_requests_fail(store: SmallS3, checkpoint: Calla
 
 def test_a_changed_object_is_noticed_by_its_tag(store: SmallS3, checkpoint: Callable[..., Path]) -> None:
     put("in.parquet")
-    result = run(
-        "bulk",
-        "plan",
-        "s3://corpus/in.parquet",
-        "--to",
-        "s3://corpus/job",
-        "--model",
-        checkpoint("bert"),
-        "--shard-rows",
-        99,
-    )
+    result = run("bulk", "plan", *of_four_shards(checkpoint))
     assert result.code == 0, result.err
     files = fsspec.filesystem("s3")
     content = bytearray(files.cat_file("corpus/in.parquet"))
@@ -95,17 +90,7 @@ def test_a_changed_object_is_noticed_by_its_tag(store: SmallS3, checkpoint: Call
 
 def test_a_part_that_never_arrived_is_computed_again(store: SmallS3, checkpoint: Callable[..., Path]) -> None:
     put("in.parquet")
-    arguments = (
-        "bulk",
-        "run",
-        "s3://corpus/in.parquet",
-        "--to",
-        "s3://corpus/job",
-        "--model",
-        checkpoint("bert"),
-        "--shard-rows",
-        99,
-    )
+    arguments = ("bulk", "run", *of_four_shards(checkpoint))
     assert run(*arguments).code == 0
     files = fsspec.filesystem("s3")
     names = sorted(files.ls("corpus/job/data"))

@@ -74,13 +74,14 @@ def open_folder(url: str) -> Folder:
         system, path = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
         raise OutputError(f"{url}: {error}") from error
-    if "file" in _protocols(system):
+    if is_local(system):
         return LocalFolder(Path(path))
     return RemoteFolder(system, path, url)
 
 
-def _protocols(system: Any) -> tuple[str, ...]:
-    return (system.protocol,) if isinstance(system.protocol, str) else tuple(system.protocol)
+def is_local(system: Any) -> bool:
+    """Whether a file system of fsspec is that of this machine."""
+    return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
 
 
 class LocalFolder:
@@ -179,7 +180,7 @@ class RemoteFolder:
     def read(self, name: str) -> bytes | None:
         """See `Folder`."""
         try:
-            content: bytes = self._tried(lambda: self._system.cat_file(self._at(name)))
+            content: bytes = tried(lambda: self._system.cat_file(self._at(name)))
         except FileNotFoundError:
             return None
         return content
@@ -188,7 +189,7 @@ class RemoteFolder:
         """See `Folder`. Many files are read at a time, where the file system can."""
         names = list(self.sizes(folder))
         paths = [self._at(f"{folder}/{name}") for name in names]
-        contents = self._tried(lambda: self._system.cat(paths)) if paths else {}
+        contents = tried(lambda: self._system.cat(paths)) if paths else {}
         if isinstance(contents, bytes):  # some file systems give those of a single file so
             return {names[0]: contents}
         return {name: contents[path] for name, path in zip(names, paths, strict=True)}
@@ -197,7 +198,7 @@ class RemoteFolder:
         """See `Folder`."""
         self._system.invalidate_cache()
         try:
-            found = self._tried(lambda: self._system.ls(self._at(folder), detail=True))
+            found = tried(lambda: self._system.ls(self._at(folder), detail=True))
         except FileNotFoundError:
             return {}
         return {each["name"].rsplit("/", 1)[-1]: each["size"] for each in found if each["type"] == "file"}
@@ -205,14 +206,14 @@ class RemoteFolder:
     def publish(self, local: Path, name: str) -> None:
         """See `Folder`."""
         try:
-            self._tried(lambda: self._system.put_file(str(local), self._at(name)))
+            tried(lambda: self._system.put_file(str(local), self._at(name)))
         except OSError as error:
             raise OutputError(f"{self.url}/{name} cannot be written: {error}") from error
 
     def remove(self, name: str) -> None:
         """See `Folder`."""
         with suppress(FileNotFoundError):
-            self._tried(lambda: self._system.rm_file(self._at(name)))
+            tried(lambda: self._system.rm_file(self._at(name)))
 
     def open(self, name: str) -> Any:
         """See `Folder`."""
@@ -230,9 +231,6 @@ class RemoteFolder:
 
     def _at(self, name: str) -> str:
         return f"{self._path}/{name}"
-
-    def _tried(self, request: Callable[[], Result]) -> Result:
-        return tried(request)
 
 
 def tried(request: Callable[[], Result]) -> Result:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import fsspec
 
 from embedry_bulk.errors import BulkError, ChangedInputError, InputError, in_a_line
-from embedry_bulk.folder import sha256, tried
+from embedry_bulk.folder import is_local, sha256, tried
 
 Kind = Literal["parquet", "jsonl", "csv", "tsv"]
 
@@ -151,7 +151,7 @@ def _described(system: Any, path: str, kind: Kind | None, digests: Mapping[tuple
 
 def _state(system: Any, path: str) -> tuple[int, int]:
     """The size of a file, and when it was modified."""
-    if not _is_local(system):
+    if not is_local(system):
         system.invalidate_cache()
         return int(tried(lambda: system.info(path))["size"] or 0), 0
     status = Path(path).stat()
@@ -161,7 +161,7 @@ def _state(system: Any, path: str) -> tuple[int, int]:
 
 
 def _digest(system: Any, path: str) -> str:
-    if _is_local(system):
+    if is_local(system):
         return sha256(Path(path))
     about = tried(lambda: system.info(path))
     tag = next((about[name] for name in _TAGS if about.get(name)), None)
@@ -177,7 +177,7 @@ def _digest_since(path: str, modified: int) -> str:
 def _identity(system: Any, path: str, url: str) -> str:
     """What two names of one file have in common."""
     folder, name = os.path.split(path)
-    return os.path.join(os.path.realpath(folder), name) if _is_local(system) else url
+    return os.path.join(os.path.realpath(folder), name) if is_local(system) else url
 
 
 def _kind(path: str) -> Kind | None:
@@ -200,7 +200,7 @@ def is_unicode(text: str) -> bool:
 
 def _full(url: str) -> str:
     system, path = fsspec.core.url_to_fs(url)
-    return str(system.unstrip_protocol(Path(path).resolve().as_posix() if _is_local(system) else path.rstrip("/")))
+    return str(system.unstrip_protocol(Path(path).resolve().as_posix() if is_local(system) else path.rstrip("/")))
 
 
 def _above(url: str) -> Iterator[str]:
@@ -208,10 +208,6 @@ def _above(url: str) -> Iterator[str]:
     while url.rstrip("/"):
         yield url
         url = url.rpartition("/")[0]
-
-
-def _is_local(system: Any) -> bool:
-    return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
 
 
 def _unreadable(name: str, error: Exception) -> BulkError:

@@ -59,9 +59,14 @@ def part_name(plan: Plan, shard: int) -> str:
     return f"train-{plan.name(shard)}-of-{plan.shards:05}"
 
 
+def rejected_name(plan: Plan, shard: int) -> str:
+    """The place of a shard's rejected rows."""
+    return f"{REJECTED}/{plan.name(shard)}.parquet"
+
+
 def file_names(plan: Plan, shard: int) -> tuple[str, ...]:
     """The files that a shard may have, by their places in the job's folder."""
-    rejected = f"{REJECTED}/{plan.name(shard)}.parquet"
+    rejected = rejected_name(plan, shard)
     name = f"{part_name(plan, shard)}.{plan.job.output}"
     if plan.job.output == "lancedb":
         return (rejected,)

@@ -90,13 +90,15 @@ def done_shards(plan: Plan) -> dict[int, Done]:
     return {done.shard: done for done in found if all(sizes.get(each.name) == each.size for each in done.files)}
 
 
-def forget_broken(plan: Plan) -> None:
-    """Removes records that cannot be read, or whose files are missing or of another size, so that their shards are computed."""
+def forget_broken(plan: Plan) -> dict[int, Done]:
+    """The same, after removing the records that cannot be read, or whose files are missing or of another size."""
     names = list(plan.folder.sizes(DONE))
-    sound = {record_name(plan, shard) for shard in done_shards(plan)}
+    done = done_shards(plan)
+    sound = {record_name(plan, shard) for shard in done}
     for name in names:
         if f"{DONE}/{name}" not in sound:
             plan.folder.remove(f"{DONE}/{name}")
+    return done
 
 
 def is_done(plan: Plan, shard: int) -> bool:

@@ -123,8 +123,7 @@ def run(
         IncompleteError: shards have failed, or rows are missing.
         As `run_shard`, for what concerns all shards.
     """
-    records.forget_broken(plan)
-    done = records.done_shards(plan)
+    done = records.forget_broken(plan)
     rejected = sum(each.rejected for each in done.values())
     allowance.check(rejected, plan)
     for outcome in compute(plan, _pending(plan, set(done), share, stopping), settings):
@@ -135,13 +134,13 @@ def run(
         else:
             with plan.folder.spool() as spool:
                 records.write(outcome, plan, spool)
-    if not stopping.is_set():
-        check_complete(plan)
-    return records.total(records.done_shards(plan).values())
+    if stopping.is_set():
+        return records.total(records.done_shards(plan).values())
+    return check_complete(plan)
 
 
-def check_complete(plan: Plan) -> None:
-    """Raises IncompleteError unless every shard is done and every row is in the result or rejected."""
+def check_complete(plan: Plan) -> Mapping[str, int]:
+    """The counts of a job's rows. Raises IncompleteError unless every shard is done and every row is in the result or rejected."""
     done = records.done_shards(plan)
     failed = records.failed_shards(plan)
     missing = [shard for shard in range(plan.shards) if shard not in done]
@@ -158,6 +157,7 @@ def check_complete(plan: Plan) -> None:
             f"{plan.total:,} rows were planned, and {counts['rows']:,} were written and {counts['rejected']:,} rejected; look for "
             f"the shard: embedry bulk verify {plan.url}"
         )
+    return counts
 
 
 def local(plan: Plan, shards: Iterator[int], settings: Settings) -> Iterator[Outcome]:

@@ -220,7 +220,7 @@ class Computed:
         """
         begun = time.perf_counter()
         files = self._part.publish(self._plan.folder)
-        name = f"{records.REJECTED}/{self._plan.name(self._done.shard)}.parquet"
+        name = parts.rejected_name(self._plan, self._done.shard)
         if self._rejected is not None:
             files += (parts.put(self._plan.folder, self._rejected, name),)
         else:
