@@ -12,7 +12,7 @@ import pytest
 from embedry import IntegrityError, ModelSpec, UnknownModelError, UnsupportedModelError, WeightsNotFoundError, resolve
 from embedry._files.st_layout import from_folder
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
-from embedry.spec import BertNormalizer, Transformer
+from embedry.transformer import BertNormalizer, Transformer
 
 TRANSFORMER = {"type": "sentence_transformers.models.Transformer", "path": ""}
 POOLING = {"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}

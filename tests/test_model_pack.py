@@ -10,7 +10,7 @@ import pytest
 
 import embedry_models
 from embedry import NO_LIMIT, ModelSpec
-from embedry.modules import widths
+from embedry.chains import widths
 from embedry.registry import Registry
 from embedry_onnxruntime import backend as onnxruntime
 from embedry_sentence_transformers import backend as sentence_transformers

@@ -23,7 +23,8 @@ from embedry import (
     Transformer,
     WheelSource,
 )
-from embedry.modules import Truncate, effective
+from embedry.chains import effective
+from embedry.modules import Truncate
 from entries import COMMIT, entry
 
 MEAN = (Pooling(mode="mean"),)

@@ -5,11 +5,13 @@
     embedder = resolve("bge-small-en-v1.5")
     vectors = embedder.encode_document(["a text", "another"])  # float32 (2, 384)
 
+`resolve_reranker`, `resolve_sparse` and `resolve_multi_vector` do the same for models of other kinds.
+
 Importing this package, listing models and reading an entry import no engine and load nothing. What is public is here, in
 `embedry.backend` for authors of engines, and in `embedry.testing`; modules that begin with an underscore are private.
 """
 
-from embedry.embedder import BaseEmbedder, Embedder
+from embedry.embedder import BaseEmbedder, Embedder, MultiVectorEmbedder, Reranker, SparseEmbedder
 from embedry.errors import (
     AmbiguousModelError,
     BackendContractError,
@@ -39,16 +41,29 @@ from embedry.errors import (
     UnsupportedModelError,
     WeightsNotFoundError,
 )
+from embedry.heads import (
+    Classifier,
+    LateInteraction,
+    LogitScore,
+    MaskedLM,
+    Score,
+    SpladePooling,
+    TermTable,
+    TermWeights,
+)
 from embedry.hooks import hookimpl
 from embedry.lock import use_lock
 from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling, StaticEmbedding
-from embedry.options import OnOverflow, Options
+from embedry.options import OnOverflow, Options, RerankerOptions
 from embedry.prepared import Computation, EncodedBlock, Prepared, Token
+from embedry.ragged import SparseVectors, TokenVectors, maxsim
 from embedry.registry import list_models, register
-from embedry.resolver import resolve
+from embedry.resolver import resolve, resolve_multi_vector, resolve_reranker, resolve_sparse
+from embedry.resources import Int8, Resource, WheelSource
 from embedry.space import Space
-from embedry.spec import NO_LIMIT, BertNormalizer, Int8, ModelSpec, Resource, Transformer, WheelSource
-from embedry.views import LazyEmbedder
+from embedry.spec import NO_LIMIT, ModelSpec
+from embedry.transformer import BertNormalizer, PairFrame, Transformer
+from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazyReranker, LazySparseEmbedder, Ranked
 
 __version__ = "0.1.0"
 
@@ -62,6 +77,7 @@ __all__ = [
     "BertNormalizer",
     "CacheError",
     "CacheWarning",
+    "Classifier",
     "Computation",
     "Dense",
     "DownloadError",
@@ -73,29 +89,47 @@ __all__ = [
     "FilesError",
     "Int8",
     "IntegrityError",
+    "LateInteraction",
     "LayerNorm",
     "LazyEmbedder",
+    "LazyMultiVectorEmbedder",
+    "LazyReranker",
+    "LazySparseEmbedder",
     "LibraryModule",
     "LockError",
+    "LogitScore",
+    "MaskedLM",
     "Matryoshka",
     "ModelError",
     "ModelSpec",
+    "MultiVectorEmbedder",
     "Normalize",
     "OnOverflow",
     "OptionError",
     "Options",
+    "PairFrame",
     "PluginWarning",
     "Pooling",
     "Prepared",
+    "Ranked",
+    "Reranker",
+    "RerankerOptions",
     "Resource",
+    "Score",
     "Space",
     "SpaceError",
+    "SparseEmbedder",
+    "SparseVectors",
     "SpecError",
+    "SpladePooling",
     "StaticEmbedding",
+    "TermTable",
+    "TermWeights",
     "TextError",
     "TextTooLongError",
     "TextTypeError",
     "Token",
+    "TokenVectors",
     "Transformer",
     "TruncationWarning",
     "UnknownBackendError",
@@ -106,7 +140,11 @@ __all__ = [
     "WheelSource",
     "hookimpl",
     "list_models",
+    "maxsim",
     "register",
     "resolve",
+    "resolve_multi_vector",
+    "resolve_reranker",
+    "resolve_sparse",
     "use_lock",
 ]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from embedry import discovery, modules
+from embedry import chains, discovery
 from embedry.backend import Backend
 from embedry.errors import (
     BackendError,
@@ -95,8 +95,10 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
 
 
 def _refusal(backend: Backend, spec: ModelSpec) -> str | None:
-    """Why the backend cannot load the model: a module of a type that it does not run, or a reason of its own."""
-    missing = [modules.label(module) for module in spec.body if not isinstance(module, tuple(backend.modules))]
+    """Why the backend cannot load the model: a kind or a type of module that it does not run, or a reason of its own."""
+    if spec.kind not in backend.outputs:
+        return f"it runs {', '.join(backend.outputs)} models, and this is a {spec.kind} model"
+    missing = [chains.label(module) for module in spec.body if not isinstance(module, tuple(backend.modules))]
     return f"it does not run {', '.join(dict.fromkeys(missing))}" if missing else backend.refusal(spec)
 
 

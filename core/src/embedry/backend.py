@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedry._config import ModelConfig
+from embedry.chains import Kind
 from embedry.errors import is_failure
 from embedry.modules import Chain, Module
 from embedry.spec import ModelSpec
@@ -42,7 +43,7 @@ _HELPERS = {
 """What is imported when it is first used, because every program that resolves a model imports this module -> its module."""
 
 __all__ = [
-    "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "Tensor", "TextEncoder",
+    "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "PairEncoder", "Tensor", "TextEncoder",
     "artifact", "cpu_features", "is_failure", "is_read", "only_listed", "resource_file", "tensors", "unknown_token",
 ]  # fmt: skip
 
@@ -69,9 +70,13 @@ class Encoder(ABC):
 
     @abstractmethod
     def forward(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
-        """Token ids and mask, both (batch, sequence), right-padded -> what the body of the chain gives, float32 (batch, width).
+        """Token ids and mask, both (batch, sequence), right-padded -> what the body of the chain gives, float32.
 
-        Every row has at least one token. A text's vector must not depend on the others in its batch. `workers` threads call
+        That is (batch, width) of a dense model, (batch, vocabulary) of a sparse one, and (batch, sequence, width) of a
+        multi-vector model, where what stands at padding does not matter. Of the latter the mask may be 0 at the end of a text,
+        for tokens that the others do not attend to, and whose vectors count.
+
+        Every row has at least one token. A text's result must not depend on the others in its batch. `workers` threads call
         this at the same time, so it should compute on the thread that calls it.
         """
 
@@ -81,6 +86,33 @@ class Encoder(ABC):
         It is called by the thread that made the request.
         """
         return self.forward(ids, mask)
+
+
+class PairEncoder(ABC):
+    """A loaded reranker over token ids, called from several threads at once. A class may be an `Encoder` as well."""
+
+    workers: int = 1
+    """As an `Encoder`'s."""
+    batch_tokens: int = 4096
+    """As an `Encoder`'s."""
+    info: Mapping[str, str]
+    """As an `Encoder`'s."""
+
+    @abstractmethod
+    def forward(
+        self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]", segments: "NDArray[np.int32]", /
+    ) -> "NDArray[np.float32]":
+        """Token ids, mask and segments of pairs, each (batch, sequence), right-padded -> their logits, float32 (batch, labels).
+
+        Segments are 1 for the tokens of the document where the tokenizer tells it from the query, and else 0. All else is as
+        in `Encoder.forward`.
+        """
+
+    def forward_wide(
+        self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]", segments: "NDArray[np.int32]", /
+    ) -> "NDArray[np.float32]":
+        """As `Encoder.forward_wide`."""
+        return self.forward(ids, mask, segments)
 
 
 class TextEncoder(ABC):
@@ -137,6 +169,8 @@ class Backend(ABC):
     """Number formats that can be asked for: "fp32", "bf16", "fp16"; "int8" for models with a calibration."""
     modules: tuple[type[Module], ...]
     """The types of `embedry.modules` that it runs. A model whose body has another is refused before `refusal` is asked."""
+    outputs: tuple[Kind, ...] = ("dense",)
+    """The kinds of models that it runs, see `embedry.chains.kind`. A model of another kind is refused before `refusal` is asked."""
     needs_files: bool = True
     """Whether the model's files must be on this machine. If not, `load` gives a `TextEncoder`: another machine has the model."""
 
@@ -148,8 +182,8 @@ class Backend(ABC):
         return None
 
     @abstractmethod
-    def load(self, request: LoadRequest) -> Encoder | TextEncoder:
-        """Loads a model.
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
+        """Loads a model: of a reranker a `PairEncoder`.
 
         Raises:
             UnsupportedModelError: the configuration asks for what this backend does not do.

@@ -1,17 +1,19 @@
-"""The embedder: what every application holds.
+"""What every application holds: an embedder, or a model of another kind.
 
-`Embedder` is the protocol, as small as it can be: whatever has these four members is an embedder. `BaseEmbedder` adds the
-methods that an ecosystem already knows, each derived from `encode`.
+`Embedder` and its like are protocols, as small as they can be: whatever has these members is one. `BaseEmbedder` adds to
+`Embedder` the methods that an ecosystem already knows, each derived from `encode`.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from embedry.ragged import SparseVectors, TokenVectors
 
 _STREAM_BLOCK = 1024
 
@@ -47,6 +49,65 @@ class Embedder(Protocol):
             OptionError: the model has no such role.
             FilesError: on first use, if the model's files are missing or wrong.
         """
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Scores pairs of a query and a document. Safe to call from many threads."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each pair, special tokens included."""
+
+    def score(self, pairs: Iterable[tuple[str, str]]) -> "NDArray[np.float64]":
+        """How well each document answers its query, float64 (pairs,), in their order. Errors as `Embedder.encode`."""
+
+    def rank(self, query: str, documents: Iterable[str], *, top_k: int | None = None) -> "Sequence[tuple[int, float]]":
+        """Positions of documents and their scores, the best first; equal ones in the order given."""
+
+
+@runtime_checkable
+class SparseEmbedder(Protocol):
+    """Turns texts into weights of the terms of a vocabulary. Safe to call from many threads."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+
+    @property
+    def dims(self) -> int:
+        """Terms of the vocabulary."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each text, special tokens included."""
+
+    def encode(self, texts: Iterable[str], *, role: str) -> "SparseVectors":
+        """The texts' weights, in their order. Arguments and errors as `Embedder.encode`."""
+
+
+@runtime_checkable
+class MultiVectorEmbedder(Protocol):
+    """Turns texts into a vector for each token. Safe to call from many threads."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the registry."""
+
+    @property
+    def dims(self) -> int:
+        """Length of every vector."""
+
+    @property
+    def max_seq_length(self) -> int:
+        """Tokens read of each text, special tokens included."""
+
+    def encode(self, texts: Iterable[str], *, role: str) -> "TokenVectors":
+        """The vectors of the texts' tokens, in their order. Arguments and errors as `Embedder.encode`."""
 
 
 class BaseEmbedder(ABC):

@@ -8,10 +8,11 @@ from pathlib import Path
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING
 
-from embedry import _backends, modules
+from embedry import _backends, chains
 from embedry._files import sources
-from embedry.backend import Encoder, LoadRequest, ModelConfig, TextEncoder
+from embedry.backend import Encoder, LoadRequest, ModelConfig, PairEncoder, TextEncoder
 from embedry.errors import BackendContractError, BackendError, UnsupportedModelError
+from embedry.heads import TermTable
 from embedry.modules import StaticEmbedding
 from embedry.options import EngineConfig
 
@@ -136,7 +137,7 @@ def _files(config: EngineConfig) -> tuple[Path, ModelConfig | None]:
 
 
 def assembled(
-    config: EngineConfig, folder: Path, model: ModelConfig | None, encoder: Encoder | TextEncoder
+    config: EngineConfig, folder: Path, model: ModelConfig | None, encoder: Encoder | PairEncoder | TextEncoder
 ) -> "LoadedEngine":
     """A loaded encoder with its tokenizer in front of it, and its workers started.
 
@@ -145,22 +146,34 @@ def assembled(
         UnsupportedModelError: the encoder takes token ids, and the model has none.
     """
     from embedry._pipeline.loaded import LoadedEngine
-    from embedry._pipeline.readers import TextReader, TokenReader
+    from embedry._pipeline.pairs import PairTokenizer
+    from embedry._pipeline.readers import PairReader, TextReader, TokenReader
     from embedry._pipeline.tokenizer import Tokenizer
 
     spec = config.spec
     first = spec.chain[0]
+    reader: Reader
     if isinstance(encoder, TextEncoder):
-        reader: Reader = TextReader(encoder)
-    elif isinstance(first, StaticEmbedding):
+        reader = TextReader(encoder)
+    elif isinstance(encoder, PairEncoder if spec.kind != "reranker" else Encoder) and not (
+        isinstance(encoder, Encoder) and isinstance(encoder, PairEncoder)
+    ):
+        raise BackendContractError(
+            f"the backend {config.backend!r} loads a {type(encoder).__name__} for {spec.name!r}, a {spec.kind} model; "
+            "a reranker is a PairEncoder, and every other model an Encoder"
+        )
+    elif isinstance(first, StaticEmbedding | TermTable):
         reader = TokenReader(Tokenizer(folder / first.tokenizer, special=False), encoder, pad_id=0, longest=None)
-    elif spec.transformer is None or model is None or modules.leaves_out_prompt(spec.body):
+    elif spec.transformer is None or model is None or chains.leaves_out_prompt(spec.body):
         raise UnsupportedModelError(
             f"the backend {config.backend!r} runs {spec.name!r} over token ids, which is not how it reads texts"
         )
     else:
-        tokenizer = Tokenizer(folder / spec.transformer.file("tokenizer.json"), spec.transformer)
-        reader = TokenReader(tokenizer, encoder, pad_id=model.pad_token_id, longest=model.longest)
+        file, pad, longest = folder / spec.tokenizer, model.pad_token_id, model.longest
+        if spec.kind == "reranker":
+            reader = PairReader(PairTokenizer(file, spec.transformer), encoder, pad_id=pad, longest=longest)
+        else:
+            reader = TokenReader(Tokenizer(file, spec.transformer), encoder, pad_id=pad, longest=longest)
     return LoadedEngine(folder, model, encoder, reader)
 
 

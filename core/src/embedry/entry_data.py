@@ -41,13 +41,13 @@ def from_dict(kind: type[Entry], data: Mapping[str, Any]) -> Entry:
     values = dict(data)
     if values.get("transformer") == _NO_TRANSFORMER:
         values["transformer"] = None
-    for chain in ("chain", "matryoshka"):
-        if chain in values:
-            values[chain] = (_chain if chain == "chain" else _matryoshka)(values[chain], f"{name}: {chain}")
+    readers = {"chain": _chain, "query_chain": _chain, "other_chains": _chains, "matryoshka": _matryoshka}
+    for key in readers.keys() & values:
+        values[key] = readers[key](values[key], f"{name}: {key}")
     hints = get_type_hints(kind)
     _check_keys(values, kind, name)
     for field in fields(kind):
-        if field.name in values and field.name not in ("chain", "matryoshka"):
+        if field.name in values and field.name not in readers:
             values[field.name] = _record(values[field.name], hints[field.name], f"{name}: {field.name}")
     try:
         return kind(**values)
@@ -69,6 +69,12 @@ def _chain(value: Any, place: str) -> Chain:
     if not isinstance(value, list | tuple):
         raise SpecError(f"{place} must be a list of modules, got {value!r}")
     return tuple(_module(each, f"{place}[{at}]") for at, each in enumerate(value))
+
+
+def _chains(value: Any, place: str) -> tuple[Chain, ...]:
+    if not isinstance(value, list | tuple):
+        raise SpecError(f"{place} must be a list of chains, got {value!r}")
+    return tuple(_chain(each, f"{place}[{at}]") for at, each in enumerate(value))
 
 
 def _module(value: Any, place: str) -> Module:

@@ -7,7 +7,8 @@ from typing import Any
 
 from embedry import modules
 from embedry.modules import Chain
-from embedry.spec import PROMPT_NAMES, ModelSpec, Transformer
+from embedry.spec import PROMPT_NAMES, ModelSpec
+from embedry.transformer import Transformer
 
 _FORMAT = 1
 """Of what a fingerprint is made of."""
@@ -47,6 +48,7 @@ def space_fingerprint(
         "transformer": _reading(spec.transformer) if spec.transformer is not None else None,
         "onnx": spec.onnx,
         "int8": int8_calibration,
+        "queries": [modules.as_dict(module) for module in spec.query_chain],
     }
     parts |= {name: value for name, value in optional.items() if value}
     text = json.dumps(parts, sort_keys=True, ensure_ascii=True, separators=(",", ":"))
@@ -59,4 +61,6 @@ def _reading(transformer: Transformer) -> dict[str, Any]:
     values.pop("path", None)
     if transformer.normalizer is not None:
         values["normalizer"] = {"type": "bert", **modules.stated(transformer.normalizer)}
+    if transformer.pair is not None:
+        values["pair"] = modules.stated(transformer.pair)
     return values

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from embedry.errors import LockError, SpecError, some
-from embedry.spec import ModelSpec, Resource
+from embedry.resources import Resource
+from embedry.spec import ModelSpec
 
 VARIABLE = "EMBEDRY_LOCK"
 

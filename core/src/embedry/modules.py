@@ -1,4 +1,4 @@
-"""The modules of a chain: what turns a model's token vectors into embeddings, typed and in the order in which it happens.
+"""The modules of a chain: what turns a model's token vectors into its results, typed and in the order in which it happens.
 
 A chain is what sentence-transformers writes to modules.json, as data:
 
@@ -6,12 +6,28 @@ A chain is what sentence-transformers writes to modules.json, as data:
 
 An engine runs the *body* of a chain exactly as it is written, or refuses the model. The pipeline runs the *tail*, the longest
 end of the chain that needs no weights: options of `resolve` change nothing but the tail.
+
+The last module of a chain decides what kind of result a model gives, see `embedry.chains.kind`:
+
+    (Pooling(...), ..., Normalize())                     a vector for a text            resolve
+    (Classifier(), Score(activation="sigmoid"))          a score for a pair of texts    resolve_reranker
+    (MaskedLM(), SpladePooling())                        weights of vocabulary terms    resolve_sparse
+    (Dense(...), Normalize(), LateInteraction(...))      a vector for each token        resolve_multi_vector
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from embedry.heads import (
+    Classifier,
+    LateInteraction,
+    LogitScore,
+    MaskedLM,
+    Score,
+    SpladePooling,
+    TermTable,
+    TermWeights,
+)
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -40,10 +56,14 @@ class Pooling:
 
 @dataclass(frozen=True, kw_only=True)
 class Dense:
-    """A linear layer and its activation, activation(x @ weight.T + bias): (inputs,) to (outputs,)."""
+    """A linear layer and its activation, activation(x @ weight.T + bias): (inputs,) to (outputs,).
+
+    In a chain without a pooling before it, it runs over the vector of each token.
+    """
 
     path: str
-    """The folder inside the repository whose model.safetensors has `linear.weight` (outputs, inputs) and `linear.bias`."""
+    """The folder inside the repository whose model.safetensors has `linear.weight` (outputs, inputs) and `linear.bias`; empty
+    where they are among the transformer's own tensors."""
     inputs: int
     outputs: int
     activation: str = "identity"
@@ -52,8 +72,8 @@ class Dense:
 
     @property
     def weights(self) -> str:
-        """The file with its weights, inside the repository."""
-        return f"{self.path}/model.safetensors"
+        """The file with its weights, inside the repository; empty where they are among the transformer's."""
+        return f"{self.path}/model.safetensors" if self.path else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +144,23 @@ class LibraryModule:
     """The folder inside the repository that has its configuration and weights."""
 
 
-Module: TypeAlias = Pooling | Dense | LayerNorm | Truncate | Normalize | StaticEmbedding | LibraryModule
+Module: TypeAlias = (
+    Pooling
+    | Dense
+    | LayerNorm
+    | Truncate
+    | Normalize
+    | StaticEmbedding
+    | LibraryModule
+    | Classifier
+    | LogitScore
+    | Score
+    | MaskedLM
+    | SpladePooling
+    | TermWeights
+    | TermTable
+    | LateInteraction
+)
 Chain: TypeAlias = tuple[Module, ...]
 
 _TYPES: dict[type[Module], str] = {
@@ -135,6 +171,14 @@ _TYPES: dict[type[Module], str] = {
     Normalize: "normalize",
     StaticEmbedding: "static_embedding",
     LibraryModule: "library_module",
+    Classifier: "classifier",
+    LogitScore: "logit_score",
+    Score: "score",
+    MaskedLM: "masked_lm",
+    SpladePooling: "splade_pooling",
+    TermWeights: "term_weights",
+    TermTable: "term_table",
+    LateInteraction: "late_interaction",
 }
 """Each module's name in serialised chains, which fingerprints depend on: names are added, never changed."""
 
@@ -158,64 +202,6 @@ def type_named(name: str) -> type[Module] | None:
     return next((kind for kind, known in _TYPES.items() if known == name), None)
 
 
-def label(module: Module) -> str:
-    """What a module is called in a message."""
-    if isinstance(module, LibraryModule):  # there may be several of a class, each set up in its own folder
-        return f"{module.class_name} as {module.path or 'the top folder'} sets it up"
-    return type(module).__name__
-
-
-def fault(module: Module) -> str:
-    """What is wrong with a module of an entry, as a sentence; empty for nothing."""
-    if isinstance(module, Pooling) and not set(module.modes) <= set(POOLINGS):
-        return f"pooling {module.mode!r} is none of {', '.join(POOLINGS)}"
-    if isinstance(module, Dense) and module.activation not in ACTIVATIONS:
-        return f"activation {module.activation!r} is none of {', '.join(ACTIVATIONS)}"
-    if isinstance(module, Truncate):
-        return "chain has a Truncate, which resolve(..., dims=) puts there; list the length in matryoshka"
-    return ""
-
-
-def width_fault(chain: Chain, dims: int) -> str:
-    """Where the sizes that a chain states do not follow from each other and end in `dims`; empty if they do."""
-    *before, last = widths(chain)
-    for module, width in zip(chain, before, strict=True):
-        if isinstance(module, Dense) and width not in (None, module.inputs):
-            return f"the Dense module {module.path!r} takes {module.inputs} values and gets {width}"
-    return "" if last in (None, dims) else f"the chain ends with vectors of {last}, and dims is {dims}"
-
-
-def widths(chain: Chain, tokens: int | None = None) -> list[int | None]:
-    """The length of a text's vector before each module, and after the last; None where nothing says it.
-
-    Args:
-        chain: of a model.
-        tokens: the width of its transformer's token vectors, where it is known.
-    """
-    found: list[int | None] = [None]
-    for module in chain:
-        width = found[-1]
-        if isinstance(module, Pooling):
-            width = tokens * len(module.modes) if tokens is not None else None
-        elif isinstance(module, Dense | StaticEmbedding):
-            width = module.outputs
-        elif isinstance(module, LibraryModule):  # may change token vectors too
-            tokens = width = None
-        found.append(width)
-    return found
-
-
-def leaves_out_prompt(chain: Chain) -> bool:
-    """Whether a pooling leaves out the prompt's tokens, which an engine cannot tell from token ids alone."""
-    return any(isinstance(module, Pooling) and not module.include_prompt for module in chain)
-
-
-def weights(chain: Chain) -> list[str]:
-    """The files with the weights of a chain's modules, inside the repository; those of a `LibraryModule` are its own affair."""
-    kinds = Dense | LayerNorm | StaticEmbedding
-    return [module.weights for module in chain if isinstance(module, kinds) and module.weights]
-
-
 def as_dict(module: Module) -> dict[str, Any]:
     """A module as plain data: its type, and the fields that differ from their defaults."""
     return {"type": _TYPES[type(module)], **stated(module)}
@@ -225,29 +211,3 @@ def stated(record: "DataclassInstance") -> dict[str, Any]:
     """The fields of a record that differ from their defaults: a field that is added later changes no fingerprint."""
     values = {each.name: getattr(record, each.name) for each in fields(record)}
     return {each.name: values[each.name] for each in fields(record) if values[each.name] != each.default}
-
-
-def in_tail(module: Module) -> bool:
-    """Whether the pipeline runs this module where it stands at the end of a chain."""
-    return isinstance(module, Truncate | Normalize) or module == LayerNorm()
-
-
-def split(chain: Sequence[Module]) -> tuple[Chain, Chain]:
-    """The body, which an engine runs, and the tail, which the pipeline runs."""
-    tail = tuple(takewhile(in_tail, reversed(chain)))[::-1]
-    return tuple(chain[: len(chain) - len(tail)]), tail
-
-
-def effective(chain: Chain, *, normalize: bool | None, dims: int | None, matryoshka: Matryoshka) -> Chain:
-    """The chain as options of `resolve` change it.
-
-    Args:
-        chain: as the model's entry has it.
-        normalize: adds or removes a `Normalize` at the end; None leaves the end as it is.
-        dims: shortens the vectors just before that `Normalize`; None leaves them as long as they are.
-        matryoshka: the model's own; its `before` runs just before vectors are shortened.
-    """
-    end = len(chain) - len(tuple(takewhile(lambda module: isinstance(module, Normalize), reversed(chain))))
-    last = chain[end:] if normalize is None else (Normalize(),) * normalize
-    short = (*matryoshka.before, Truncate(dims=dims)) if dims is not None else ()
-    return (*chain[:end], *short, *last)

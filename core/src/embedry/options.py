@@ -7,9 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal, TypedDict, get_args
 
-from embedry import _cpu, modules
+from embedry import _cpu, chains
 from embedry.errors import OptionError
-from embedry.modules import Chain, Normalize
+from embedry.heads import LateInteraction
+from embedry.modules import Chain
 from embedry.spec import NO_SHORTER, ModelSpec
 
 OnOverflow = Literal["truncate", "warn", "error"]
@@ -31,6 +32,12 @@ class Options(TypedDict, total=False):
     threads: int | None
     folder: str | Path | None
     cache_dir: str | Path | None
+
+
+class RerankerOptions(Options, total=False):
+    """The keyword arguments of `resolve_reranker`."""
+
+    on_query_overflow: OnOverflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +72,13 @@ class Config:
     threads: int
     cache_dir: Path
     stamps: tuple[tuple[str, int, int], ...] = ()
+    on_query_overflow: OnOverflow = "truncate"
+    """About the queries of a reranker's pairs; `on_overflow` is about their documents."""
     tail: Chain = field(init=False, compare=False)
     """The end of the chain, which the pipeline runs."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "tail", modules.split(self.chain)[1])  # once, and not for each query
+        object.__setattr__(self, "tail", chains.split(self.chain)[1])  # once, and not for each query
 
     @property
     def engine(self) -> EngineConfig:
@@ -79,14 +88,35 @@ class Config:
     @property
     def normalize(self) -> bool:
         """Whether vectors have unit length."""
-        return isinstance(self.chain[-1], Normalize)
+        return chains.normalizes(self.chain)
+
+    @property
+    def reports_overflow(self) -> bool:
+        """Whether anything is to be done about texts that are longer than the model reads."""
+        return (self.on_overflow, self.on_query_overflow) != ("truncate", "truncate")
+
+    @property
+    def names(self) -> tuple[str, str]:
+        """What texts are called in messages; of pairs, what documents and queries are."""
+        return ("documents", "queries") if self.spec.kind == "reranker" else ("texts", "texts")
+
+    def length(self, role: str) -> int:
+        """Tokens that are read of a text in this role."""
+        end = self.chain[-1]
+        own = {"query": end.query_length, "document": end.document_length} if isinstance(end, LateInteraction) else {}
+        return min(own.get(role) or self.max_seq_length, self.max_seq_length)
+
+    def pair_prompts(self, role: str) -> tuple[str, str]:
+        """What is put before a query in this role, and before a document."""
+        return self.spec.prompt(role), self.spec.prompt("document")
 
 
 @lru_cache(maxsize=256)  # for applications that resolve for each request and keep nothing
 def _engine_config(config: Config) -> EngineConfig:
     spec = replace(
         config.spec,
-        chain=config.spec.body or config.spec.chain,
+        chain=chains.for_engine(config.spec.chain),
+        query_chain=(),
         preferred_backend=config.backend,
         int8=config.spec.int8 if config.precision == "int8" else None,
         aliases=(), prompts={}, similarity="cosine", matryoshka=NO_SHORTER, golden=None, license="", languages=(),
@@ -118,8 +148,10 @@ def changed_chain(spec: ModelSpec, *, dims: int, normalize: bool | None) -> Chai
     """The model's chain with these options; OptionError unless `normalize` is True, False or None."""
     if normalize is not None and not isinstance(normalize, bool):
         raise OptionError(f"normalize must be True, False, or None for the model's own way, got {normalize!r}")
+    if normalize is not None and spec.kind in ("reranker", "sparse"):
+        raise OptionError(f"normalize={normalize} is not possible: {spec.name!r} is a {spec.kind} model")
     shorter = dims if dims < spec.dims else None
-    return modules.effective(spec.chain, normalize=normalize, dims=shorter, matryoshka=spec.matryoshka)
+    return chains.effective(spec.chain, normalize=normalize, dims=shorter, matryoshka=spec.matryoshka)
 
 
 def checked_length(spec: ModelSpec, max_seq_length: int | None) -> int:
@@ -146,10 +178,10 @@ def checked_threads(threads: int | None) -> int:
     return threads
 
 
-def checked_overflow(policy: OnOverflow) -> OnOverflow:
+def checked_overflow(policy: OnOverflow, option: str = "on_overflow") -> OnOverflow:
     """The overflow policy; OptionError unless it is one of the three."""
     if policy not in get_args(OnOverflow):
-        raise OptionError(f"on_overflow must be one of {_listed(get_args(OnOverflow))}, got {policy!r}")
+        raise OptionError(f"{option} must be one of {_listed(get_args(OnOverflow))}, got {policy!r}")
     return policy
 
 

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from embedry.options import checked_timeout
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Result = TypeVar("Result")
+"""What a model gives for texts: an array of vectors, `SparseVectors` or `TokenVectors`, or of pairs an array of scores."""
 
 
-class EncodedBlock(NamedTuple):
+class EncodedBlock(NamedTuple, Generic[Result]):
     """Some texts of a stream, in order."""
 
-    vectors: "NDArray[np.float32]"
-    """float32 (texts of the block, dims)."""
+    vectors: Result
+    """What `encode` gives for them: of a dense model float32 (texts of the block, dims)."""
     tokens: Sequence[int] | None
     """How many tokens of each text the engine was given; None for an engine that reads texts in its own way."""
     truncated: Sequence[int]
@@ -35,8 +34,8 @@ class Token(NamedTuple):
     """Whether the tokenizer added it, such as [CLS]."""
 
 
-class Computation:
-    """Texts that are being computed: `await` it, once, for their vectors, float32 (number of texts, dims), in their order.
+class Computation(Generic[Result]):
+    """Texts that are being computed: `await` it, once, for what `Prepared.encode` gives.
 
     No thread waits for it. A task that is cancelled while it awaits drops what is not being computed yet. It raises what
     `Prepared.encode` raises. `Prepared.start` makes one.
@@ -44,7 +43,7 @@ class Computation:
 
     def __init__(
         self,
-        vectors: "Callable[[], Coroutine[None, None, NDArray[np.float32]]]",
+        vectors: Callable[[], Coroutine[None, None, Result]],
         *,
         begun: Callable[[], float | None],
         cancel: Callable[[], None],
@@ -60,7 +59,7 @@ class Computation:
         begun = self._begun()
         return None if begun is None else max(0.0, begun - self._submitted)
 
-    def __await__(self) -> "Generator[None, None, NDArray[np.float32]]":
+    def __await__(self) -> Generator[None, None, Result]:
         return self._vectors().__await__()
 
     def cancel(self) -> None:
@@ -68,8 +67,8 @@ class Computation:
         self._cancel()
 
 
-class Prepared:
-    """The texts of one call, read: their tokens are counted, and their vectors can be computed.
+class Prepared(Generic[Result]):
+    """The texts, or pairs, of one call, read: their tokens are counted, and their results can be computed.
 
     It keeps the model in memory. `LazyEmbedder.prepare` makes one.
     """
@@ -79,8 +78,8 @@ class Prepared:
         tokens: Sequence[int] | None,
         truncated: Sequence[int],
         *,
-        compute: "Callable[[float | None], NDArray[np.float32]]",
-        start: Callable[[], Computation],
+        compute: Callable[[float | None], Result],
+        start: "Callable[[], Computation[Result]]",
     ) -> None:
         self.tokens = tokens
         """How many tokens of each text the engine is given, in the order of the texts: the prompt and special tokens count, what was
@@ -90,8 +89,8 @@ class Prepared:
         self._compute = compute
         self._start = start
 
-    def encode(self, *, timeout: float | None = None) -> "NDArray[np.float32]":
-        """The vectors of the texts, float32 (number of texts, dims), in their order. May be called again.
+    def encode(self, *, timeout: float | None = None) -> Result:
+        """What `encode` gives for the texts: of a dense model float32 (number of texts, dims). May be called again.
 
         Args:
             timeout: seconds after which to give up.
@@ -103,7 +102,7 @@ class Prepared:
         """
         return self._compute(checked_timeout(timeout))
 
-    def start(self) -> Computation:
+    def start(self) -> Computation[Result]:
         """Has the vectors computed without a thread that waits for them, for an event loop: `vectors = await prepared.start()`.
 
         Raises:

@@ -1,31 +1,37 @@
-"""`resolve`: from a name to the one shared embedder of this process."""
+"""`resolve` and its like for other kinds: from a name to the one shared model of this process."""
 
 import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import ParamSpec
+from typing import Any, ParamSpec, TypeVar, Unpack, cast
 
 from embedry import _backends, discovery, lock, options, registry
 from embedry._files import cache, sources
+from embedry.chains import Kind
 from embedry.errors import LockError, OptionError, UnknownModelError, UnknownOptionError
-from embedry.options import Config, OnOverflow, Options
+from embedry.lazy import LazyModel, shared
+from embedry.options import Config, OnOverflow, Options, RerankerOptions
 from embedry.spec import ModelSpec
-from embedry.views import LazyEmbedder, shared
+from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazyReranker, LazySparseEmbedder
 
 P = ParamSpec("P")
+Model = TypeVar("Model", bound=LazyModel[Any, Any])
 
 
-def _known_options_only(function: Callable[P, LazyEmbedder]) -> Callable[P, LazyEmbedder]:
+def _known_options_only(function: Callable[P, Model]) -> Callable[P, Model]:
     """Makes a misspelt option an error that names the nearest one."""
+    kind = RerankerOptions if function.__name__ == "resolve_reranker" else Options
+    known = list(kind.__annotations__)
 
     @wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> LazyEmbedder:
-        known = list(Options.__annotations__)
+    def checked(*args: P.args, **options: P.kwargs) -> Model:
         for option in options:
             if option not in known and option != "name":
                 near = discovery.nearest(option, known)
-                raise UnknownOptionError(f"resolve has no option {option!r}{near}; options: {', '.join(known)}")
+                raise UnknownOptionError(
+                    f"{function.__name__} has no option {option!r}{near}; options: {', '.join(known)}"
+                )
         return function(*args, **options)
 
     return checked
@@ -67,34 +73,98 @@ def resolve(
     Raises:
         UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
         UnknownBackendError, BackendImportError: the backend is missing or broken.
-        UnsupportedModelError: the backend cannot reproduce this model.
+        UnsupportedModelError: the backend cannot reproduce this model, or it is of another kind; names the function to use.
         OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
         WeightsNotFoundError: an unregistered repository or folder lacks the files that describe a model.
         LockError: a lock file is in use, and the model is not in it: a stranger, a folder, or an entry that differs.
     """
+    model = resolve_kind(
+        "dense",
+        name,
+        backend=backend,
+        device=device,
+        precision=precision,
+        dims=dims,
+        normalize=normalize,
+        max_seq_length=max_seq_length,
+        on_overflow=on_overflow,
+        threads=threads,
+        folder=folder,
+        cache_dir=cache_dir,
+    )
+    return cast("LazyEmbedder", model)
+
+
+@_known_options_only
+def resolve_reranker(name: str | Path | ModelSpec, **options: Unpack[RerankerOptions]) -> LazyReranker:
+    """The one reranker of this model and these options, shared by the whole process. Loads nothing.
+
+    Args:
+        name: as in `resolve`.
+        **options: those of `resolve` but `dims` and `normalize`. `on_overflow` is about the documents of pairs, and
+            `on_query_overflow` ("truncate", "warn" or "error") about their queries.
+
+    Raises:
+        As `resolve`.
+    """
+    return cast("LazyReranker", resolve_kind("reranker", name, **options))
+
+
+@_known_options_only
+def resolve_sparse(name: str | Path | ModelSpec, **options: Unpack[Options]) -> LazySparseEmbedder:
+    """The one embedder of this model into sparse vectors with these options, shared by the whole process. Loads nothing.
+
+    Args:
+        name: as in `resolve`.
+        **options: those of `resolve` but `dims` and `normalize`.
+
+    Raises:
+        As `resolve`.
+    """
+    return cast("LazySparseEmbedder", resolve_kind("sparse", name, **options))
+
+
+@_known_options_only
+def resolve_multi_vector(name: str | Path | ModelSpec, **options: Unpack[Options]) -> LazyMultiVectorEmbedder:
+    """The one embedder of this model into vectors of tokens with these options, shared by the whole process. Loads nothing.
+
+    Args:
+        name: as in `resolve`.
+        **options: those of `resolve`.
+
+    Raises:
+        As `resolve`.
+    """
+    return cast("LazyMultiVectorEmbedder", resolve_kind("multi_vector", name, **options))
+
+
+def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[RerankerOptions]) -> LazyModel[Any, Any]:
+    """The one model of this kind, name and options; what `resolve` and its like are made of."""
+    cache_dir, folder, precision = given.get("cache_dir"), given.get("folder"), given.get("precision")
     cache_folder = Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder()
-    spec = _find(name, cache_folder)
+    spec = _find(name, cache_folder).for_kind(kind)
     if folder is not None:
         from dataclasses import replace
 
         spec = replace(spec, folder=str(Path(folder).expanduser().absolute()))
-    chosen = backend or os.environ.get("EMBEDRY_BACKEND") or spec.preferred_backend
+    chosen = given.get("backend") or os.environ.get("EMBEDRY_BACKEND") or spec.preferred_backend
     found = _backends.find(chosen)
-    device = _backends.check(found, chosen, spec, device, precision)
+    device = _backends.check(found, chosen, spec, given.get("device"), precision)
     if precision is None and device == "cpu" and "fp32" in found.precisions:
         precision = "fp32"  # what every backend takes on a CPU: asked for or not, it is one engine
-    length = options.checked_dims(spec, dims)
+    length = options.checked_dims(spec, given.get("dims"))
     return shared(
         Config(
             spec=spec,
             backend=chosen,
             device=device,
             precision=precision,
-            chain=options.changed_chain(spec, dims=length, normalize=normalize),
+            chain=options.changed_chain(spec, dims=length, normalize=given.get("normalize")),
             dims=length,
-            max_seq_length=options.checked_length(spec, max_seq_length),
-            on_overflow=options.checked_overflow(on_overflow),
-            threads=options.checked_threads(threads),
+            max_seq_length=options.checked_length(spec, given.get("max_seq_length")),
+            on_overflow=options.checked_overflow(given.get("on_overflow", "truncate")),
+            on_query_overflow=options.checked_overflow(given.get("on_query_overflow", "truncate"), "on_query_overflow"),
+            threads=options.checked_threads(given.get("threads")),
             cache_dir=cache_folder,
             stamps=sources.stamps(spec),
         )

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Unpack
 
+from embedry.chains import DOORS, Kind
 from embedry.errors import SpaceError
 from embedry.options import Options
 
 if TYPE_CHECKING:
+    from embedry.lazy import LazyModel
     from embedry.views import LazyEmbedder
 
 
@@ -24,10 +26,12 @@ class Space:
     normalize: bool
     precision: str | None = None
     """ "int8", whose vectors are a space of their own; None for all others, which share one."""
+    kind: Kind = "dense"
+    """What kind of vectors they are; of a reranker, which gives none, a name for its scores."""
 
     @classmethod
-    def of(cls, embedder: "LazyEmbedder") -> "Space":
-        """The space that an embedder of `resolve` writes into. Loads nothing; may look for the model's files.
+    def of(cls, embedder: "LazyModel[Any, Any]") -> "Space":
+        """The space that a model of `resolve`, or of its like for another kind, writes into. Loads nothing; may look for the model's files.
 
         Raises:
             WeightsNotFoundError: the entry has no digests, and the files that would tell them are not there.
@@ -42,6 +46,7 @@ class Space:
             max_seq_length=config.max_seq_length,
             normalize=config.normalize,
             precision="int8" if config.precision == "int8" else None,
+            kind=spec.kind,
         )
 
     @classmethod
@@ -52,16 +57,16 @@ class Space:
             SpaceError: it is something else.
         """
         names = {field.name for field in fields(cls)}
-        if not isinstance(saved, Mapping) or set(saved) != names:
+        if not isinstance(saved, Mapping) or not names - {"kind"} <= set(saved) <= names:
             raise SpaceError(f"this is not a saved space: {saved!r}; one has {', '.join(sorted(names))}")
         return cls(**saved)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and the like."""
-        return asdict(self)
+        """Plain values, for JSON and the like. A space of dense vectors does not state its kind."""
+        return {key: value for key, value in asdict(self).items() if (key, value) != ("kind", "dense")}
 
     def resolve(self, **options: Unpack[Options]) -> "LazyEmbedder":
-        """An embedder that writes into this space.
+        """An embedder that writes into this space, which must be one of dense vectors; for others see `resolve_model`.
 
         Args:
             **options: those of `resolve` that concern the machine: backend, device, threads, folder, cache_dir and so on.
@@ -70,14 +75,29 @@ class Space:
             SpaceError: the model of that name makes other vectors today.
             UnknownModelError: there is no such model here.
         """
-        from embedry.resolver import resolve
+        from embedry.views import LazyEmbedder
 
-        own: Options = {"dims": self.dims, "max_seq_length": self.max_seq_length, "normalize": self.normalize}
-        embedder = resolve(self.model, **(own | {"precision": self.precision} | options))
+        embedder = self.resolve_model(**options)
+        if not isinstance(embedder, LazyEmbedder):
+            raise SpaceError(f"{self.model!r} made this space as a {self.kind} model; open it with resolve_model()")
+        return embedder
+
+    def resolve_model(self, **options: Unpack[Options]) -> "LazyModel[Any, Any]":
+        """The model that writes into this space, of whatever kind.
+
+        Raises:
+            As `resolve`.
+        """
+        from embedry.resolver import resolve_kind
+
+        own: Options = {"dims": self.dims, "max_seq_length": self.max_seq_length, "precision": self.precision}
+        if self.kind in ("dense", "multi_vector"):
+            own["normalize"] = self.normalize
+        embedder = resolve_kind(self.kind, self.model, **(own | options))
         self.check(embedder)
         return embedder
 
-    def check(self, embedder: "LazyEmbedder") -> None:
+    def check(self, embedder: "LazyModel[Any, Any]") -> None:
         """Compares an embedder's space with this one.
 
         Raises:
@@ -88,7 +108,7 @@ class Space:
             return
         differ = [
             f"{name} {there!r} instead of {here!r}"
-            for name, here in self.as_dict().items()
+            for name, here in asdict(self).items()
             if name != "fingerprint" and here != (there := getattr(other, name))
         ]
         raise SpaceError(
@@ -100,6 +120,6 @@ class Space:
     def _call(self) -> str:
         precision = f", precision={self.precision!r}" if self.precision else ""
         return (
-            f"resolve({self.model!r}, dims={self.dims}, max_seq_length={self.max_seq_length}, "
+            f"{DOORS[self.kind]}({self.model!r}, dims={self.dims}, max_seq_length={self.max_seq_length}, "
             f"normalize={self.normalize}{precision})"
         )

@@ -2,15 +2,18 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
-from embedry import modules
-from embedry.errors import OptionError, SpecError
-from embedry.modules import Chain, LibraryModule, Matryoshka, Normalize, Pooling, StaticEmbedding
+from embedry import chains, modules
+from embedry.chains import Kind
+from embedry.errors import OptionError, SpecError, UnsupportedModelError
+from embedry.heads import TermTable
+from embedry.modules import Chain, Matryoshka, StaticEmbedding
+from embedry.resources import Int8, Resource, WheelSource
+from embedry.transformer import AT_TOP, Transformer
 
 Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 
@@ -29,93 +32,6 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class WheelSource:
-    """A package on the Python index that carries a model's files.
-
-    It is a source, not an authority: the entry's digests decide whether a file is the right one.
-    """
-
-    package: str
-    version: str
-    folder: str
-    """The folder inside the package under which the entry's paths are found."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resource:
-    """A file that comes with the package that registers a model, verified when it is used."""
-
-    path: str
-    """Relative to the package, with `/`; without a package, where the file lies on this machine."""
-    sha256: str
-    """Of its bytes, 64 lower-case hex digits."""
-    package: str | None = None
-    """The importable package that holds it; it is not imported."""
-
-    def locate(self) -> Path:
-        """Where the file is on this machine; whether it is there, and the right one, is not looked at.
-
-        Raises:
-            SpecError: there is no such package.
-        """
-        if self.package is None:
-            return Path(self.path)
-        from importlib.util import find_spec
-
-        try:
-            found = find_spec(self.package)
-        except (ImportError, ValueError):
-            found = None
-        if found is None or not found.submodule_search_locations:
-            raise SpecError(f"the package {self.package!r}, which has the resource {self.path!r}, is not installed")
-        return Path(found.submodule_search_locations[0], self.path)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8:
-    """What precision="int8" needs to know of a model, and what it costs."""
-
-    calibration: Resource
-    """A safetensors file: the least and the greatest value of each channel that enters a product, over many texts."""
-    cosine: float
-    """The mean cosine between the int8 and the fp32 vectors of texts is at least this; the conformance kit checks it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BertNormalizer:
-    """How a text is normalized before it is split into words, in BERT's way (tokenizers.normalizers.BertNormalizer)."""
-
-    lower_case: bool = True
-    strip_accents: bool | None = None
-    """None: as `lower_case`."""
-    chinese_chars: bool = True
-    """Whether every Chinese character is a word of its own."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Transformer:
-    """Where a model's transformer is, and how it reads texts."""
-
-    path: str = ""
-    """The folder inside the repository with its config.json, tokenizer.json and weights; empty for the top."""
-    lower_case: bool = False
-    """Whether texts are lowercased before the tokenizer's own normalizer sees them."""
-    normalizer: BertNormalizer | None = None
-    """In place of the normalizer in tokenizer.json; None keeps that."""
-    split_at_spaces: bool = False
-    """Whether texts are split at white space before the pre-tokenizer in tokenizer.json sees them."""
-    truncate_left: bool = False
-    """Whether of a longer text the end is read, and not the beginning."""
-
-    def file(self, name: str) -> str:
-        """The path of one of its files inside the repository."""
-        return f"{self.path}/{name}" if self.path else name
-
-
-AT_TOP = Transformer()
-"""A transformer whose files are at the top of the repository, and which reads texts as tokenizer.json says."""
-
 NO_SHORTER = Matryoshka()
 
 
@@ -129,9 +45,9 @@ class ModelSpec:
 
     name: str
     dims: int
-    """Length of a full vector."""
+    """Length of a full vector; of a reranker the number of scores of a pair, of a sparse model the terms of its vocabulary."""
     max_seq_length: int
-    """Tokens that the model reads, special tokens included; `NO_LIMIT` if all of a text, however long."""
+    """Tokens that the model reads of a text or of a pair, special tokens included; `NO_LIMIT` if all, however long."""
     preferred_backend: str
     """The backend used when neither the caller nor `EMBEDRY_BACKEND` names one."""
     architecture: str
@@ -146,6 +62,10 @@ class ModelSpec:
     """
     transformer: Transformer | None = AT_TOP
     """None where the chain starts with something else than a transformer."""
+    query_chain: Chain = ()
+    """What gives queries their results in place of the transformer and `chain`, for inference-free sparse models."""
+    other_chains: tuple[Chain, ...] = ()
+    """Other kinds of results that the same transformer gives, one chain for each. The width of each is what its modules say."""
     aliases: tuple[str, ...] = ()
     repo: str | None = None
     """Repository id on the Hugging Face hub."""
@@ -171,7 +91,7 @@ class ModelSpec:
     description: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("aliases", "chain", "languages"):
+        for name in ("aliases", "chain", "query_chain", "other_chains", "languages"):
             if not isinstance(getattr(self, name), tuple):  # the letters of a str would pass as so many names
                 raise SpecError(f"model entry {self.name!r}: {name} must be a tuple, got {getattr(self, name)!r}")
         for name in ("files", "prompts"):
@@ -180,14 +100,73 @@ class ModelSpec:
             raise SpecError(f"model entry {self.name!r}: {fault}")
 
     @property
+    def kind(self) -> Kind:
+        """What the model gives."""
+        return chains.kind(self.chain)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """All that it gives, `kind` first."""
+        return tuple(map(chains.kind, self._chains))
+
+    @property
+    def _chains(self) -> tuple[Chain, ...]:
+        return (self.chain, *self.other_chains)
+
+    def for_kind(self, kind: Kind) -> "ModelSpec":
+        """The entry with the one chain that gives this, and the files that it needs.
+
+        Raises:
+            UnsupportedModelError: it has none; names the function that resolves the model.
+        """
+        chain = next((each for each in self._chains if chains.kind(each) == kind), None)
+        if chain is None:
+            raise UnsupportedModelError(
+                f"{self.name!r} is a {self.kind} model; use embedry.{chains.DOORS[self.kind]}({self.name!r})"
+            )
+        if not self.other_chains:
+            return self
+        unused = {file for each in self._chains for file in chains.weights(each)} - set(chains.weights(chain))
+        files = {file: digest for file, digest in self.files.items() if file not in unused}
+        if chain == self.chain:
+            return replace(self, other_chains=(), files=files)
+        return replace(
+            self,
+            chain=chain,
+            other_chains=(),
+            query_chain=(),
+            files=files,
+            dims=chains.widths(chain)[-1] or 0,
+            matryoshka=NO_SHORTER,
+            golden=None,
+            int8=None,
+        )
+
+    @property
+    def for_queries(self) -> "ModelSpec":
+        """The entry that gives the results of queries, where they have a chain of their own."""
+        (table,) = self.query_chain
+        assert isinstance(table, TermTable)  # noqa: S101  checked when the entry was made
+        return replace(
+            self,
+            chain=self.query_chain,
+            query_chain=(),
+            transformer=None,
+            onnx=None,
+            preferred_backend="static",
+            files={file: self.files[file] for file in (table.weights, table.tokenizer)},
+            golden=None,
+        )
+
+    @property
     def body(self) -> Chain:
         """The part of the chain that an engine runs; no option of `resolve` changes it."""
-        return modules.split(self.chain)[0]
+        return chains.split(self.chain)[0]
 
     @property
     def normalizes(self) -> bool:
         """Whether the chain ends with unit length."""
-        return isinstance(self.chain[-1], Normalize)
+        return chains.normalizes(self.chain)
 
     @property
     def weights(self) -> tuple[str, ...]:
@@ -197,6 +176,14 @@ class ModelSpec:
         start = self.transformer.file("")
         names = (file.removeprefix(start) for file in self.files if file.startswith(start))
         return tuple(start + name for name in names if name.endswith(".safetensors") and "/" not in name)
+
+    @property
+    def tokenizer(self) -> str:
+        """The file of its tokenizer among `files`."""
+        if self.transformer is not None:
+            return self.transformer.file("tokenizer.json")
+        tables = [module.tokenizer for module in self.chain if isinstance(module, StaticEmbedding | TermTable)]
+        return tables[0] if tables else "tokenizer.json"
 
     @property
     def noncommercial(self) -> bool:
@@ -248,7 +235,7 @@ class ModelSpec:
         shorter = self.matryoshka.dims
         if any(not 0 < dims < self.dims for dims in shorter) or len(set(shorter)) != len(shorter):
             yield f"matryoshka.dims must be distinct and below dims={self.dims}, got {shorter}"
-        if not all(map(modules.in_tail, self.matryoshka.before)):
+        if not all(map(chains.in_tail, self.matryoshka.before)):
             yield f"matryoshka.before may hold what needs no weights, got {self.matryoshka.before}"
         if self.int8 is not None and not 0 < self.int8.cosine <= 1:
             yield f"int8.cosine must be above 0 and at most 1, got {self.int8.cosine}"
@@ -256,20 +243,22 @@ class ModelSpec:
             yield f"repo {self.repo!r} has the revision {self.revision!r}; pin the full commit hash"
 
     def _chain_faults(self) -> Iterator[str]:
-        if not self.chain or not all(map(modules.is_module, self.chain)):
+        every = (*self._chains, *([self.query_chain] if self.query_chain else []))
+        if any(not chain or not all(map(modules.is_module, chain)) for chain in every):
             yield f"chain must be modules of embedry.modules, at least one, got {self.chain}"
             return
-        if self.transformer is not None and not isinstance(self.chain[0], Pooling | LibraryModule | StaticEmbedding):
-            yield f"chain must start with what pools the transformer's token vectors, got {self.chain[0]}"
-        if isinstance(self.chain[0], StaticEmbedding) and self.transformer is not None:
-            yield "chain starts with a StaticEmbedding, which stands for the transformer: it must have transformer=None"
-        if any(isinstance(module, StaticEmbedding) for module in self.chain[1:]):
-            yield "chain has a StaticEmbedding that is not its first module"
-        for module in self.chain:
-            fault = modules.fault(module)
-            if fault:
-                yield fault
-        fault = modules.width_fault(self.chain, self.dims)
+        if len(set(self.kinds)) != len(self.kinds):
+            yield f"chain and other_chains must give different kinds of results, got {', '.join(self.kinds)}"
+        if self.query_chain and (self.kind != "sparse" or type(self.query_chain[0]) is not TermTable):
+            yield f"query_chain must be a TermTable of a sparse model, got {self.query_chain}"
+        alone = isinstance(self.chain[0], StaticEmbedding | TermTable)
+        if alone and self.transformer is not None:
+            name = type(self.chain[0]).__name__
+            yield f"chain starts with a {name}, which stands for the transformer: it must have transformer=None"
+        for chain in every:
+            order = chains.order_fault(chain) if self.transformer is not None or alone else ""
+            yield from filter(None, (order, *map(chains.fault, chain)))
+        fault = chains.width_fault(self.chain, self.dims)
         if fault:
             yield fault
 
@@ -282,8 +271,9 @@ class ModelSpec:
             if digest is not None and not _SHA256.fullmatch(digest):
                 yield f"sha256 of {path!r} is not 64 lower-case hex digits: {digest!r}"
         needed = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
-        needed += modules.weights(self.chain)
-        needed += [module.tokenizer for module in self.chain if isinstance(module, StaticEmbedding)]
+        chain = (*self.chain, *self.query_chain, *(module for other in self.other_chains for module in other))
+        needed += chains.weights(chain)
+        needed += [module.tokenizer for module in chain if isinstance(module, StaticEmbedding | TermTable)]
         needed += [self.onnx] if self.onnx is not None else []
         for file in needed:
             if file not in self.files:

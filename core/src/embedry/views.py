@@ -1,51 +1,35 @@
-"""What `resolve` returns: a lazy embedder, one for each configuration, a view on the engine that it shares with others."""
+"""What `resolve` and its like return, a class for each kind of model."""
 
-import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from itertools import chain, islice
-from threading import RLock
-from typing import TYPE_CHECKING, Self
-from weakref import WeakValueDictionary
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
-from embedry import engine
-from embedry._files import digests, sources
-from embedry._pipeline.texts import checked, each_checked
+from embedry._files import sources
+from embedry._pipeline.texts import each_checked, each_checked_pair
 from embedry.embedder import BaseEmbedder
-from embedry.fingerprint import space_fingerprint
-from embedry.options import Config, checked_timeout
-from embedry.prepared import EncodedBlock, Prepared, Token
-from embedry.spec import ModelSpec
+from embedry.errors import OptionError
+from embedry.heads import Score
+from embedry.lazy import LazyModel, shared
+from embedry.options import checked_timeout
+from embedry.prepared import EncodedBlock, Prepared, Result, Token
+from embedry.ragged import SparseVectors, TokenVectors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from embedry._pipeline.pipeline import Pipeline
-    from embedry._pipeline.requests import Request
 
 
-class LazyEmbedder(BaseEmbedder):
-    """The shared embedder of one configuration. Knows its entry at once; its engine loads on first use.
+class LazyTextModel(LazyModel[str, Result]):
+    """A model that reads texts: embedders of all kinds."""
 
-    Embedders of one model that differ in `dims`, `normalize`, `max_seq_length`, `on_overflow` or prompts share an engine:
-    the weights are in memory once. Safe to use from many threads, from exit handlers and from signal handlers.
-    """
+    def _each_checked(self, items: Iterable[str]) -> Iterator[str]:
+        return each_checked(items)
 
-    def __init__(self, config: Config, shared_engine: engine.Engine | None = None) -> None:
-        self.config = config
-        self.engine = shared_engine or engine.Engine(config.engine)
-        self.name = config.spec.name
-        self.dims = config.dims
-        self.max_seq_length = config.max_seq_length
-
-    @property
-    def spec(self) -> ModelSpec:
-        """The registry entry."""
-        return self.config.spec
-
-    def encode(self, texts: Iterable[str], *, role: str, timeout: float | None = None) -> "NDArray[np.float32]":
-        """See `Embedder.encode`. Everything that can be wrong with the call is found before the model is loaded.
+    def encode(self, texts: Iterable[str], *, role: str, timeout: float | None = None) -> Result:
+        """The results of the texts, in their order. What can be wrong with the call is found before the model is loaded.
 
         Args:
             texts: an iterable of `str`.
@@ -61,57 +45,37 @@ class LazyEmbedder(BaseEmbedder):
 
         return self._encode(texts, role, Request(checked_timeout(timeout)))
 
-    async def aencode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
+    async def aencode(self, texts: Iterable[str], *, role: str) -> Result:
         """`encode` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
-        import asyncio
+        return await self._aencode(texts, role)
 
-        from embedry._pipeline.requests import Request
+    def encode_query(self, texts: Iterable[str]) -> Result:
+        """`encode` with role "query"."""
+        return self.encode(texts, role="query")
 
-        request = Request()
-        try:
-            return await asyncio.to_thread(self._encode, texts, role, request)
-        except asyncio.CancelledError:
-            request.cancel()
-            raise
+    def encode_document(self, texts: Iterable[str]) -> Result:
+        """`encode` with role "document"."""
+        return self.encode(texts, role="document")
 
-    def _encode(self, texts: Iterable[str], role: str, request: "Request") -> "NDArray[np.float32]":
-        found = checked(texts)
-        prompt = self.spec.prompt(role)
-        if not found:
-            import numpy as np
+    def encode_stream(self, texts: Iterable[str], *, role: str) -> Iterator[Result]:
+        """Streams the results of any number of texts in blocks, in order, see `BaseEmbedder.encode_stream`.
 
-            return np.empty((0, self.dims), dtype=np.float32)
-        return self._pipeline().encode(found, prompt, request)
+        The role and the kind of `texts` are checked at once, each text when it comes.
+        """
+        return _results(self.encode_blocks(texts, role=role))
 
-    def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
-        """See `Embedder.encode_stream`. The role and the kind of `texts` are checked at once, each text when it comes."""
-        return _vectors(self.encode_blocks(texts, role=role))
-
-    def encode_blocks(self, texts: Iterable[str], *, role: str) -> Generator[EncodedBlock, None, None]:
+    def encode_blocks(self, texts: Iterable[str], *, role: str) -> Generator[EncodedBlock[Result], None, None]:
         """`encode_stream` that also gives the number of tokens of each text, and the positions of truncated ones."""
-        remaining = each_checked(texts)
-        prompt = self.spec.prompt(role)
-        return self._blocks(remaining, prompt)
+        return self._encode_blocks(texts, role)
 
-    def _blocks(self, texts: Iterator[str], prompt: str) -> Generator[EncodedBlock, None, None]:
-        first = list(islice(texts, 1))
-        if first:  # nothing is loaded for no text, or for one that is wrong
-            from embedry._pipeline.requests import Request
-
-            yield from self._pipeline().stream(chain(first, texts), prompt, Request())
-
-    def prepare(self, texts: Iterable[str], *, role: str) -> Prepared:
+    def prepare(self, texts: Iterable[str], *, role: str) -> Prepared[Result]:
         """Reads the texts and computes nothing yet: the result knows their tokens, and which of them are too long.
 
         Raises:
             TextTooLongError: one is too long, under on_overflow="error".
             As `Embedder.encode`.
         """
-        found = checked(texts)
-        prompt = self.spec.prompt(role)
-        from embedry._pipeline.requests import Request
-
-        return self._pipeline().prepare(found, prompt, Request())
+        return self._prepare(texts, role)
 
     def count_tokens(self, texts: Iterable[str], *, role: str) -> list[int]:
         """How many tokens each text has, however long it is: with the role's prompt and special tokens, before truncation.
@@ -121,9 +85,7 @@ class LazyEmbedder(BaseEmbedder):
         Raises:
             As `Embedder.encode`.
         """
-        found = checked(texts)
-        prompt = self.spec.prompt(role)
-        return self._pipeline().engine.reader.lengths(found, prompt) if found else []
+        return self._count_tokens(texts, role)
 
     def tokenize(self, texts: Iterable[str], *, role: str) -> list[list[Token]]:
         """The tokens of each text, however long it is; the model reads no more than `max_seq_length` of them.
@@ -132,110 +94,167 @@ class LazyEmbedder(BaseEmbedder):
             UnsupportedModelError: the engine reads texts in its own way.
             As `Embedder.encode`.
         """
-        found = checked(texts)
-        prompt = self.spec.prompt(role)
-        return self._pipeline().engine.reader.tokenize(found, prompt) if found else []
+        found = list(self._each_checked(texts))
+        self.spec.prompt(role)
+        return self._pipeline(role).engine.reader.tokenize(found, role, self.config) if found else []
 
-    def load(self) -> Self:
-        """Loads the model now instead of on first use; returns the embedder. Of many threads one loads, the others wait.
+
+class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="dense"):
+    """What `resolve` returns: `encode` gives float32 (number of texts, dims)."""
+
+
+class LazyMultiVectorEmbedder(LazyTextModel[TokenVectors], kind="multi_vector"):
+    """What `resolve_multi_vector` returns: `encode` gives `TokenVectors`, to be compared by `embedry.maxsim`."""
+
+
+class LazySparseEmbedder(LazyTextModel[SparseVectors], kind="sparse"):
+    """What `resolve_sparse` returns: `encode` gives `SparseVectors`.
+
+    Of an inference-free model, queries are read by a table of terms that is loaded alone.
+    """
+
+    @cached_property
+    def _queries(self) -> "LazySparseEmbedder | None":
+        from dataclasses import replace
+
+        spec = self.spec
+        if not spec.query_chain:
+            return None
+        own = replace(
+            self.config,
+            spec=spec.for_queries,
+            chain=spec.query_chain,
+            backend="static",
+            device="cpu",
+            precision="fp32",
+            stamps=sources.stamps(spec.for_queries),
+        )
+        view = shared(own)
+        assert isinstance(view, LazySparseEmbedder)  # noqa: S101
+        return view
+
+    def _pipeline(self, role: str) -> "Pipeline":
+        if role == "query" and self._queries is not None:
+            return self._queries._pipeline(role)
+        return super()._pipeline(role)
+
+
+class Ranked(NamedTuple):
+    """A document in the order of a reranker."""
+
+    position: int
+    """Of the document in the call."""
+    score: float
+
+
+class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="reranker"):
+    """What `resolve_reranker` returns: scores of pairs of a query and a document."""
+
+    def _each_checked(self, items: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+        return each_checked_pair(items)
+
+    def score(
+        self, pairs: Iterable[tuple[str, str]], *, role: str = "query", timeout: float | None = None
+    ) -> "NDArray[np.float64]":
+        """How well each document answers its query, as the model shows it: float64 (pairs,), or (pairs, labels) for several.
+
+        Args:
+            pairs: queries and documents. Each text is tokenised once, however many pairs it is in.
+            role: decides the prompt of queries: "query", or a task that the model's entry names.
+            timeout: seconds after which to give up.
 
         Raises:
-            FilesError, UnsupportedModelError, BackendError: the model cannot be loaded.
+            TextTypeError: a pair is not two `str`.
+            TextError: a text is not valid Unicode, or too long under on_overflow="error".
+            OptionError: the model has no such role, or `timeout` is not a number.
+            EncodeTimeoutError: the time is over.
+            FilesError: on first use, if the model's files are missing or wrong.
         """
-        self._pipeline()
-        return self
+        return self.shown(self.logits(pairs, role=role, timeout=timeout))
 
-    def unload(self) -> None:
-        """Gives back the memory of the engine, also for all other embedders that share it.
+    def logits(
+        self, pairs: Iterable[tuple[str, str]], *, role: str = "query", timeout: float | None = None
+    ) -> "NDArray[np.float32]":
+        """What the model computes, before its activation: float32 (pairs, labels). Arguments and errors as `score`."""
+        from embedry._pipeline.requests import Request
 
-        Calls that are under way finish, and the memory is given back after them. The next call loads again.
+        return self._encode(pairs, role, Request(checked_timeout(timeout)))
+
+    async def ascore(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> "NDArray[np.float64]":
+        """`score` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
+        return self.shown(await self._aencode(pairs, role))
+
+    def score_blocks(
+        self, pairs: Iterable[tuple[str, str]], *, role: str = "query"
+    ) -> "Generator[EncodedBlock[NDArray[np.float32]], None, None]":
+        """Streams the logits of any number of pairs, with their tokens and the positions of truncated ones; see `shown`."""
+        return self._encode_blocks(pairs, role)
+
+    def prepare(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> "Prepared[NDArray[np.float32]]":
+        """Reads the pairs and computes nothing yet: the result knows their tokens, and gives their logits. See `shown`.
+
+        Raises:
+            TextTooLongError: one is too long, under on_overflow="error".
+            As `score`.
         """
-        self.engine.unload()
+        return self._prepare(pairs, role)
 
-    def __enter__(self) -> Self:
-        """`with resolve(...) as embedder:` unloads the engine at the end of the block, or of the last one that is open."""
-        self.engine.enter()
-        return self
+    def count_tokens(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> list[int]:
+        """How many tokens each pair has, special tokens and prompts included, before truncation. Errors as `score`."""
+        return self._count_tokens(pairs, role)
 
-    def __exit__(self, *_: object) -> None:
-        self.engine.leave()
+    def rank(
+        self,
+        query: str,
+        documents: Iterable[str],
+        *,
+        top_k: int | None = None,
+        role: str = "query",
+        timeout: float | None = None,
+    ) -> list[Ranked]:
+        """The documents in the order in which they answer the query, the best first; equal ones in the order given.
 
-    def _pipeline(self) -> "Pipeline":
-        from embedry._pipeline.pipeline import Pipeline  # and numpy, which takes longer inside the import of an engine
+        They are compared by their logits, which tell apart what an activation makes equal.
 
-        return Pipeline(self.engine.load(), self.config)
+        Args:
+            query: one text.
+            documents: any number of texts.
+            top_k: how many to return; None for all.
+            role: as in `score`.
+            timeout: as in `score`.
 
-    @property
-    def loaded(self) -> bool:
-        """Whether the weights are in memory."""
-        return self.engine.loaded is not None
-
-    @property
-    def computed_tokens(self) -> tuple[int, int]:
-        """Tokens that the engine has computed since it was loaded, for all embedders that share it: those of texts, and those
-        with the padding of batches. (0, 0) before.
+        Raises:
+            OptionError: `top_k` is not a positive integer, or the model gives several scores for a pair.
+            As `score`.
         """
-        loaded = self.engine.loaded
-        return (loaded.scheduler.tokens, loaded.scheduler.padded_tokens) if loaded is not None else (0, 0)
+        if self.dims != 1:
+            raise OptionError(
+                f"{self.name!r} gives {self.dims} scores for a pair, so it does not rank; use score(pairs)"
+            )
+        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
+            raise OptionError(f"top_k must be a positive integer, or None for all documents, got {top_k!r}")
+        pairs = [(query, document) for document in each_checked(documents)]
+        return self.ranked(self.logits(pairs, role=role, timeout=timeout), top_k)
 
-    @property
-    def fingerprint(self) -> str:
-        """24 hex digits that name the vector space; whatever stores vectors stores this and compares it.
+    def ranked(self, logits: "NDArray[np.float32]", top_k: int | None = None) -> list[Ranked]:
+        """The order of documents with these logits, float32 (documents, 1), and their scores."""
+        import numpy as np
 
-        Known from the entry alone where the entry has digests; else the files are found and read.
-        """
-        spec, config = self.spec, self.config
-        known = {file: digest for file, digest in spec.files.items() if digest is not None}
-        if len(known) < len(spec.files):
-            folder = sources.ensure_local(spec, config.cache_dir)
-            known = {file: digests.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
-        return space_fingerprint(
-            spec,
-            known,
-            chain=config.chain,
-            max_seq_length=config.max_seq_length,
-            int8_calibration=spec.int8.calibration.sha256 if spec.int8 and config.precision == "int8" else None,
-        )
+        order: Sequence[int] = np.argsort(-logits[:, 0], kind="stable")[:top_k].tolist()
+        scores = self.shown(logits).tolist()
+        return [Ranked(position, scores[position]) for position in order]
 
-    @property
-    def info(self) -> Mapping[str, str]:
-        """What computes the vectors, for people: backend, device, how many embedders share the engine and, once it is
-        loaded, what the backend reports, such as the memory of its weights.
-        """
-        sharing = sum(each.engine is self.engine for each in tuple(_views.values()))
-        return {**self.engine.info, "embedders": str(max(1, sharing))}
+    def shown(self, logits: "NDArray[np.float32]") -> "NDArray[np.float64]":
+        """The scores that logits are shown as, float64: (pairs, labels) -> (pairs,) for one label, (pairs, labels) for several."""
+        import numpy as np
 
-    def __reduce__(self) -> "tuple[Callable[[Config], LazyEmbedder], tuple[Config]]":
-        return shared, (self.config,)
-
-    def __repr__(self) -> str:
-        state = "loaded" if self.loaded else "not loaded"
-        return f"<embedry {self.name!r} dims={self.dims} backend={self.config.backend!r} {state}>"
+        end, x = self.spec.chain[-1], logits.astype(np.float64)
+        if isinstance(end, Score) and end.activation == "sigmoid":
+            x = np.exp(-np.logaddexp(0, -x))  # without overflow
+        return x[:, 0] if x.shape[1] == 1 else x
 
 
-def _vectors(blocks: Generator[EncodedBlock, None, None]) -> "Iterator[NDArray[np.float32]]":
+def _results(blocks: Generator[EncodedBlock[Result], None, None]) -> Iterator[Result]:
     with closing(blocks):  # a stream that is closed stops at once
         for block in blocks:
             yield block.vectors
-
-
-_views: WeakValueDictionary[Config, LazyEmbedder] = WeakValueDictionary()
-_lock = RLock()  # a signal handler may resolve while its own thread does
-
-
-def shared(config: Config) -> LazyEmbedder:
-    """The one embedder of a configuration; made if there is none."""
-    with _lock:
-        view = _views.get(config)
-        if view is None:
-            view = _views[config] = LazyEmbedder(config, engine.shared(config.engine))
-        return view
-
-
-def _after_fork_in_child() -> None:
-    global _lock
-    _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

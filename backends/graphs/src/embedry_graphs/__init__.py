@@ -8,7 +8,8 @@ from pathlib import Path
 
 from embedry import ModelSpec
 from embedry.backend import ModelConfig
-from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
+from embedry.chains import leaves_out_prompt
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 FAMILIES = {
     "bert": "embedry_graphs.families.bert",

@@ -13,7 +13,7 @@ Every server is asked at `/v1/embeddings` for full dims in base64, which is exac
   not change what a chain gives that ends with `Normalize`; for another chain the model is refused.
 """
 
-from embedry import modules
+from embedry import chains
 from embedry.backend import Backend, LoadRequest, TextEncoder
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling, StaticEmbedding
 from embedry.spec import ModelSpec
@@ -29,9 +29,9 @@ class RemoteBackend(Backend):
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Refuses what a server would have to know of the prompt, and a tail that it does not leave out."""
-        if modules.leaves_out_prompt(spec.body):
+        if chains.leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, and a server is given the prompt and the text as one"
-        if any(isinstance(module, LayerNorm) for module in modules.split(spec.chain)[1]):
+        if any(isinstance(module, LayerNorm) for module in chains.split(spec.chain)[1]):
             return "its chain ends with a layer norm, which a server has run already and this process would run again"
         return None
 

@@ -15,7 +15,8 @@ from transformers import PreTrainedModel
 from embedry import ModelSpec
 from embedry import Transformer as TransformerFiles
 from embedry.backend import LoadRequest
-from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling, leaves_out_prompt
+from embedry.chains import leaves_out_prompt
+from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 from embedry_torch.loading import DTYPES, STRICT, accounted, device, module_weights, refused_by
 
 Module = TypeVar("Module", bound=torch.nn.Module)

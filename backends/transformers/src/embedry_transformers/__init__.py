@@ -6,7 +6,8 @@ Importing this module is cheap; torch and transformers are imported by `load`.
 import embedry_torch
 from embedry import ModelSpec
 from embedry.backend import Backend, Encoder, LoadRequest
-from embedry.modules import Dense, LayerNorm, Normalize, Pooling, leaves_out_prompt
+from embedry.chains import leaves_out_prompt
+from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 
 class TransformersBackend(Backend):

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-from embedry import modules
+from embedry import chains
 from embedry._config import ModelConfig
 from embedry._files import digests
 from embedry.errors import IntegrityError
@@ -95,7 +95,7 @@ def _check_width(spec: ModelSpec, config: ModelConfig, where: str) -> None:
         )
     if config.rope_theta is not None and config.head_dim is not None and config.head_dim % 2:
         raise IntegrityError(f"{where} has heads of {config.head_dim} channels, which rotary positions take in pairs")
-    *before, last = modules.widths(spec.chain, config.hidden_size)
+    *before, last = chains.widths(spec.chain, config.hidden_size)
     for module, width in zip(spec.chain, before, strict=True):
         if isinstance(module, Dense):
             _check_fits(where, width, module.inputs)

@@ -5,7 +5,7 @@ from pathlib import Path
 from embedry import lock
 from embedry._files import digests
 from embedry.errors import IntegrityError, LockError, SpecError
-from embedry.spec import Resource
+from embedry.resources import Resource
 
 
 def resource_file(resource: Resource, cache_dir: Path) -> Path:

@@ -7,7 +7,7 @@ a configuration of a few bytes could ask for all memory, or for a billion layers
 from collections.abc import Mapping
 from pathlib import Path
 
-from embedry import modules
+from embedry import chains
 from embedry._config import ModelConfig
 from embedry._files.architectures import READINGS
 from embedry._files.weights import Tensor, tensors
@@ -89,7 +89,7 @@ def _check_tables(found: Mapping[str, Tensor], config: ModelConfig) -> None:
 
 def _check_modules(spec: ModelSpec, folder: Path, tokens: int | None) -> None:
     """Compares the weights of each module; `tokens` is the width of a token vector, None where nothing says it."""
-    *before, _ = modules.widths(spec.chain, tokens)
+    *before, _ = chains.widths(spec.chain, tokens)
     for module, width in zip(spec.chain, before, strict=True):
         stated: dict[str, tuple[int, ...]] = {}
         if isinstance(module, Dense):

@@ -8,7 +8,7 @@ for and embedry does not do is refused by name, and what they leave out is never
 import warnings
 from pathlib import Path
 
-from embedry import modules, registry
+from embedry import chains, registry
 from embedry._files import hub, hub_cache, model_config, parsing, st_modules, static_files, tokenizer_files
 from embedry._files.paths import inside
 from embedry._files.st_files import (
@@ -33,7 +33,8 @@ from embedry.errors import (
     WeightsNotFoundError,
 )
 from embedry.modules import LibraryModule, Module, StaticEmbedding
-from embedry.spec import NO_LIMIT, ModelSpec, Similarity, Transformer
+from embedry.spec import NO_LIMIT, ModelSpec, Similarity
+from embedry.transformer import Transformer
 
 _MOST_MODULES = 64
 """Models have three to six; each is looked for on disk, and becomes a part of a graph."""
@@ -191,8 +192,8 @@ class _Layout:
         own = [self.transformer.file(name) for name in ("tokenizer.json", "config.json")] if self.transformer else []
         own += [self.static.tokenizer] if self.static else []
         chain = tuple(self.chain)
-        names = [*self.weights, *own, *modules.weights(chain)]
-        if any(isinstance(module, LibraryModule) for module in chain) or modules.leaves_out_prompt(chain):
+        names = [*self.weights, *own, *chains.weights(chain)]
+        if any(isinstance(module, LibraryModule) for module in chain) or chains.leaves_out_prompt(chain):
             names += self._library_files()  # only the library itself reads such a model, with its own tokenizer
         return list(dict.fromkeys(names))
 

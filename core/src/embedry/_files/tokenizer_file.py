@@ -48,6 +48,19 @@ def unknown_token(file: Path) -> int | None:
     return int(found) if found is not None else None
 
 
+def terms(file: Path) -> list[str]:
+    """The terms of the vocabulary of a tokenizer.json, by their ids; empty where there is none.
+
+    Raises:
+        IntegrityError: as `open_tokenizer`.
+    """
+    ids = open_tokenizer(file).get_vocab()
+    names = [""] * (max(ids.values(), default=-1) + 1)
+    for name, number in ids.items():
+        names[number] = name
+    return names
+
+
 def encode(
     tokenizer: RustTokenizer, texts: Sequence[str], *, special: bool = True, places: bool = False
 ) -> list[Encoding]:
@@ -64,3 +77,17 @@ def encode(
         if not is_failure(error):
             raise
         raise IntegrityError(f"the model's tokenizer is damaged, it fails on a text: {error}") from error
+
+
+def encode_pair(tokenizer: RustTokenizer, first: str, second: str) -> Encoding:
+    """The tokens of a pair of texts, with the model's special tokens.
+
+    Raises:
+        IntegrityError: the tokenizer fails on it.
+    """
+    try:
+        return tokenizer.encode(first, second)
+    except BaseException as error:
+        if not is_failure(error):
+            raise
+        raise IntegrityError(f"the model's tokenizer is damaged, it fails on a pair of texts: {error}") from error

@@ -12,7 +12,7 @@ from embedry._files.st_files import Files
 from embedry._files.tokenizer_classes import BUILT, disagreements
 from embedry._files.tokenizer_schema import ConfigFile, ModelFile, TokenizerFile
 from embedry.errors import UnsupportedModelError
-from embedry.spec import BertNormalizer, Transformer
+from embedry.transformer import BertNormalizer, Transformer
 
 _CLASS_OF = {"bert": "Bert", "distilbert": "Bert", "mpnet": "MPNet", "electra": "Bert", "roberta": "Roberta",
              "xlm-roberta": "XLMRoberta", "nomic_bert": "Bert", "jina_bert_v2": "Bert", "jina_bert_v2_qk_post_norm": "Bert",

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from embedry.errors import WeightsNotFoundError
-from embedry.spec import WheelSource
+from embedry.resources import WheelSource
 
 
 def installed(source: WheelSource) -> Path | None:

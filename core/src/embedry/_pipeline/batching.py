@@ -59,12 +59,12 @@ def _cheapest_cuts(lengths: Sequence[int], budget: int, workers: int) -> list[in
     return cuts
 
 
-def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Ids and mask, both int32 (texts, longest), padded on the right."""
+def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], ...]:
+    """Ids and mask, both int32 (texts, longest), padded on the right. For rows (tokens, 2) their second column as well."""
     width = max(map(len, rows))
-    ids = np.full((len(rows), width), pad_id, dtype=np.int32)
+    ids = np.full((len(rows), width, *rows[0].shape[1:]), pad_id, dtype=np.int32)
     mask = np.zeros((len(rows), width), dtype=np.int32)
     for place, row in enumerate(rows):
         ids[place, : len(row)] = row
         mask[place, : len(row)] = 1
-    return ids, mask
+    return (ids, mask) if ids.ndim == 2 else (np.ascontiguousarray(ids[..., 0]), mask, ids[..., 1] * mask)

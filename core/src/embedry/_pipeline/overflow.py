@@ -8,7 +8,9 @@ from embedry.errors import TextTooLongError, TruncationWarning, some
 from embedry.options import OnOverflow
 
 
-def report_overflow(positions: Sequence[int], total: int, max_length: int, policy: OnOverflow) -> None:
+def report_overflow(
+    positions: Sequence[int], total: int, max_length: int, policy: OnOverflow, name: str = "texts"
+) -> None:
     """Does what the policy says about texts that are longer than the model reads.
 
     Raises:
@@ -17,7 +19,7 @@ def report_overflow(positions: Sequence[int], total: int, max_length: int, polic
     if not positions or policy == "truncate":
         return
     text = (
-        f"{len(positions)} of {total} texts have more than the {max_length} tokens that the model reads, at positions "
+        f"{len(positions)} of {total} {name} have more than the {max_length} tokens that the model reads, at positions "
         f"{some(positions, 10)}"
     )
     if policy == "error":

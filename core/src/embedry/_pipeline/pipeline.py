@@ -1,8 +1,10 @@
-"""The pipeline from texts to vectors, the same for every engine. Heavy modules are imported here, on first use.
+"""The pipeline from texts or pairs to results, the same for every engine. Heavy modules are imported here, on first use.
 
 texts -> distinct ones, in parts -> prompt, token ids, overflow policy -> batches by token budget, longest first
       -> [ a worker: ids and mask -> the engine -> finite and shape check -> the tail of the chain ]
       -> the caller's order
+
+What kind of results a model gives decides only how they are collected, see `results`.
 """
 
 import asyncio
@@ -11,15 +13,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import starmap
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry._pipeline import finishing
 from embedry._pipeline.loaded import LoadedEngine
 from embedry._pipeline.overflow import report_overflow
-from embedry._pipeline.readers import Read, ReadBlock, tokens_of, truncated_of
+from embedry._pipeline.readers import Read, ReadBlock, tokens_of, truncated_of, truncated_queries_of
 from embedry._pipeline.requests import Block, Request
+from embedry._pipeline.results import results_of
 from embedry._pipeline.texts import Part, Parts, parts_of_call, parts_of_stream
 from embedry.errors import BackendError, EmbedryError, is_failure, some
 from embedry.options import Config
@@ -30,29 +33,31 @@ _BLOCK_TEXTS = 2048
 
 
 class Pipeline:
-    """The way of one embedder's texts through a loaded engine and back."""
+    """The way of one model's texts, in one role, through a loaded engine and back. Of a reranker, the texts are pairs."""
 
-    def __init__(self, engine: LoadedEngine, config: Config) -> None:
+    def __init__(self, engine: LoadedEngine, config: Config, role: str) -> None:
         engine.reader.check(config)
         self.engine = engine
         self.config = config
+        self._role = role
+        self._results = results_of(config, role, engine)
 
-    def encode(self, texts: Sequence[str], prompt: str, request: Request) -> NDArray[np.float32]:
-        """Vectors of checked texts, float32 (len(texts), dims), in their order. Equal texts are computed once.
+    def encode(self, texts: Sequence[Any], request: Request) -> Any:
+        """The results of checked texts, in their order. Equal texts are computed once.
 
         Raises:
             TextTooLongError: before anything is computed, under on_overflow="error".
             BackendError: the engine failed, or broke its contract.
             EncodeTimeoutError: the request's deadline has passed.
         """
-        read: Iterable[Read] = self._read(parts_of_call, texts, prompt, request)
-        if self.config.on_overflow != "truncate":  # all is read before anything is computed
+        read: Iterable[Read] = self._read(parts_of_call, texts, request)
+        if self.config.reports_overflow:  # all is read before anything is computed
             read = self._reported(list(read))
         return self._gathered(read, request)
 
-    def prepare(self, texts: Sequence[str], prompt: str, request: Request) -> Prepared:
+    def prepare(self, texts: Sequence[Any], request: Request) -> Prepared[Any]:
         """Reads checked texts. Raises TextTooLongError under on_overflow="error"."""
-        read = self._reported(list(self._read(parts_of_call, texts, prompt, request, count=True)))
+        read = self._reported(list(self._read(parts_of_call, texts, request, count=True)))
         return Prepared(
             tokens_of(read),
             truncated_of(read),
@@ -60,70 +65,67 @@ class Pipeline:
             start=lambda: self._started(read, Request()),
         )
 
-    def stream(self, texts: Iterable[str], prompt: str, request: Request) -> Generator[EncodedBlock, None, None]:
-        """Vectors of checked texts, block by block, in their order. Equal texts of a block are computed once.
+    def stream(self, texts: Iterable[Any], request: Request) -> Generator[EncodedBlock[Any], None, None]:
+        """The results of checked texts, block by block, in their order. Equal texts of a block are computed once.
 
         While one block is computed the next is read, and no more than these two are held.
 
         Raises:
             As `encode`. What came before the block with the wrong text has been yielded by then.
         """
-        read = (self._reported([each])[0] for each in self._read(parts_of_stream, texts, prompt, request))
+        read = (self._reported([each])[0] for each in self._read(parts_of_stream, texts, request))
         with request:
-            for part, block, vectors in self._computed(read, request):
+            for part, block, room in self._computed(read, request):
                 read_block = [(part, block)]
-                yield EncodedBlock(part.spread(vectors), tokens_of(read_block), truncated_of(read_block))
+                collected = self._results.collected(room, part.repeats)
+                yield EncodedBlock(collected, tokens_of(read_block), truncated_of(read_block))
 
-    def _gathered(self, read: Iterable[Read], request: Request) -> NDArray[np.float32]:
+    def _gathered(self, read: Iterable[Read], request: Request) -> Any:
         with request:
-            return self._joined(self._computed(read, request))
+            return self._collected(self._computed(read, request))
 
-    def _started(self, read: list[Read], request: Request) -> Computation:
+    def _started(self, read: list[Read], request: Request) -> Computation[Any]:
         loop = asyncio.get_running_loop()
         done = [loop.create_future() for _ in read]
+        room = self._results.empty(read[0][0].total if read else 0)
         in_flight = [
-            (part, block, *self._submitted(block, request, partial(_notify, loop, future)))
+            (part, block, room, self._submitted(part, block, room, request, partial(_notify, loop, future)))
             for (part, block), future in zip(read, done, strict=True)
         ]
 
-        async def vectors() -> NDArray[np.float32]:
+        async def results() -> Any:
             with request:
                 for (_, _, _, block), future in zip(in_flight, done, strict=True):
                     if not block.is_done:
                         await future
-                return self._joined(starmap(self._waited_for, in_flight))
+                return self._collected(starmap(self._waited_for, in_flight))
 
-        return Computation(vectors, begun=lambda: request.begun, cancel=request.cancel)
+        return Computation(results, begun=lambda: request.begun, cancel=request.cancel)
 
-    def _joined(self, computed: Iterable[tuple[Part, ReadBlock, NDArray[np.float32]]]) -> NDArray[np.float32]:
-        vectors = np.empty((0, self.config.dims), dtype=np.float32)
-        part = None
-        for part, _, some_vectors in computed:
-            if part.first == 0:
-                vectors = np.empty((part.total, self.config.dims), dtype=np.float32)
-            vectors[part.first : part.first + len(some_vectors)] = some_vectors
-        return part.spread(vectors) if part is not None else vectors
+    def _collected(self, computed: Iterable[tuple[Part, ReadBlock, Any]]) -> Any:
+        """What the caller gets of all parts of a call, which share their room."""
+        parts = [(room, part.repeats) for part, _, room in computed]
+        return self._results.collected(*parts[-1]) if parts else self._results.collected(self._results.empty(0), None)
 
-    def _read(
-        self, parts: Parts, texts: Iterable[str], prompt: str, request: Request, *, count: bool = False
-    ) -> Iterator[Read]:
+    def _read(self, parts: Parts, texts: Iterable[Any], request: Request, *, count: bool = False) -> Iterator[Read]:
         reader, config = self.engine.reader, self.config
-        count = count or config.on_overflow != "truncate"
+        count = count or config.reports_overflow
         for some_texts, part in parts(texts, count=_BLOCK_TEXTS, chars=reader.block_chars):
-            yield part, reader.read(some_texts, prompt, config.max_seq_length, step=request.remaining, count=count)
+            yield part, reader.read(some_texts, self._role, config, step=request.remaining, count=count)
 
     def _reported(self, read: list[Read]) -> list[Read]:
         total = max((part.start + len(part.inverse) for part, _ in read), default=0)
-        report_overflow(truncated_of(read), total, self.config.max_seq_length, self.config.on_overflow)
+        config, length = self.config, self.config.length(self._role)
+        report_overflow(truncated_of(read), total, length, config.on_overflow, config.names[0])
+        report_overflow(truncated_queries_of(read), total, length, config.on_query_overflow, config.names[1])
         return read
 
-    def _computed(
-        self, read: Iterable[Read], request: Request
-    ) -> Iterator[tuple[Part, ReadBlock, NDArray[np.float32]]]:
-        """Each part with its vectors, while the next one is read. An error in reading comes after the parts before it."""
+    def _computed(self, read: Iterable[Read], request: Request) -> Iterator[tuple[Part, ReadBlock, Any]]:
+        """Each part with its results, while the next one is read. An error in reading comes after the parts before it."""
         source = iter(read)
-        in_flight: deque[tuple[Part, ReadBlock, NDArray[np.float32], Block]] = deque()
+        in_flight: deque[tuple[Part, ReadBlock, Any, Block]] = deque()
         wrong: Exception | None = None
+        room: Any = None
         while wrong is None:
             try:
                 part, block = next(source)
@@ -132,7 +134,9 @@ class Pipeline:
             except Exception as error:
                 wrong = error
             else:
-                in_flight.append((part, block, *self._submitted(block, request)))
+                if part.first == 0:  # of a call, or of a block of a stream
+                    room = self._results.empty(part.total)
+                in_flight.append((part, block, room, self._submitted(part, block, room, request)))
                 if len(in_flight) > 1:
                     yield self._waited_for(*in_flight.popleft())
         while in_flight:
@@ -141,32 +145,30 @@ class Pipeline:
             raise wrong
 
     def _submitted(
-        self, read: ReadBlock, request: Request, when_done: Callable[[], object] | None = None
-    ) -> tuple[NDArray[np.float32], Block]:
-        """Where the vectors will be, and the block to wait for."""
-        vectors = np.zeros((len(read.rows), self.config.dims), dtype=np.float32)
+        self, part: Part, read: ReadBlock, room: Any, request: Request, when_done: Callable[[], object] | None = None
+    ) -> Block:
+        """The block to wait for, whose results will be in `room`."""
         batches = [(batch, [read.rows[place] for place in batch]) for batch in read.batches]
-        block = Block(request, batches, partial(self._finish, vectors), when_done)
+        block = Block(request, batches, partial(self._put, part.first, read.rows, room), when_done)
         self.engine.scheduler.submit(block)
-        return vectors, block
+        return block
 
-    def _finish(self, vectors: NDArray[np.float32], positions: NDArray[np.intp], result: NDArray[np.float32]) -> None:
-        config = self.config
-        vectors[positions] = finishing.finish(result, config.tail, rows=len(positions), width=config.spec.dims)
+    def _put(
+        self, first: int, rows: Sequence[Any], room: Any, positions: NDArray[np.intp], result: NDArray[np.float32]
+    ) -> None:
+        self._results.put(room, positions + first, [rows[place] for place in positions], result)
 
-    def _waited_for(
-        self, part: Part, read: ReadBlock, vectors: NDArray[np.float32], block: Block
-    ) -> tuple[Part, ReadBlock, NDArray[np.float32]]:
+    def _waited_for(self, part: Part, read: ReadBlock, room: Any, block: Block) -> tuple[Part, ReadBlock, Any]:
         self.engine.scheduler.check_process()
         block.wait()
         if block.failure is None:
-            return part, read, vectors
+            return part, read, room
         (batch, error), block.failure = block.failure, None  # the error's traceback refers to the block
         if isinstance(error, EmbedryError) or not is_failure(error):
             raise error
         positions = part.positions(batch.positions.tolist())
         raise BackendError(
-            f"the backend {self.config.backend!r} failed for a batch of {len(positions)} texts, at positions "
+            f"the backend {self.config.backend!r} failed for a batch of {len(positions)} {self.config.names[0]}, at positions "
             f"{some(positions, 10)}: {type(error).__name__}: {error}"
         ) from error
 

@@ -1,17 +1,20 @@
 """From texts to batches that an engine can compute: the first half of the pipeline."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedry._pipeline import batching
+from embedry._pipeline.pairs import PairTokenizer
 from embedry._pipeline.texts import Part
 from embedry._pipeline.tokenizer import Tokenizer
-from embedry.backend import Encoder, TextEncoder
+from embedry.backend import Encoder, PairEncoder, TextEncoder
 from embedry.errors import IntegrityError, OptionError, UnsupportedModelError
+from embedry.heads import LateInteraction
 from embedry.options import Config
 from embedry.prepared import Token
 
@@ -32,21 +35,26 @@ class ReadBlock:
     rows: Sequence[Any]
     batches: Sequence[NDArray[np.intp]]
     truncated: list[int]
-    """The positions of texts that are longer than the model reads."""
+    """The positions of texts that are longer than the model reads; of pairs, where the document is truncated."""
     tokens: list[int] | None
     """That the engine is given of each text; None if only the engine knows."""
+    truncated_queries: list[int] = field(default_factory=list)
+    """The positions of pairs whose query is truncated."""
 
 
 class TokenReader:
     """Reads texts into token ids, for engines that take those."""
 
-    def __init__(self, tokenizer: Tokenizer, encoder: Encoder, *, pad_id: int, longest: int | None) -> None:
+    def __init__(
+        self, tokenizer: Tokenizer, encoder: Encoder | PairEncoder, *, pad_id: int, longest: int | None
+    ) -> None:
         self._tokenizer = tokenizer
-        self._encoder = encoder
+        self._encoder: Any = encoder  # which of the two takes as many arrays as `_padded` gives
         self._pad_id = pad_id
         self._longest = longest
         self.workers, self.batch_tokens = encoder.workers, encoder.batch_tokens
         self.block_chars = max(_BLOCK_CHARS, _BLOCK_BATCHES * encoder.batch_tokens * _CHARS_PER_TOKEN)
+        self.ids_of = tokenizer.ids_of
 
     def check(self, config: Config) -> None:
         """Raises IntegrityError if the model has no positions, or its special tokens no room, for the configured length."""
@@ -59,35 +67,93 @@ class TokenReader:
         self._tokenizer.check_length(length)
 
     def read(
-        self, texts: Sequence[str], prompt: str, length: int, *, step: Callable[[], object], count: bool
+        self, texts: Sequence[Any], role: str, config: Config, *, step: Callable[[], object], count: bool
     ) -> ReadBlock:
         """Batches of similar length within the token budget, longest first. Calls `step` before each text."""
         rows: list[NDArray[np.int32]] = []
         truncated: list[int] = []
-        whole = [prompt + text for text in texts] if prompt else texts
-        for row, was_truncated in self._tokenizer.read(whole, length):
+        expand = self._expansion(role, config)
+        for row, was_truncated in self._tokenizer.read(_prompted(texts, role, config), config.length(role)):
             step()
             if was_truncated:
                 truncated.append(len(rows))
-            rows.append(row)
+            rows.append(row if expand is None else expand(row))
+        return self._block(rows, truncated)
+
+    def _block(self, rows: list[NDArray[np.int32]], truncated: list[int], *truncated_queries: list[int]) -> ReadBlock:
         lengths = [len(row) for row in rows]
-        return ReadBlock(rows, batching.batches(lengths, self.batch_tokens, self.workers), truncated, lengths)
+        batches = batching.batches(lengths, self.batch_tokens, self.workers)
+        return ReadBlock(rows, batches, truncated, lengths, *truncated_queries)
 
-    def lengths(self, texts: Sequence[str], prompt: str) -> list[int]:
+    def _expansion(self, role: str, config: Config) -> Callable[[NDArray[np.int32]], NDArray[np.int32]] | None:
+        """What fills up a query, for models that do."""
+        end = config.chain[-1]
+        if not isinstance(end, LateInteraction) or role != "query" or not end.expand_to:
+            return None
+        filling = self.ids_of((end.expand_with,))
+        if not filling:
+            raise IntegrityError(
+                f"the tokenizer of {config.spec.name!r} has no token {end.expand_with!r}, which fills up its queries"
+            )
+        return partial(_filled_up, filling[0], end)
+
+    def lengths(self, texts: Sequence[Any], role: str, config: Config) -> list[int]:
         """Tokens of whole texts, special tokens included."""
-        return self._tokenizer.lengths([prompt + text for text in texts])
+        return self._tokenizer.lengths(_prompted(texts, role, config))
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[list[Token]]:
+    def tokenize(self, texts: Sequence[str], role: str, config: Config) -> list[list[Token]]:
         """The tokens of whole texts, special ones included."""
-        return self._tokenizer.tokens([prompt + text for text in texts])
+        return self._tokenizer.tokens(_prompted(texts, role, config))
 
     def forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """What the engine gives for a batch."""
-        return self._encoder.forward(*batching.padded(rows, self._pad_id))
+        result: NDArray[np.float32] = self._encoder.forward(*self._padded(rows))
+        return result
 
     def forward_wide(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """The same with all of its threads."""
-        return self._encoder.forward_wide(*batching.padded(rows, self._pad_id))
+        result: NDArray[np.float32] = self._encoder.forward_wide(*self._padded(rows))
+        return result
+
+    def _padded(self, rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int32], ...]:
+        """Ids and mask; a row of two columns has ids, and whether other tokens attend to each."""
+        if all(row.ndim == 1 for row in rows):
+            return batching.padded(rows, self._pad_id)
+        whole = [row if row.ndim == 2 else np.stack([row, np.ones_like(row)], axis=1) for row in rows]
+        ids, _, attended = batching.padded(whole, self._pad_id)
+        return ids, attended
+
+
+class PairReader(TokenReader):
+    """Reads pairs of a query and a document into token and segment ids."""
+
+    def __init__(
+        self, tokenizer: PairTokenizer, encoder: Encoder | PairEncoder, *, pad_id: int, longest: int | None
+    ) -> None:
+        super().__init__(tokenizer.texts, encoder, pad_id=pad_id, longest=longest)
+        self._pairs = tokenizer
+
+    def check(self, config: Config) -> None:
+        """As a `TokenReader`."""
+        super().check(config)
+        self._pairs.check_length(config.max_seq_length)
+
+    def read(
+        self, texts: Sequence[Any], role: str, config: Config, *, step: Callable[[], object], count: bool
+    ) -> ReadBlock:
+        """As a `TokenReader`, of pairs."""
+        step()
+        found = self._pairs.read(texts, config.pair_prompts(role), config.max_seq_length)
+        queries = [position for position, pair in enumerate(found) if pair.query_truncated]
+        documents = [position for position, pair in enumerate(found) if pair.document_truncated]
+        return self._block([pair.row for pair in found], documents, queries)
+
+    def lengths(self, texts: Sequence[Any], role: str, config: Config) -> list[int]:
+        """Tokens of whole pairs, special tokens included."""
+        return self._pairs.lengths(texts, config.pair_prompts(role))
+
+    def _padded(self, rows: Sequence[NDArray[np.int32]]) -> tuple[NDArray[np.int32], ...]:
+        return batching.padded(rows, self._pad_id)
 
 
 class TextReader:
@@ -109,20 +175,25 @@ class TextReader:
         self._encoder.check(config.spec, config.chain)
 
     def read(
-        self, texts: Sequence[str], prompt: str, length: int, *, step: Callable[[], object], count: bool
+        self, texts: Sequence[Any], role: str, config: Config, *, step: Callable[[], object], count: bool
     ) -> ReadBlock:
         """Batches in the given order; which are truncated is asked for only with `count`, because it takes its time."""
         step()
-        lengths = self.lengths(texts, prompt) if count else []
-        truncated = [position for position, tokens in enumerate(lengths) if tokens > length]
+        prompt = config.spec.prompt(role)
+        lengths = self.lengths(texts, role, config) if count else []
+        truncated = [position for position, tokens in enumerate(lengths) if tokens > config.max_seq_length]
         starts = range(TEXT_BATCH, len(texts), TEXT_BATCH)
         return ReadBlock([(text, prompt) for text in texts], np.split(np.arange(len(texts)), starts), truncated, None)
 
-    def lengths(self, texts: Sequence[str], prompt: str) -> list[int]:
+    def lengths(self, texts: Sequence[Any], role: str, config: Config) -> list[int]:
         """Tokens of whole texts, as the engine counts them."""
-        return list(self._encoder.lengths([prompt + text for text in texts]))
+        return list(self._encoder.lengths(_prompted(texts, role, config)))
 
-    def tokenize(self, texts: Sequence[str], prompt: str) -> list[list[Token]]:
+    def ids_of(self, tokens: tuple[str, ...]) -> list[int]:
+        """None: only the engine knows."""
+        return []
+
+    def tokenize(self, texts: Sequence[str], role: str, config: Config) -> list[list[Token]]:
         """Raises UnsupportedModelError: only the engine knows."""
         raise UnsupportedModelError("this model's engine reads texts in its own way, and does not show their tokens")
 
@@ -139,6 +210,18 @@ Read: TypeAlias = tuple[Part, ReadBlock]
 """What was read of a part of the texts, and which part it is."""
 
 
+def _prompted(texts: Sequence[str], role: str, config: Config) -> Sequence[str]:
+    prompt = config.spec.prompt(role)
+    return [prompt + text for text in texts] if prompt else texts
+
+
+def _filled_up(token: int, end: LateInteraction, row: NDArray[np.int32]) -> NDArray[np.int32]:
+    """A query's token ids filled up; with a second column that is 0 where nothing attends, if that is any token."""
+    filled = np.full(max(len(row), end.expand_to), token, dtype=np.int32)
+    filled[: len(row)] = row
+    return filled if end.attend else np.stack([filled, np.arange(len(filled), dtype=np.int32) < len(row)], axis=1)
+
+
 def tokens_of(read: Sequence[Read]) -> list[int] | None:
     """The tokens of each of the caller's texts, of a whole call or of one block of a stream; None if only the engine knows."""
     counts = [count for _, block in read for count in block.tokens or ()]
@@ -148,5 +231,10 @@ def tokens_of(read: Sequence[Read]) -> list[int] | None:
 
 
 def truncated_of(read: Sequence[Read]) -> list[int]:
-    """The positions of the caller's texts that are longer than the model reads."""
+    """The positions of the caller's texts that are longer than the model reads; of pairs, where the document is truncated."""
     return sorted({position for part, block in read for position in part.positions(block.truncated)})
+
+
+def truncated_queries_of(read: Sequence[Read]) -> list[int]:
+    """The positions of the caller's pairs whose query is truncated."""
+    return sorted({position for part, block in read for position in part.positions(block.truncated_queries)})

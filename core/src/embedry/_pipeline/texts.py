@@ -1,13 +1,12 @@
-"""What may be embedded: any iterable of `str` that is text. Checked before anything is loaded or computed."""
+"""What may be embedded: any iterable of `str` that is text, or of pairs of them. Checked before anything is loaded or computed."""
 
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from embedry.errors import TextError, TextTypeError
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+Item = TypeVar("Item", str, tuple[str, str])
+"""A text, or a pair of them."""
 
 
 def checked(texts: Iterable[str]) -> list[str]:
@@ -34,6 +33,24 @@ def each_checked(texts: Iterable[str]) -> Iterator[str]:
     except TypeError as error:
         raise TextTypeError(f"texts must be an iterable of str, got {type(texts).__name__}") from error
     return (_checked(text, position) for position, text in enumerate(remaining))
+
+
+def each_checked_pair(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Pairs of a query and a document one by one, for any number of them.
+
+    Raises:
+        TextTypeError: `pairs` is no iterable of pairs of `str`.
+        TextError: one of the two is not valid Unicode.
+    """
+    if isinstance(pairs, str | bytes | Mapping | Set) or hasattr(pairs, "columns") or not isinstance(pairs, Iterable):
+        raise TextTypeError(f"pairs must be an iterable of (query, document), got {type(pairs).__name__}")
+    return (_checked_pair(pair, position) for position, pair in enumerate(pairs))
+
+
+def _checked_pair(pair: tuple[str, str], position: int) -> tuple[str, str]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise TextTypeError(f"pair {position} must be a (query, document), got {_shown(pair)}", [position])
+    return _checked(pair[0], position), _checked(pair[1], position)
 
 
 def _not_a_sequence_of_texts(texts: object) -> str:
@@ -66,16 +83,17 @@ class Part(NamedTuple):
             [self.start + position for position, which in enumerate(self.inverse) if which in chosen] if chosen else []
         )
 
-    def spread(self, vectors: "NDArray[np.float32]") -> "NDArray[np.float32]":
-        """The vectors of the caller's texts, from those of the different ones."""
-        return vectors if self.total == len(self.inverse) else vectors[self.inverse]
+    @property
+    def repeats(self) -> list[int] | None:
+        """`inverse`, or None where all of the caller's texts are different."""
+        return None if self.total == len(self.inverse) else self.inverse
 
 
-Parts: TypeAlias = Callable[..., Iterator[tuple[list[str], Part]]]
+Parts: TypeAlias = Callable[..., Iterator[tuple[list[Any], Part]]]
 """How texts are cut into parts: `parts_of_call` or `parts_of_stream`."""
 
 
-def parts_of_call(texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]:
+def parts_of_call(texts: Iterable[Item], *, count: int, chars: int) -> Iterator[tuple[list[Item], Part]]:
     """The different texts of a call in parts; see `blocks`."""
     different, inverse = _distinct(texts)
     first = 0
@@ -84,7 +102,7 @@ def parts_of_call(texts: Iterable[str], *, count: int, chars: int) -> Iterator[t
         first += len(block)
 
 
-def parts_of_stream(texts: Iterable[str], *, count: int, chars: int) -> Iterator[tuple[list[str], Part]]:
+def parts_of_stream(texts: Iterable[Item], *, count: int, chars: int) -> Iterator[tuple[list[Item], Part]]:
     """The texts of a stream in parts, each with its different texts; see `blocks`."""
     start = 0
     for block in blocks(texts, count=count, chars=chars):
@@ -93,19 +111,19 @@ def parts_of_stream(texts: Iterable[str], *, count: int, chars: int) -> Iterator
         start += len(block)
 
 
-def _distinct(texts: Iterable[str]) -> tuple[list[str], list[int]]:
-    places: dict[str, int] = {}
+def _distinct(texts: Iterable[Item]) -> tuple[list[Item], list[int]]:
+    places: dict[Item, int] = {}
     inverse = [places.setdefault(text, len(places)) for text in texts]
     return list(places), inverse
 
 
-def blocks(texts: Iterable[str], *, count: int, chars: int) -> Iterator[list[str]]:
+def blocks(texts: Iterable[Item], *, count: int, chars: int) -> Iterator[list[Item]]:
     """The texts in lists: each ends at `count` texts, or with the text that brings it to `chars` characters."""
-    block: list[str] = []
+    block: list[Item] = []
     size = 0
     for text in texts:
         block.append(text)
-        size += len(text)
+        size += len(text) if isinstance(text, str) else len(text[0]) + len(text[1])
         if len(block) == count or size >= chars:
             yield block
             block, size = [], 0

@@ -6,13 +6,13 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Encoding, normalizers, pre_tokenizers
 
 from embedry._files import tokenizer_file
 from embedry._pipeline.texts import blocks
 from embedry.errors import IntegrityError, is_failure
 from embedry.prepared import Token
-from embedry.spec import AT_TOP, Transformer
+from embedry.transformer import AT_TOP, Transformer
 
 _BLOCK_TEXTS, _BLOCK_CHARS = 2048, 2**18
 """Texts tokenised at a time, at most so many, of about so many characters: an `Encoding` weighs a hundred times what its ids do, so
@@ -57,6 +57,9 @@ class Tokenizer:
             own = self._rust.pre_tokenizer
             steps = [pre_tokenizers.WhitespaceSplit(), *([own] if own is not None else [])]
             self._rust.pre_tokenizer = pre_tokenizers.Sequence(steps)
+        whole = [AddedToken(token, normalized=False, special=True) for token in reading.whole_tokens]
+        self._rust.add_special_tokens(whole)
+        self._ids: dict[tuple[str, ...], list[int]] = {}
         try:
             # The file may carry a padding and a length of its own (all-MiniLM-L6-v2: 128); the embedder's length holds.
             self._rust.no_padding()
@@ -76,6 +79,13 @@ class Tokenizer:
             raise IntegrityError(
                 f"{self._file} adds {self._special} special tokens, and max_seq_length={max_length} has no room for them"
             )
+
+    def ids_of(self, tokens: tuple[str, ...]) -> list[int]:
+        """The ids of those of these tokens that the vocabulary has."""
+        if tokens not in self._ids:
+            found = map(self._rust.token_to_id, tokens)
+            self._ids[tokens] = [number for number in found if number is not None]
+        return self._ids[tokens]
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, read whole, special tokens included."""

@@ -25,7 +25,7 @@ class Lengths:
         self._texts = 0
         self.truncated = 0
 
-    def add(self, block: EncodedBlock) -> None:
+    def add(self, block: EncodedBlock[NDArray[np.float32]]) -> None:
         """Counts the texts of a block."""
         self._texts += len(block.vectors)
         self.truncated += len(block.truncated)

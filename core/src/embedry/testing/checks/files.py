@@ -13,10 +13,10 @@ import numpy as np
 from embedry._files.sources import ensure_local
 from embedry.backend import TextEncoder
 from embedry.errors import IntegrityError, UnsupportedModelError
-from embedry.spec import Transformer
 from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
 from embedry.testing.texts import MIXED, of_length
+from embedry.transformer import Transformer
 
 
 @check

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry import _backends
-from embedry.backend import Encoder, LoadRequest, TextEncoder
+from embedry.backend import Encoder, LoadRequest, PairEncoder, TextEncoder
 from embedry.errors import IntegrityError
 from embedry.modules import Matryoshka
 from embedry.testing import damage
@@ -73,7 +73,7 @@ def loaded_once(subject: Subject) -> None:
     backend = _backends.find(config.backend)
     real_load, loads = backend.load, list[LoadRequest]()
 
-    def counting_load(request: LoadRequest) -> Encoder | TextEncoder:
+    def counting_load(request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
         loads.append(request)
         return real_load(request)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from embedry import modules
+from embedry import chains
 from embedry._files.resources import resource_file
 from embedry.errors import OptionError
 from embedry.modules import Matryoshka, Normalize
@@ -84,7 +84,7 @@ def shorter_vectors(subject: Subject) -> None:
     """Shortened vectors are the beginning of the full ones, of unit length again; untrained lengths are refused."""
     spec = subject.spec
     short = spec.matryoshka.dims[0] if spec.matryoshka.dims else max(1, spec.dims // 2)
-    body = modules.split(spec.chain)[0]
+    body = chains.split(spec.chain)[0]
     entry = subject.with_entry(matryoshka=Matryoshka(dims=(short,)), chain=(*body, Normalize()))
     vectors = Subject(entry.spec, **subject.options).variant(dims=short).encode_document(MIXED)
     beginning = entry.encode_document(MIXED)[:, :short]

@@ -1,0 +1,160 @@
+"""Pairs of texts to token ids: each text is tokenised once, however many pairs it is in, then the two are put together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embedry._files import tokenizer_file
+from embedry._pipeline.tokenizer import Tokenizer
+from embedry.errors import IntegrityError
+from embedry.transformer import Transformer
+
+_PROBE = "a 1"
+"""A text that every tokenizer finds a token in, to see what stands around those of a pair."""
+
+Pair = tuple[str, str]
+"""A query and a document."""
+
+
+class ReadPair(NamedTuple):
+    """A pair as an engine takes it."""
+
+    row: NDArray[np.int32]
+    """Token ids and segment ids, int32 (tokens, 2)."""
+    query_truncated: bool
+    document_truncated: bool
+
+
+class PairTokenizer:
+    """Turns pairs into token ids, as the tokenizer's template for pairs says. Safe from many threads.
+
+    Raises:
+        IntegrityError: the file is not a tokenizer, or its template is none for pairs.
+    """
+
+    def __init__(self, file: Path, reading: Transformer) -> None:
+        self._file = file
+        self._left = reading.truncate_left
+        self.texts = Tokenizer(file, reading, special=False)
+        self._frame: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
+        rust = tokenizer_file.open_tokenizer(file)
+        rust.no_padding()
+        rust.no_truncation()
+        if reading.pair is not None:  # one text in a frame of others
+            before, after = (self.texts.read([text], 2**20) for text in (reading.pair.before, reading.pair.after))
+            self._frame = next(before)[0], next(after)[0]
+            self._template: list[tuple[int, int, int]] = []
+            self.special = sum(map(len, self._frame))
+            return
+        encoding = tokenizer_file.encode_pair(rust, _PROBE, _PROBE)
+        self._template = []
+        """In order: (0 or 1, segment, 0) for the texts of a pair, (-1, segment, id) for a special token."""
+        for number, token in enumerate(encoding.ids):
+            which = encoding.sequence_ids[number]
+            step = (-1, encoding.type_ids[number], token) if which is None else (which, encoding.type_ids[number], 0)
+            if which is None or step not in self._template:
+                self._template.append(step)
+        if [which for which, _, _ in self._template if which >= 0] != [0, 1]:
+            raise IntegrityError(f"{file} has no template for pairs of texts")
+        self.special = sum(which < 0 for which, _, _ in self._template)
+
+    def check_length(self, max_length: int) -> None:
+        """Raises IntegrityError if what stands around the texts leaves no room for a token of each."""
+        if self.special + 2 > max_length:
+            raise IntegrityError(
+                f"{self._file} adds {self.special} tokens to a pair, and max_seq_length={max_length} has no room for two more"
+            )
+
+    def read(self, pairs: Sequence[Pair], prompts: Pair, max_length: int) -> list[ReadPair]:
+        """At most `max_length` tokens of each pair; of the two texts the longer one is truncated first.
+
+        Args:
+            pairs: queries and documents.
+            prompts: what is put before each query and each document.
+            max_length: special tokens included.
+        """
+        room = max_length - self.special
+        if self._frame is not None:
+            return self._read_framed(pairs, prompts, room)
+        sides = [self._read_side(pairs, side, prompts[side], room) for side in (0, 1)]
+        found = []
+        for query, document in pairs:
+            first, second = sides[0][query], sides[1][document]
+            wanted = self._lengths(first, second, (prompts[0] + query, prompts[1] + document), room)
+            cut = [
+                ids[len(ids) - size :] if self._left else ids[:size]
+                for ids, size in zip((first[0], second[0]), wanted, strict=True)
+            ]
+            found.append(
+                ReadPair(
+                    self._joined(cut),
+                    first[1] or len(cut[0]) < len(first[0]),
+                    second[1] or len(cut[1]) < len(second[0]),
+                )
+            )
+        return found
+
+    def lengths(self, pairs: Sequence[Pair], prompts: Pair) -> list[int]:
+        """Tokens of whole pairs, special ones included."""
+        if self._frame is not None:
+            return [self.special + count for count in self.texts.lengths([_text(pair, prompts) for pair in pairs])]
+        sides = []
+        for side in (0, 1):
+            different = list(dict.fromkeys(prompts[side] + pair[side] for pair in pairs))
+            sides.append(dict(zip(different, self.texts.lengths(different), strict=True)))
+        return [self.special + sum(sides[side][prompts[side] + pair[side]] for side in (0, 1)) for pair in pairs]
+
+    def _read_side(
+        self, pairs: Sequence[Pair], side: int, prompt: str, room: int
+    ) -> dict[str, tuple[NDArray[np.int32], bool]]:
+        """Each different text of one side, at most `room` tokens of it, and whether it has more."""
+        different = list(dict.fromkeys(pair[side] for pair in pairs))
+        whole = [prompt + text for text in different] if prompt else different
+        return dict(zip(different, self.texts.read(whole, room), strict=True))
+
+    def _lengths(
+        self, first: tuple[NDArray[np.int32], bool], second: tuple[NDArray[np.int32], bool], texts: Pair, room: int
+    ) -> tuple[int, int]:
+        """How many tokens of each are read, as "longest_first" of the tokenizers library (its utils/truncation.rs)."""
+        a, b = len(first[0]), len(second[0])
+        if a + b <= room:
+            return a, b
+        # Of texts with more tokens than there is room for only so many were read, and here it matters which has more.
+        both = first[1] and second[1]
+        if both:
+            a, b = self.texts.lengths(texts)
+        swap = first[1] or (a > b and not second[1]) if not both else a > b
+        a, b = len(first[0]), len(second[0])
+        shorter = min(a, b)
+        longer = max(shorter, room - shorter)
+        if shorter + longer > room:
+            shorter = room // 2
+            longer = room - shorter
+        return (longer, shorter) if swap else (shorter, longer)
+
+    def _joined(self, texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
+        row = np.empty((self.special + sum(map(len, texts)), 2), dtype=np.int32)
+        at = 0
+        for which, segment, token in self._template:
+            size = 1 if which < 0 else len(texts[which])
+            row[at : at + size, 0] = token if which < 0 else texts[which]
+            row[at : at + size, 1] = segment
+            at += size
+        return row
+
+    def _read_framed(self, pairs: Sequence[Pair], prompts: Pair, room: int) -> list[ReadPair]:
+        assert self._frame is not None  # noqa: S101
+        before, after = self._frame
+        found = []
+        for ids, is_truncated in self.texts.read([_text(pair, prompts) for pair in pairs], room):
+            row = np.zeros((len(ids) + self.special, 2), dtype=np.int32)
+            row[:, 0] = np.concatenate([before, ids, after])
+            found.append(ReadPair(row, False, is_truncated))
+        return found
+
+
+def _text(pair: Pair, prompts: Pair) -> str:
+    return prompts[0] + pair[0] + prompts[1] + pair[1]

@@ -1,0 +1,195 @@
+"""What a chain of modules says as a whole: its kind, its sizes, what in it is wrong, and what of it an engine runs."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Literal
+
+from embedry.heads import (
+    Classifier,
+    LateInteraction,
+    LogitScore,
+    MaskedLM,
+    Score,
+    SpladePooling,
+    TermTable,
+    TermWeights,
+)
+from embedry.modules import (
+    ACTIVATIONS,
+    POOLINGS,
+    Chain,
+    Dense,
+    LayerNorm,
+    LibraryModule,
+    Matryoshka,
+    Module,
+    Normalize,
+    Pooling,
+    StaticEmbedding,
+    Truncate,
+)
+
+Kind = Literal["dense", "reranker", "sparse", "multi_vector"]
+"""What a model gives: a vector for a text, a score for a pair of texts, weights of terms for a text, a vector for each token."""
+
+DOORS: dict[Kind, str] = {
+    "dense": "resolve",
+    "reranker": "resolve_reranker",
+    "sparse": "resolve_sparse",
+    "multi_vector": "resolve_multi_vector",
+}
+"""Each kind, and the function that resolves its models."""
+
+
+_KINDS: dict[type[Module], Kind] = {
+    Score: "reranker",
+    SpladePooling: "sparse",
+    TermWeights: "sparse",
+    TermTable: "sparse",
+    LateInteraction: "multi_vector",
+}
+"""Modules that end a chain -> what it gives; a chain with another end gives a vector."""
+
+_STARTS: dict[Kind, tuple[type[Module], ...]] = {
+    "dense": (Pooling, LibraryModule, StaticEmbedding),
+    "reranker": (Pooling, LibraryModule, Classifier, LogitScore),
+    "sparse": (MaskedLM, TermWeights, TermTable),
+    "multi_vector": (Dense, LayerNorm, Normalize, LateInteraction),
+}
+"""What a chain of each kind may start with: what takes the transformer's token vectors, or stands for it."""
+
+
+def kind(chain: Sequence[Module]) -> Kind:
+    """What a model with this chain gives."""
+    return _KINDS.get(type(chain[-1]), "dense")
+
+
+def order_fault(chain: Chain) -> str:
+    """What stands in a chain where it cannot; empty for nothing."""
+    kind_of_chain = kind(chain)
+    starts = _STARTS[kind_of_chain]
+    if not isinstance(chain[0], starts):
+        names = " or ".join(each.__name__ for each in starts)
+        return f"chain of a {kind_of_chain} model must start with {names}, got {chain[0]}"
+    ends = [label(module) for module in chain[:-1] if type(module) in _KINDS]
+    if ends:
+        return f"chain has {ends[0]}, which can only be its last module"
+    if any(isinstance(module, StaticEmbedding) for module in chain[1:]):
+        return "chain has a StaticEmbedding that is not its first module"
+    if any(isinstance(module, SpladePooling) for module in chain) != any(isinstance(m, MaskedLM) for m in chain):
+        return "chain must have a SpladePooling after a MaskedLM, and neither without the other"
+    return ""
+
+
+def label(module: Module) -> str:
+    """What a module is called in a message."""
+    if isinstance(module, LibraryModule):  # there may be several of a class, each set up in its own folder
+        return f"{module.class_name} as {module.path or 'the top folder'} sets it up"
+    return type(module).__name__
+
+
+def fault(module: Module) -> str:
+    """What is wrong with a module of an entry, as a sentence; empty for nothing."""
+    if isinstance(module, Pooling) and not set(module.modes) <= set(POOLINGS):
+        return f"pooling {module.mode!r} is none of {', '.join(POOLINGS)}"
+    if isinstance(module, Dense) and module.activation not in ACTIVATIONS:
+        return f"activation {module.activation!r} is none of {', '.join(ACTIVATIONS)}"
+    if isinstance(module, Score) and module.activation not in ("identity", "sigmoid"):
+        return f"activation {module.activation!r} of a score is none of identity, sigmoid"
+    if isinstance(module, Classifier) and (module.pooling not in ("cls", "mean") or module.labels < 1):
+        return f"a Classifier has at least one label, and the pooling cls or mean, got {module}"
+    if isinstance(module, SpladePooling) and (
+        module.strategy not in ("max", "sum") or module.activation not in ("relu", "log1p_relu")
+    ):
+        return f"a SpladePooling has the strategy max or sum and the activation relu or log1p_relu, got {module}"
+    if isinstance(module, Truncate):
+        return "chain has a Truncate, which resolve(..., dims=) puts there; list the length in matryoshka"
+    return ""
+
+
+def width_fault(chain: Chain, dims: int) -> str:
+    """Where the sizes that a chain states do not follow from each other and end in `dims`; empty if they do."""
+    *before, last = widths(chain)
+    for module, width in zip(chain, before, strict=True):
+        if isinstance(module, Dense) and width not in (None, module.inputs):
+            return f"the Dense module {module.path!r} takes {module.inputs} values and gets {width}"
+    return "" if last in (None, dims) else f"the chain ends with vectors of {last}, and dims is {dims}"
+
+
+def widths(chain: Chain, tokens: int | None = None) -> list[int | None]:
+    """The length of a text's vector before each module, and after the last; None where nothing says it.
+
+    Args:
+        chain: of a model.
+        tokens: the width of its transformer's token vectors, where it is known.
+    """
+    found: list[int | None] = [tokens if kind(chain) == "multi_vector" else None]
+    for module in chain:
+        width = found[-1]
+        if isinstance(module, Pooling):
+            width = tokens * len(module.modes) if tokens is not None else None
+        elif isinstance(module, Dense | StaticEmbedding | TermWeights | TermTable):
+            width = module.outputs
+        elif isinstance(module, Classifier):
+            width = module.labels
+        elif isinstance(module, LogitScore):
+            width = 1
+        elif isinstance(module, MaskedLM):
+            width = None
+        elif isinstance(module, LibraryModule):  # may change token vectors too
+            tokens = width = None
+        found.append(width)
+    return found
+
+
+def leaves_out_prompt(chain: Chain) -> bool:
+    """Whether a pooling leaves out the prompt's tokens, which an engine cannot tell from token ids alone."""
+    return any(isinstance(module, Pooling) and not module.include_prompt for module in chain)
+
+
+def weights(chain: Chain) -> list[str]:
+    """The files with the weights of a chain's modules, inside the repository; those of a `LibraryModule` are its own affair."""
+    kinds = Dense | LayerNorm | StaticEmbedding | TermWeights | TermTable
+    return [module.weights for module in chain if isinstance(module, kinds) and module.weights]
+
+
+def in_tail(module: Module) -> bool:
+    """Whether the pipeline runs this module where it stands at the end of a chain."""
+    return isinstance(module, Truncate | Normalize | Score | LateInteraction) or module == LayerNorm()
+
+
+def normalizes(chain: Chain) -> bool:
+    """Whether a chain ends with vectors of unit length."""
+    last = chain[-2:-1] if kind(chain) == "multi_vector" else chain[-1:]
+    return any(isinstance(module, Normalize) for module in last)
+
+
+def for_engine(chain: Chain) -> Chain:
+    """The part of a chain that decides what is loaded: the body, and for other kinds than vectors a plain end that tells them."""
+    body, _ = split(chain)
+    if isinstance(chain[-1], Score | LateInteraction):
+        return (*body, type(chain[-1])())
+    return body or chain
+
+
+def split(chain: Sequence[Module]) -> tuple[Chain, Chain]:
+    """The body, which an engine runs, and the tail, which the pipeline runs."""
+    tail = tuple(takewhile(in_tail, reversed(chain)))[::-1]
+    return tuple(chain[: len(chain) - len(tail)]), tail
+
+
+def effective(chain: Chain, *, normalize: bool | None, dims: int | None, matryoshka: Matryoshka) -> Chain:
+    """The chain as options of `resolve` change it.
+
+    Args:
+        chain: as the model's entry has it.
+        normalize: adds or removes a `Normalize` at the end; None leaves the end as it is.
+        dims: shortens the vectors just before that `Normalize`; None leaves them as long as they are.
+        matryoshka: the model's own; its `before` runs just before vectors are shortened.
+    """
+    marker = chain[-1:] if kind(chain) == "multi_vector" else ()  # what it says of tokens stays behind their vectors
+    chain = chain[: len(chain) - len(marker)]
+    end = len(chain) - len(tuple(takewhile(lambda module: isinstance(module, Normalize), reversed(chain))))
+    last = chain[end:] if normalize is None else (Normalize(),) * normalize
+    short = (*matryoshka.before, Truncate(dims=dims)) if dims is not None else ()
+    return (*chain[:end], *short, *last, *marker)

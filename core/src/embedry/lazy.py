@@ -1,0 +1,202 @@
+"""What lazy models of all kinds have in common: one for each configuration, a view on an engine that it shares with others."""
+
+import os
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import WeakValueDictionary
+
+from embedry import engine
+from embedry._files import digests, sources
+from embedry.chains import Kind
+from embedry.fingerprint import space_fingerprint
+from embedry.options import Config
+from embedry.prepared import EncodedBlock, Prepared, Result
+from embedry.spec import ModelSpec
+
+if TYPE_CHECKING:
+    from embedry._pipeline.pipeline import Pipeline
+    from embedry._pipeline.requests import Request
+
+Item = TypeVar("Item", str, tuple[str, str])
+"""What a model reads: a text, or a pair of them."""
+
+
+_TYPES: "dict[Kind, type[LazyModel[Any, Any]]]" = {}
+"""The class of each kind of model, which puts itself here."""
+
+
+class LazyModel(Generic[Item, Result]):
+    """The shared model of one configuration, of any kind. Knows its entry at once; its engine loads on first use.
+
+    Models that differ in `dims`, `normalize`, `max_seq_length`, overflow policies or prompts share an engine: the weights are
+    in memory once. Safe to use from many threads, from exit handlers and from signal handlers.
+    """
+
+    def __init_subclass__(cls, kind: Kind | None = None) -> None:
+        super().__init_subclass__()
+        if kind is not None:
+            _TYPES[kind] = cls
+
+    def __init__(self, config: Config, shared_engine: engine.Engine | None = None) -> None:
+        self.config = config
+        self.engine = shared_engine or engine.Engine(config.engine)
+        self.name = config.spec.name
+        self.dims = config.dims
+        self.max_seq_length = config.max_seq_length
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The registry entry."""
+        return self.config.spec
+
+    def _each_checked(self, items: Iterable[Item]) -> Iterator[Item]:
+        """What the model reads, one by one, each checked; what is no iterable of it is refused by the call itself."""
+        raise NotImplementedError
+
+    def _encode(self, items: Iterable[Item], role: str, request: "Request") -> Result:
+        found = list(self._each_checked(items))
+        self.spec.prompt(role)  # OptionError for a role that the model does not have, before it is loaded
+        if found:
+            result: Result = self._pipeline(role).encode(found, request)
+            return result
+        from embedry._pipeline.results import results_of
+
+        results = results_of(self.config, role, None)
+        nothing: Result = results.collected(results.empty(0), None)
+        return nothing
+
+    async def _aencode(self, items: Iterable[Item], role: str) -> Result:
+        import asyncio
+
+        from embedry._pipeline.requests import Request
+
+        request = Request()
+        try:
+            return await asyncio.to_thread(self._encode, items, role, request)
+        except asyncio.CancelledError:
+            request.cancel()
+            raise
+
+    def _encode_blocks(self, items: Iterable[Item], role: str) -> Generator[EncodedBlock[Result], None, None]:
+        remaining = self._each_checked(items)
+        self.spec.prompt(role)
+        return self._blocks(remaining, role)
+
+    def _blocks(self, items: Iterator[Item], role: str) -> Generator[EncodedBlock[Result], None, None]:
+        first = list(islice(items, 1))
+        if first:  # nothing is loaded for no text, or for one that is wrong
+            from embedry._pipeline.requests import Request
+
+            yield from self._pipeline(role).stream(chain(first, items), Request())
+
+    def _prepare(self, items: Iterable[Item], role: str) -> Prepared[Result]:
+        found = list(self._each_checked(items))
+        self.spec.prompt(role)
+        from embedry._pipeline.requests import Request
+
+        return self._pipeline(role).prepare(found, Request())
+
+    def _count_tokens(self, items: Iterable[Item], role: str) -> list[int]:
+        found = list(self._each_checked(items))
+        self.spec.prompt(role)
+        return self._pipeline(role).engine.reader.lengths(found, role, self.config) if found else []
+
+    def load(self) -> Self:
+        """Loads the model now instead of on first use; returns itself. Of many threads one loads, the others wait.
+
+        Raises:
+            FilesError, UnsupportedModelError, BackendError: the model cannot be loaded.
+        """
+        self._pipeline("unprompted")
+        return self
+
+    def unload(self) -> None:
+        """Gives back the memory of the engine, also for all other models that share it.
+
+        Calls that are under way finish, and the memory is given back after them. The next call loads again.
+        """
+        self.engine.unload()
+
+    def __enter__(self) -> Self:
+        """`with resolve(...) as embedder:` unloads the engine at the end of the block, or of the last one that is open."""
+        self.engine.enter()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.leave()
+
+    def _pipeline(self, role: str) -> "Pipeline":
+        from embedry._pipeline.pipeline import Pipeline  # and numpy, which takes longer inside the import of an engine
+
+        return Pipeline(self.engine.load(), self.config, role)
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the weights are in memory."""
+        return self.engine.loaded is not None
+
+    @property
+    def computed_tokens(self) -> tuple[int, int]:
+        """Tokens that the engine has computed since it was loaded, for all models that share it: those of texts, and those with
+        the padding of batches. (0, 0) before.
+        """
+        loaded = self.engine.loaded
+        return (loaded.scheduler.tokens, loaded.scheduler.padded_tokens) if loaded is not None else (0, 0)
+
+    @property
+    def fingerprint(self) -> str:
+        """24 hex digits that name the vector space; whatever stores vectors stores this and compares it.
+
+        Known from the entry alone where the entry has digests; else the files are found and read.
+        """
+        spec, config = self.spec, self.config
+        known = {file: digest for file, digest in spec.files.items() if digest is not None}
+        if len(known) < len(spec.files):
+            folder = sources.ensure_local(spec, config.cache_dir)
+            known = {file: digests.remembered_sha256(folder / file, config.cache_dir) for file in spec.files}
+        return space_fingerprint(
+            spec,
+            known,
+            chain=config.chain,
+            max_seq_length=config.max_seq_length,
+            int8_calibration=spec.int8.calibration.sha256 if spec.int8 and config.precision == "int8" else None,
+        )
+
+    @property
+    def info(self) -> Mapping[str, str]:
+        """What computes the results, for people: backend, device, how many models share the engine and, once it is loaded,
+        what the backend reports, such as the memory of its weights.
+        """
+        sharing = sum(each.engine is self.engine for each in tuple(_views.values()))
+        return {**self.engine.info, "embedders": str(max(1, sharing))}
+
+    def __reduce__(self) -> "tuple[Callable[[Config], LazyModel[Any, Any]], tuple[Config]]":
+        return shared, (self.config,)
+
+    def __repr__(self) -> str:
+        state = "loaded" if self.loaded else "not loaded"
+        return f"<embedry {self.name!r} dims={self.dims} backend={self.config.backend!r} {state}>"
+
+
+_views: "WeakValueDictionary[Config, LazyModel[Any, Any]]" = WeakValueDictionary()
+_lock = RLock()  # a signal handler may resolve while its own thread does
+
+
+def shared(config: Config) -> LazyModel[Any, Any]:
+    """The one model of a configuration; made if there is none."""
+    with _lock:
+        view = _views.get(config)
+        if view is None:
+            view = _views[config] = _TYPES[config.spec.kind](config, engine.shared(config.engine))
+        return view
+
+
+def _after_fork_in_child() -> None:
+    global _lock
+    _lock = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
