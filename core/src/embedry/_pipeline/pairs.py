@@ -28,6 +28,15 @@ class ReadPair(NamedTuple):
     document_truncated: bool
 
 
+class ReadText(NamedTuple):
+    """One text of a pair."""
+
+    ids: NDArray[np.int32]
+    """int32 (tokens,), without special tokens."""
+    overflows: bool
+    """Whether it has more than there is room for."""
+
+
 class PairTokenizer:
     """Turns pairs into token ids, as the tokenizer's template for pairs says. Safe from many threads.
 
@@ -79,23 +88,28 @@ class PairTokenizer:
         room = max_length - self.special
         if self._frame is not None:
             return self._read_framed(pairs, prompts, room)
-        sides = [self._read_side(pairs, side, prompts[side], room) for side in (0, 1)]
+        queries, documents = (self._read_side(pairs, side, prompts[side], room) for side in (0, 1))
+        # Of texts with more tokens than there is room for only so many were read, and of two of them it matters which has more.
+        full = [pair for pair in pairs if queries[pair[0]].overflows and documents[pair[1]].overflows]
+        whole = [prompts[side] + text for side in (0, 1) for text in dict.fromkeys(pair[side] for pair in full)]
+        lengths = dict(zip(whole, self.texts.lengths(whole), strict=True))
         found = []
         for query, document in pairs:
-            first, second = sides[0][query], sides[1][document]
-            wanted = self._lengths(first, second, (prompts[0] + query, prompts[1] + document), room)
-            cut = [
-                ids[len(ids) - size :] if self._left else ids[:size]
-                for ids, size in zip((first[0], second[0]), wanted, strict=True)
+            first, second = queries[query], documents[document]
+            if first.overflows and second.overflows:
+                swap = lengths[prompts[0] + query] > lengths[prompts[1] + document]
+            else:
+                swap = first.overflows or (len(first.ids) > len(second.ids) and not second.overflows)
+            sizes = _truncated_lengths(len(first.ids), len(second.ids), room, swap=swap)
+            cut = [self._cut(side.ids, size) for side, size in zip((first, second), sizes, strict=True)]
+            truncated = [
+                side.overflows or size < len(side.ids) for side, size in zip((first, second), sizes, strict=True)
             ]
-            found.append(
-                ReadPair(
-                    self._joined(cut),
-                    first[1] or len(cut[0]) < len(first[0]),
-                    second[1] or len(cut[1]) < len(second[0]),
-                )
-            )
+            found.append(ReadPair(self._joined(cut), *truncated))
         return found
+
+    def _cut(self, ids: NDArray[np.int32], size: int) -> NDArray[np.int32]:
+        return ids[len(ids) - size :] if self._left else ids[:size]
 
     def lengths(self, pairs: Sequence[Pair], prompts: Pair) -> list[int]:
         """Tokens of whole pairs, special ones included."""
@@ -107,33 +121,11 @@ class PairTokenizer:
             sides.append(dict(zip(different, self.texts.lengths(different), strict=True)))
         return [self.special + sum(sides[side][prompts[side] + pair[side]] for side in (0, 1)) for pair in pairs]
 
-    def _read_side(
-        self, pairs: Sequence[Pair], side: int, prompt: str, room: int
-    ) -> dict[str, tuple[NDArray[np.int32], bool]]:
-        """Each different text of one side, at most `room` tokens of it, and whether it has more."""
+    def _read_side(self, pairs: Sequence[Pair], side: int, prompt: str, room: int) -> "dict[str, ReadText]":
+        """Each different text of one side, at most `room` tokens of it."""
         different = list(dict.fromkeys(pair[side] for pair in pairs))
         whole = [prompt + text for text in different] if prompt else different
-        return dict(zip(different, self.texts.read(whole, room), strict=True))
-
-    def _lengths(
-        self, first: tuple[NDArray[np.int32], bool], second: tuple[NDArray[np.int32], bool], texts: Pair, room: int
-    ) -> tuple[int, int]:
-        """How many tokens of each are read, as "longest_first" of the tokenizers library (its utils/truncation.rs)."""
-        a, b = len(first[0]), len(second[0])
-        if a + b <= room:
-            return a, b
-        # Of texts with more tokens than there is room for only so many were read, and here it matters which has more.
-        both = first[1] and second[1]
-        if both:
-            a, b = self.texts.lengths(texts)
-        swap = first[1] or (a > b and not second[1]) if not both else a > b
-        a, b = len(first[0]), len(second[0])
-        shorter = min(a, b)
-        longer = max(shorter, room - shorter)
-        if shorter + longer > room:
-            shorter = room // 2
-            longer = room - shorter
-        return (longer, shorter) if swap else (shorter, longer)
+        return {text: ReadText(*read) for text, read in zip(different, self.texts.read(whole, room), strict=True)}
 
     def _joined(self, texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
         row = np.empty((self.special + sum(map(len, texts)), 2), dtype=np.int32)
@@ -154,6 +146,21 @@ class PairTokenizer:
             row[:, 0] = np.concatenate([before, ids, after])
             found.append(ReadPair(row, False, is_truncated))
         return found
+
+
+def _truncated_lengths(first: int, second: int, room: int, *, swap: bool) -> tuple[int, int]:
+    """How many tokens of each text are read, as "longest_first" of the tokenizers library (its utils/truncation.rs).
+
+    `swap` is whether the first text is the longer one.
+    """
+    if first + second <= room:
+        return first, second
+    shorter = min(first, second)
+    longer = max(shorter, room - shorter)
+    if shorter + longer > room:
+        shorter = room // 2
+        longer = room - shorter
+    return (longer, shorter) if swap else (shorter, longer)
 
 
 def _text(pair: Pair, prompts: Pair) -> str:
