@@ -37,6 +37,16 @@ class ReadText(NamedTuple):
     """Whether it has more than there is room for."""
 
 
+class Step(NamedTuple):
+    """What comes next in a pair: one of its texts, or a special token."""
+
+    text: int | None
+    """0 for the query, 1 for the document, None for a special token."""
+    segment: int
+    token: int
+    """The special token's id."""
+
+
 class PairTokenizer:
     """Turns pairs into token ids, as the tokenizer's template for pairs says. Safe from many threads.
 
@@ -49,26 +59,16 @@ class PairTokenizer:
         self._left = reading.truncate_left
         self.texts = Tokenizer(file, reading, special=False)
         self._frame: tuple[NDArray[np.int32], NDArray[np.int32]] | None = None
-        rust = tokenizer_file.open_tokenizer(file)
-        rust.no_padding()
-        rust.no_truncation()
-        if reading.pair is not None:  # one text in a frame of others
-            before, after = (self.texts.read([text], 2**20) for text in (reading.pair.before, reading.pair.after))
-            self._frame = next(before)[0], next(after)[0]
-            self._template: list[tuple[int, int, int]] = []
-            self.special = sum(map(len, self._frame))
-            return
-        encoding = tokenizer_file.encode_pair(rust, _PROBE, _PROBE)
-        self._template = []
-        """In order: (0 or 1, segment, 0) for the texts of a pair, (-1, segment, id) for a special token."""
-        for number, token in enumerate(encoding.ids):
-            which = encoding.sequence_ids[number]
-            step = (-1, encoding.type_ids[number], token) if which is None else (which, encoding.type_ids[number], 0)
-            if which is None or step not in self._template:
-                self._template.append(step)
-        if [which for which, _, _ in self._template if which >= 0] != [0, 1]:
-            raise IntegrityError(f"{file} has no template for pairs of texts")
-        self.special = sum(which < 0 for which, _, _ in self._template)
+        self._template: list[Step] = []
+        if reading.pair is not None:
+            before, after = (
+                next(self.texts.read([text], 2**20))[0] for text in (reading.pair.before, reading.pair.after)
+            )
+            self._frame = before, after
+            self.special = len(before) + len(after)
+        else:
+            self._template = _template(file)
+            self.special = sum(step.text is None for step in self._template)
 
     def check_length(self, max_length: int) -> None:
         """Raises IntegrityError if what stands around the texts leaves no room for a token of each."""
@@ -130,9 +130,9 @@ class PairTokenizer:
     def _joined(self, texts: Sequence[NDArray[np.int32]]) -> NDArray[np.int32]:
         row = np.empty((self.special + sum(map(len, texts)), 2), dtype=np.int32)
         at = 0
-        for which, segment, token in self._template:
-            size = 1 if which < 0 else len(texts[which])
-            row[at : at + size, 0] = token if which < 0 else texts[which]
+        for text, segment, token in self._template:
+            size = 1 if text is None else len(texts[text])
+            row[at : at + size, 0] = token if text is None else texts[text]
             row[at : at + size, 1] = segment
             at += size
         return row
@@ -146,6 +146,22 @@ class PairTokenizer:
             row[:, 0] = np.concatenate([before, ids, after])
             found.append(ReadPair(row, False, is_truncated))
         return found
+
+
+def _template(file: Path) -> list[Step]:
+    """The order of what is in a pair. Raises IntegrityError if that is not a query and then a document."""
+    rust = tokenizer_file.open_tokenizer(file)
+    rust.no_padding()
+    rust.no_truncation()
+    encoding = tokenizer_file.encode_pair(rust, _PROBE, _PROBE)
+    steps: list[Step] = []
+    for text, segment, token in zip(encoding.sequence_ids, encoding.type_ids, encoding.ids, strict=True):
+        step = Step(text, segment, 0 if text is not None else token)
+        if text is None or step not in steps:  # a text's other tokens are part of the same step
+            steps.append(step)
+    if [step.text for step in steps if step.text is not None] != [0, 1]:
+        raise IntegrityError(f"{file} has no template for pairs of texts")
+    return steps
 
 
 def _truncated_lengths(first: int, second: int, room: int, *, swap: bool) -> tuple[int, int]:
