@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from embedry import Normalize, Pooling
 from embedry._pipeline.tokenizer import Tokenizer
-from embedry.backend import Encoder, LoadRequest
+from embedry.backend import Encoder, LoadRequest, PairEncoder
 from embedry_onnxruntime import OnnxRuntimeBackend
 
 Ids = NDArray[np.int32]
@@ -78,15 +78,57 @@ class LoadsTwice(Mutant):
         return super().forward(ids, mask)
 
 
+class NegativeWeights(Mutant):
+    """Forgets the activation before weights of terms are pooled."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        return self.real.forward(ids, mask) - np.float32(0.1)
+
+
+class DropsATokenVector(Mutant):
+    """Gives no vector for the first token."""
+
+    def forward(self, ids: Ids, mask: Ids) -> Vectors:
+        return self.real.forward(ids, mask)[:, 1:]
+
+
+class PairMutant(PairEncoder):
+    """The same around the encoder of a reranker."""
+
+    def __init__(self, real: Any, request: LoadRequest) -> None:
+        self.real = real
+        self.workers, self.batch_tokens, self.info = real.workers, real.batch_tokens, real.info
+
+    def forward(self, ids: Ids, mask: Ids, segments: Ids, /) -> Vectors:
+        logits: Vectors = self.real.forward(ids, mask, segments)
+        return logits
+
+
+class IgnoresSegments(PairMutant):
+    """Reads query and document as if they were one text."""
+
+    def forward(self, ids: Ids, mask: Ids, segments: Ids, /) -> Vectors:
+        return super().forward(ids, mask, np.zeros_like(segments))
+
+
+class IgnoresTheOrder(PairMutant):
+    """Cannot tell a query and a document from the two turned round."""
+
+    def forward(self, ids: Ids, mask: Ids, segments: Ids, /) -> Vectors:
+        ordered = np.sort(np.where(mask, ids, np.iinfo(np.int32).max), axis=1)
+        return super().forward(np.where(mask, ordered, ids), mask, np.zeros_like(segments))
+
+
 class MutantBackend(OnnxRuntimeBackend):
     """The default backend with a mutant around its encoder."""
 
-    def __init__(self, mutant: type[Mutant], **entry: Any) -> None:
+    def __init__(self, mutant: type[Mutant] | type[PairMutant], **entry: Any) -> None:
         self.mutant, self.entry = mutant, entry
 
-    def load(self, request: LoadRequest) -> Encoder:
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder:
         changed = replace(request, spec=replace(request.spec, **self.entry))
-        return self.mutant(super().load(changed), request)
+        real: Any = super().load(changed)
+        return self.mutant(real, request)
 
 
 swaps_pooling = MutantBackend(Mutant, chain=(Pooling(mode="cls"), Normalize()))
@@ -97,3 +139,7 @@ truncates_early = MutantBackend(TruncatesEarly)
 leaks_padding = MutantBackend(LeaksPadding)
 loads_twice = MutantBackend(LoadsTwice)
 drops_a_module = MutantBackend(Mutant, chain=(Pooling(mode="mean"), Normalize()))
+negative_weights = MutantBackend(NegativeWeights)
+drops_a_token_vector = MutantBackend(DropsATokenVector)
+ignores_segments = MutantBackend(IgnoresSegments)
+ignores_the_order = MutantBackend(IgnoresTheOrder)

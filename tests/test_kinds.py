@@ -418,6 +418,7 @@ def test_an_engine_must_give_a_vector_for_each_token(minilm: LazyEmbedder) -> No
         ({"query_chain": (TermTable(outputs=48),)}, "query_chain must be a TermTable of a sparse model"),
         ({"other_chains": ((Pooling(mode="cls"),),)}, "must give different kinds of results"),
         ({"other_chains": [(Pooling(mode="cls"),)]}, "other_chains must be a tuple"),
+        ({"other_chains": ((LateInteraction(),),)}, "do not say how long its results are"),
     ],
     ids=str,
 )

@@ -1,14 +1,14 @@
 """`resolve` and its like for other kinds: from a name to the one shared model of this process."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, Unpack, cast
+from typing import Any, ParamSpec, Unpack, cast
 
-from embedry import _backends, discovery, lock, options, registry
+from embedry import _backends, _layouts, discovery, lock, options, registry
 from embedry._files import cache, sources
-from embedry.chains import Kind
+from embedry.chains import DOORS, Kind
 from embedry.errors import LockError, OptionError, UnknownModelError, UnknownOptionError
 from embedry.lazy import LazyModel, shared
 from embedry.options import Config, OnOverflow, Options, RerankerOptions
@@ -16,25 +16,25 @@ from embedry.spec import ModelSpec
 from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazyReranker, LazySparseEmbedder
 
 P = ParamSpec("P")
-Model = TypeVar("Model", bound=LazyModel[Any, Any])
 
 
-def _known_options_only(function: Callable[P, Model]) -> Callable[P, Model]:
-    """Makes a misspelt option an error that names the nearest one."""
-    kind = RerankerOptions if function.__name__ == "resolve_reranker" else Options
-    known = list(kind.__annotations__)
+def _known_options_only(function: Callable[P, LazyEmbedder]) -> Callable[P, LazyEmbedder]:
+    """Makes a misspelt option of `resolve` an error that names the nearest one, as `resolve_kind` does for its like."""
 
     @wraps(function)
-    def checked(*args: P.args, **options: P.kwargs) -> Model:
-        for option in options:
-            if option not in known and option != "name":
-                near = discovery.nearest(option, known)
-                raise UnknownOptionError(
-                    f"{function.__name__} has no option {option!r}{near}; options: {', '.join(known)}"
-                )
+    def checked(*args: P.args, **options: P.kwargs) -> LazyEmbedder:
+        _check_known("dense", [option for option in options if option != "name"])
         return function(*args, **options)
 
     return checked
+
+
+def _check_known(kind: Kind, given: Iterable[str]) -> None:
+    known = list((RerankerOptions if kind == "reranker" else Options).__annotations__)
+    for option in given:
+        if option not in known:
+            near = discovery.nearest(option, known)
+            raise UnknownOptionError(f"{DOORS[kind]} has no option {option!r}{near}; options: {', '.join(known)}")
 
 
 @_known_options_only
@@ -95,7 +95,6 @@ def resolve(
     return cast("LazyEmbedder", model)
 
 
-@_known_options_only
 def resolve_reranker(name: str | Path | ModelSpec, **options: Unpack[RerankerOptions]) -> LazyReranker:
     """The one reranker of this model and these options, shared by the whole process. Loads nothing.
 
@@ -110,7 +109,6 @@ def resolve_reranker(name: str | Path | ModelSpec, **options: Unpack[RerankerOpt
     return cast("LazyReranker", resolve_kind("reranker", name, **options))
 
 
-@_known_options_only
 def resolve_sparse(name: str | Path | ModelSpec, **options: Unpack[Options]) -> LazySparseEmbedder:
     """The one embedder of this model into sparse vectors with these options, shared by the whole process. Loads nothing.
 
@@ -124,7 +122,6 @@ def resolve_sparse(name: str | Path | ModelSpec, **options: Unpack[Options]) -> 
     return cast("LazySparseEmbedder", resolve_kind("sparse", name, **options))
 
 
-@_known_options_only
 def resolve_multi_vector(name: str | Path | ModelSpec, **options: Unpack[Options]) -> LazyMultiVectorEmbedder:
     """The one embedder of this model into vectors of tokens with these options, shared by the whole process. Loads nothing.
 
@@ -140,9 +137,10 @@ def resolve_multi_vector(name: str | Path | ModelSpec, **options: Unpack[Options
 
 def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[RerankerOptions]) -> LazyModel[Any, Any]:
     """The one model of this kind, name and options; what `resolve` and its like are made of."""
+    _check_known(kind, given)
     cache_dir, folder, precision = given.get("cache_dir"), given.get("folder"), given.get("precision")
     cache_folder = Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder()
-    spec = _find(name, cache_folder).for_kind(kind)
+    spec = find(name, cache_folder).for_kind(kind)
     if folder is not None:
         from dataclasses import replace
 
@@ -171,7 +169,12 @@ def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[Reran
     )
 
 
-def _find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
+def find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
+    """The entry of a model of any kind, whatever engines are installed; the locked one where a lock file is in use.
+
+    Raises:
+        As `resolve`, but for what concerns the backend and the options.
+    """
     locked = lock.in_use()
     if isinstance(name, ModelSpec):
         return name if locked is None else locked.check(name)
@@ -183,9 +186,7 @@ def _find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
                 f"the folder {str(name)!r} is no model of the lock file {locked.path}, and a folder cannot be locked; give "
                 "a locked model its files with resolve(NAME, folder=...), or resolve without the lock"
             )
-        from embedry._files import st_layout  # and what it parses JSON with: not for a registered model
-
-        return st_layout.from_folder(Path(name).expanduser().absolute())
+        return _layouts.from_folder(Path(name).expanduser().absolute())
     if locked is not None:
         return locked.find(name)
     models = registry.installed()
@@ -193,9 +194,7 @@ def _find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
     if spec is not None:
         return spec
     if name.count("/") == 1 and all(name.split("/")):
-        from embedry._files import st_layout
-
-        return st_layout.from_hub(name, cache_dir)
+        return _layouts.from_hub(name, cache_dir)
     error = models.unknown(name)
     if Path(name).is_dir():
         raise UnknownModelError(f"{error}; for the folder of that name write './{name}'")

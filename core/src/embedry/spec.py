@@ -258,6 +258,9 @@ class ModelSpec:
         for chain in every:
             order = chains.order_fault(chain) if self.transformer is not None or alone else ""
             yield from filter(None, (order, *map(chains.fault, chain)))
+        for other in self.other_chains:
+            if chains.widths(other)[-1] is None:
+                yield f"other_chains has {other}, whose modules do not say how long its results are"
         fault = chains.width_fault(self.chain, self.dims)
         if fault:
             yield fault

@@ -1,4 +1,4 @@
-"""The conformance kit: what every embedder must do, as checks that anybody can run.
+"""The conformance kit: what every model must do, whatever it gives, as checks that anybody can run.
 
 In a test file of your own package, with `pip install "embedry-core[testing]"`:
 

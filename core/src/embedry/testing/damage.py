@@ -16,7 +16,6 @@ from embedry._files.weights import is_read
 from embedry.options import Config
 from embedry.testing.subject import NotApplicable
 
-WEIGHTS = "model.safetensors"
 INVERTED = "inverted bytes"
 
 _LARGE = 1 << 20
@@ -33,30 +32,32 @@ def copies(config: Config) -> Iterator[Iterator[tuple[str, Path]]]:
         NotApplicable: the model has no safetensors file.
     """
     source = ensure_local(config.spec, config.cache_dir)
-    if WEIGHTS not in config.spec.files:
-        raise NotApplicable(f"the model has no {WEIGHTS}")
+    others = (file for file in config.spec.files if file.endswith(".safetensors"))
+    weights = next(iter((*config.spec.weights, *others)), None)
+    if weights is None:
+        raise NotApplicable("the model has no safetensors file")
     with tempfile.TemporaryDirectory(prefix="embedry-damage-") as name:
         kinds = set(_KINDS)
-        if config.spec.files[WEIGHTS] is None and (source / WEIGHTS).stat().st_size < _LARGE:
+        if config.spec.files[weights] is None and (source / weights).stat().st_size < _LARGE:
             kinds.discard(INVERTED)
-        yield ((kind, _damaged(source, Path(name), config, kind)) for kind in sorted(kinds))
+        yield ((kind, _damaged(source, Path(name), config, weights, kind)) for kind in sorted(kinds))
 
 
-def _damaged(source: Path, root: Path, config: Config, kind: str) -> Path:
+def _damaged(source: Path, root: Path, config: Config, weights: str, kind: str) -> Path:
     folder = root / kind.replace(" ", "-")
     for file in config.spec.files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        if file != WEIGHTS:
+        if file != weights:
             shutil.copyfile(source / file, folder / file)
     if kind == "its end cut off":
-        data = (source / WEIGHTS).read_bytes()
-        (folder / WEIGHTS).write_bytes(data[: len(data) * 3 // 4])
+        data = (source / weights).read_bytes()
+        (folder / weights).write_bytes(data[: len(data) * 3 // 4])
     else:
-        save_file(_KINDS[kind](load_file(source / WEIGHTS)), folder / WEIGHTS, metadata={"format": "pt"})
+        save_file(_KINDS[kind](load_file(source / weights)), folder / weights, metadata={"format": "pt"})
     for earlier in root.iterdir():  # one damaged copy at a time is enough on any disk
         if earlier != folder:
             shutil.rmtree(earlier)
-    os.utime(folder / WEIGHTS)
+    os.utime(folder / weights)
     return folder
 
 

@@ -3,21 +3,26 @@
 import os
 import subprocess
 import sys
+from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Unpack
 
-import numpy as np
 from numpy.typing import NDArray
 
-from embedry import ModelSpec, Options, resolve
-from embedry.views import LazyEmbedder
+from embedry import ModelSpec
+from embedry._files import cache, sources
+from embedry.chains import Kind
+from embedry.options import RerankerOptions
+from embedry.resolver import find, resolve_kind
+from embedry.testing.results import Arrays, difference, results
 
 TOLERANCE = {"fp32": 1e-5, "fp16": 1e-3, "bf16": 1e-2, "int8": 2e-2}
-"""Largest difference of any component of a unit vector that a precision may cause: between a text alone and in a batch,
-between engines, and from golden vectors. Measured on all-MiniLM-L6-v2 against fp32: 3e-7, 3.1e-4 and 2.6e-3, which
-follows the 23, 10 and 7 bits of fraction; the rest is room for deeper models. In int8 a difference in the last bit of a
-float may move a value by one of 256 steps; how far it may be from fp32 is another matter, which the entry states."""
+"""Largest `difference` of results that a precision may cause: between a text alone and in a batch, between engines, and from
+golden results. For unit vectors that is the difference of a component. Measured on all-MiniLM-L6-v2 against fp32: 3e-7, 3.1e-4
+and 2.6e-3, which follows the 23, 10 and 7 bits of fraction; the rest is room for deeper models. In int8 a difference in the last
+bit of a float may move a value by one of 256 steps; how far it may be from fp32 is another matter, which the entry states."""
 
 
 class Violation(AssertionError):  # noqa: N818  named for what it reports
@@ -29,38 +34,66 @@ class NotApplicable(Exception):  # noqa: N818  it is an answer, not an error
 
 
 class Subject:
-    """An embedder as `resolve` makes it, and variants of it.
+    """A model as `resolve`, or its like for another kind, makes it, and variants of it.
 
     Args:
         model: what `resolve` takes: a name, a folder, or a `ModelSpec`.
-        **options: options of `resolve`, such as `backend`.
+        kind: "dense", "reranker", "sparse" or "multi_vector", where the model gives several; None for its first.
+        **options: options of `resolve` and its like, such as `backend`.
     """
 
-    def __init__(self, model: str | ModelSpec, **options: Unpack[Options]) -> None:
+    def __init__(self, model: str | ModelSpec, kind: Kind | None = None, **options: Unpack[RerankerOptions]) -> None:
         self.model = model
         self.options = options
+        self._kind = kind
 
     @cached_property
-    def embedder(self) -> LazyEmbedder:
-        """The embedder itself, shared with everybody else in this process."""
-        return resolve(self.model, **self.options)
+    def kind(self) -> Kind:
+        """What it gives."""
+        cache_dir = self.options.get("cache_dir")
+        return self._kind or find(self.model, Path(cache_dir) if cache_dir else cache.default_folder()).kind
+
+    @cached_property
+    def embedder(self) -> Any:
+        """The model itself, shared with everybody else in this process: a `LazyEmbedder`, or its like for another kind."""
+        return self.variant()
 
     @property
     def spec(self) -> ModelSpec:
         """Its registry entry."""
-        return self.embedder.spec
+        spec: ModelSpec = self.embedder.spec
+        return spec
 
-    def variant(self, **options: Unpack[Options]) -> LazyEmbedder:
+    @property
+    def folder(self) -> Path:
+        """Where its verified files are."""
+        return sources.ensure_local(self.spec, self.embedder.config.cache_dir)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles that are read in ways of their own. A dense model's differ in their prompts alone, and one is enough."""
+        return ("document",) if self.kind == "dense" else ("query", "document")
+
+    def results(self, texts: Collection[str], role: str = "document") -> Arrays:
+        """What it gives for texts, see `embedry.testing.results`."""
+        return results(self.embedder, texts, role)
+
+    def variant(self, **options: Unpack[RerankerOptions]) -> Any:
         """The same model with other options of `resolve`."""
-        return resolve(self.model, **(self.options | options))
+        return resolve_kind(self.kind, self.model, **(self.options | options))
 
-    def with_entry(self, **changes: Any) -> LazyEmbedder:
+    def with_entry(self, **changes: Any) -> Any:
         """The same files under a changed entry: other prompts, say."""
-        return resolve(replace(self.spec, **changes), **self.options)
+        return resolve_kind(self.kind, replace(self.spec, **changes), **self.options)
+
+    def only(self, *kinds: Kind) -> None:
+        """Raises `NotApplicable` unless it is of one of these kinds."""
+        if self.kind not in kinds:
+            raise NotApplicable(f"it is about {' and '.join(kinds)} models, and this is a {self.kind} model")
 
     @property
     def tolerance(self) -> float:
-        """What the precision in use may move a component of a unit vector by."""
+        """The largest `difference` that the precision in use may cause."""
         self.embedder.load()
         return TOLERANCE[self.embedder.info.get("precision", "fp32")]
 
@@ -68,13 +101,13 @@ class Subject:
         """What this code prints in a new Python process; `embedder` is there, resolved but not loaded.
 
         Raises:
-            NotApplicable: the model is known to this process alone.
             Violation: the process failed.
         """
-        if not isinstance(self.model, str):
-            raise NotApplicable("the model is an entry of this process, unknown to a fresh one")
+        model = self.model if isinstance(self.model, str) else self.model.to_dict()
         program = (
-            f"import sys\nfrom embedry import resolve\nembedder = resolve({self.model!r}, **{self.options!r})\n{code}"
+            "import sys\nfrom embedry import ModelSpec\nfrom embedry.resolver import resolve_kind\n"
+            f"model = {model!r}\nmodel = model if isinstance(model, str) else ModelSpec.from_dict(model)\n"
+            f"embedder = resolve_kind({self.kind!r}, model, **{self.options!r})\n{code}"
         )
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         result = subprocess.run(
@@ -91,9 +124,7 @@ def require(holds: bool, expected: str, found: str = "") -> None:
         raise Violation(f"{expected}{': ' + found if found else ''}")
 
 
-def require_close(a: NDArray[np.float32], b: NDArray[np.float32], tolerance: float, expected: str) -> None:
-    """Raises `Violation` unless no component differs by more than `tolerance`."""
-    difference = float(np.abs(a - b).max(initial=0.0)) if a.shape == b.shape else float("inf")
-    require(
-        difference <= tolerance, expected, f"the largest difference is {difference:.2e}, allowed are {tolerance:.0e}"
-    )
+def require_close(a: Arrays | NDArray[Any], b: Arrays | NDArray[Any], tolerance: float, expected: str) -> None:
+    """Raises `Violation` unless the `difference` of two results is at most `tolerance`."""
+    found = difference(a, b)
+    require(found <= tolerance, expected, f"the largest difference is {found:.2e}, allowed are {tolerance:.0e}")

@@ -1,11 +1,11 @@
 """Texts that reach every branch of the pipeline, and texts of an exact length in tokens."""
 
 from collections.abc import Sequence
+from typing import Any
 
-from embedry._files.sources import ensure_local
-from embedry._pipeline.tokenizer import Tokenizer
+from embedry.errors import UnsupportedModelError
+from embedry.testing.results import asked
 from embedry.testing.subject import NotApplicable
-from embedry.views import LazyEmbedder
 
 MIXED = (
     "Refunds are paid within 14 days.",
@@ -23,23 +23,40 @@ MIXED = (
 )
 """Short and long, empty, blank, several scripts, an endless word, near-duplicates; lengths differ so that batches pad."""
 
-WORDS = ("time", "water", "house", "music", "light", "paper", "river", "green", "money", "story")
-"""Words of one token each in most vocabularies of English."""
+WORDS = (
+    "time", "music", "water", "house", "light", "paper", "river", "green", "money", "story", "the", "of", "to", "for", "paid", "days",
+)  # fmt: skip
+"""Words, most of which are one token each in most vocabularies of English."""
 
 
-def of_length(embedder: LazyEmbedder, tokens: int, last: str = "time") -> str:
-    """A text of exactly so many tokens, special ones included, that ends in the word `last`."""
-    config = embedder.config
-    reading = config.spec.transformer
-    if reading is None:
+def of_length(model: Any, tokens: int, last: int = 0, role: str = "document") -> str:
+    """A text with which a model reads exactly so many tokens, special ones and the prompt included; of a reranker, in a pair.
+
+    Args:
+        model: of any kind.
+        tokens: how many.
+        last: which of two words the text ends in, 0 or 1. The others are the same for both, and neither of them.
+        role: of the text.
+    """
+    if model.spec.transformer is None:
         raise NotApplicable("the model has no transformer")
-    folder = ensure_local(config.spec, config.cache_dir)
-    tokenizer = Tokenizer(folder / reading.file("tokenizer.json"), reading)
-    (special,) = tokenizer.lengths([""])
-    words = [WORDS[number % len(WORDS)] for number in range(tokens - special - 1)]
-    text = " ".join([*words, last])
-    if tokenizer.lengths([text]) != [tokens]:
-        raise NotApplicable(f"{', '.join(WORDS)} are not words of one token each to this model's tokenizer")
+
+    def count(*texts: str) -> list[int]:
+        items, role_of_call = asked(model, texts, role)
+        return list(model.count_tokens(items, role=role_of_call))
+
+    try:
+        once, twice = count(*WORDS), count(*(f"{word} {word}" for word in WORDS))
+        known = [word for word, a, b in zip(WORDS, once, twice, strict=True) if b == a + 1]
+        if len(known) < 3:
+            raise NotApplicable(f"of {', '.join(WORDS)} only {len(known)} are one token each to this model's tokenizer")
+        ends, words = known[:2], known[2:]
+        (least,) = count(f"{words[0]} {ends[last]}")
+        text = " ".join([words[number % len(words)] for number in range(tokens - least + 1)] + [ends[last]])
+        if count(text) != [tokens]:
+            raise NotApplicable(f"no text of {tokens} tokens was found for this model's tokenizer")
+    except UnsupportedModelError as error:
+        raise NotApplicable(f"the engine does not count tokens: {error}") from error
     return text
 
 

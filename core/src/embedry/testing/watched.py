@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry.backend import Encoder
+from embedry.backend import Encoder, PairEncoder
 from embedry.engine import Engine, assembled
 from embedry.testing.subject import NotApplicable, Subject, Violation
-from embedry.views import LazyEmbedder
+
+Ints = NDArray[np.int32]
 
 _PATIENCE = 120.0
 """Seconds after which what is waited for has hung."""
@@ -25,46 +26,46 @@ _MOST_WORKERS = 2
 """So that a few hundred texts keep all of them busy on every machine."""
 
 
-class WatchedEncoder(Encoder):
-    """The real encoder behind a gate, with small batches. `batches` has the ids of each that came to it, in order."""
+class WatchedEncoder(Encoder, PairEncoder):
+    """The real encoder behind a gate, with small batches. `batches` has the arrays of each that came to it, in order."""
 
-    def __init__(self, real: Encoder) -> None:
-        self._real = real
+    def __init__(self, real: Encoder | PairEncoder) -> None:
+        self._real: Any = real
         self.workers, self.info = min(real.workers, _MOST_WORKERS), real.info
         self.batch_tokens = min(real.batch_tokens, _BATCH_TOKENS)
-        self.batches: list[NDArray[np.int32]] = []
+        self.batches: list[tuple[Ints, ...]] = []
         self.go_on = Event()
         self._lock = Lock()
 
-    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward(self, ids: Ints, mask: Ints, *segments: Ints) -> NDArray[np.float32]:
         """As the real one, once it may."""
-        self._pass(ids)
-        return self._real.forward(ids, mask)
+        return self._passed("forward", ids, mask, *segments)
 
-    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward_wide(self, ids: Ints, mask: Ints, *segments: Ints) -> NDArray[np.float32]:
         """As the real one, once it may."""
-        self._pass(ids)
-        return self._real.forward_wide(ids, mask)
+        return self._passed("forward_wide", ids, mask, *segments)
 
-    def _pass(self, ids: NDArray[np.int32]) -> None:
+    def _passed(self, method: str, *batch: Ints) -> NDArray[np.float32]:
         with self._lock:
-            self.batches.append(ids)
+            self.batches.append(batch)
         if not self.go_on.wait(_PATIENCE):
             raise TimeoutError("nobody let the engine go on")
+        result: NDArray[np.float32] = getattr(self._real, method)(*batch)
+        return result
 
 
-def watched(subject: Subject) -> tuple[LazyEmbedder, WatchedEncoder]:
-    """The subject's embedder over a watched engine; the weights are shared with the subject.
+def watched(subject: Subject) -> tuple[Any, WatchedEncoder]:
+    """The subject's model over a watched engine; the weights are shared with the subject.
 
     Raises:
         NotApplicable: its engine reads texts in its own way.
     """
     loaded, config = subject.embedder.engine.load(), subject.embedder.config
-    if not isinstance(loaded.encoder, Encoder):
+    if not isinstance(loaded.encoder, Encoder | PairEncoder):
         raise NotApplicable("the engine reads texts in its own way")
     encoder = WatchedEncoder(loaded.encoder)
     engine = Engine(config.engine, assembled(config.engine, loaded.folder, loaded.model, encoder))
-    return LazyEmbedder(config, engine), encoder
+    return type(subject.embedder)(config, engine), encoder
 
 
 class Started:

@@ -1,5 +1,5 @@
 """The checks, each module adding its own to `running.CHECKS` when it is imported."""
 
-from embedry.testing.checks import files, reading, sharing, vectors
+from embedry.testing.checks import files, kinds, reading, sharing, vectors
 
-__all__ = ["files", "reading", "sharing", "vectors"]
+__all__ = ["files", "kinds", "reading", "sharing", "vectors"]

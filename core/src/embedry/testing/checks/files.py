@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from embedry._files.sources import ensure_local
 from embedry.backend import TextEncoder
+from embedry.chains import Kind
 from embedry.errors import IntegrityError, UnsupportedModelError
+from embedry.testing.results import Arrays, arrays, asked, difference, given, results
 from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
 from embedry.testing.texts import MIXED, of_length
@@ -24,23 +25,23 @@ def reading(subject: Subject) -> None:
     """Texts are read as the entry says, also where tokenizer.json says otherwise."""
     transformer = _read_by_the_core(subject)
     lowered = subject.with_entry(prompts={}, transformer=replace(transformer, lower_case=True))
-    upper, lower = lowered.encode_document([text.upper() for text in _WORDS]), lowered.encode_document(_WORDS)
+    upper, lower = results(lowered, [text.upper() for text in _WORDS]), results(lowered, _WORDS)
     require_close(upper, lower, subject.tolerance, f"{description(reading)} (lower_case)")
+    if transformer.pair is not None:
+        return  # of a query and a document that are one text, the start is the query's
     right = subject.with_entry(prompts={}, transformer=replace(transformer, truncate_left=False))
     left = subject.with_entry(prompts={}, transformer=replace(transformer, truncate_left=True))
-    over = of_length(right, right.max_seq_length + 1, last="music")
-    end = over.partition(" ")[2]
-    found, wanted = left.encode_document([over]), right.encode_document([end])
-    require_close(found, wanted, subject.tolerance, f"{description(reading)} (truncate_left)")
-    start = right.encode_document([over])
-    require(not np.allclose(found, start, atol=1e-6, rtol=0), description(reading), "the start was read, not the end")
+    over = of_length(right, right.config.length("document") + 1)
+    end, also_end = results(left, [over, f"{over} {over}"])
+    require_close([also_end], [end], subject.tolerance, f"{description(reading)} (truncate_left)")
+    require(difference([end], results(right, [over])) > 1e-6, description(reading), "the start was read, not the end")
 
 
 @check
 def contradictions(subject: Subject) -> None:
     """Files that contradict each other are refused when the model is loaded, before a text can show it."""
     transformer = _read_by_the_core(subject)
-    config = json.loads((_folder(subject) / transformer.file("config.json")).read_text(encoding="utf-8"))
+    config = json.loads((subject.folder / transformer.file("config.json")).read_text(encoding="utf-8"))
     changes: dict[str, Any] = {
         "model_type": "another",
         "vocab_size": 7,  # below ids that the tokenizer gives
@@ -53,7 +54,7 @@ def contradictions(subject: Subject) -> None:
             folder = Path(name, "model")
             for file in subject.spec.files:
                 (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(_folder(subject) / file, folder / file)
+                shutil.copyfile(subject.folder / file, folder / file)
             written = json.dumps(config | {key: value})
             (folder / transformer.file("config.json")).write_text(written, encoding="utf-8")
             try:
@@ -65,7 +66,7 @@ def contradictions(subject: Subject) -> None:
 
 @check
 def library(subject: Subject) -> None:
-    """Vectors are those of sentence-transformers on the same folder, chain and all, where both are there."""
+    """Results are those of sentence-transformers on the same folder, chain and all, where both are there."""
     folder = Path(subject.spec.folder) if subject.spec.folder else None
     if folder is None or not (folder / "modules.json").is_file():
         raise NotApplicable("the model is not a folder with a modules.json")
@@ -73,13 +74,38 @@ def library(subject: Subject) -> None:
         raise NotApplicable("sentence-transformers is not installed")
     if subject.embedder.info.get("precision") == "int8":
         raise NotApplicable("int8 is compared with golden vectors")
-    from sentence_transformers import SentenceTransformer
+    import sentence_transformers
 
-    reference = SentenceTransformer(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    kind = getattr(sentence_transformers, _CLASSES[subject.kind], None)
+    if kind is None:
+        raise NotApplicable(f"this sentence-transformers has no {_CLASSES[subject.kind]}")
+    reference = kind(str(folder), device="cpu", local_files_only=True, trust_remote_code=False)
+    plain = subject.with_entry()
     for role in ("query", "document"):
-        wanted = np.asarray(getattr(reference, f"encode_{role}")(list(MIXED)), dtype=np.float32)
-        found = subject.with_entry().encode(MIXED, role=role)
+        items, role_of_call = asked(plain, MIXED, role)
+        found = arrays(given(plain, items, role_of_call))
+        wanted = _by_the_library(subject.kind, reference, items, role_of_call)
         require_close(found, wanted, subject.tolerance, f"{description(library)} ({role})")
+
+
+_CLASSES: dict[Kind, str] = {
+    "dense": "SentenceTransformer",
+    "reranker": "CrossEncoder",
+    "sparse": "SparseEncoder",
+    "multi_vector": "MultiVectorEncoder",
+}
+"""Those of the library that load models of each kind."""
+
+
+def _by_the_library(kind: Kind, reference: Any, items: list[Any], role: str) -> Arrays:
+    if kind == "reranker":
+        from torch.nn import Identity
+
+        logits = reference.predict(items, activation_fn=Identity(), batch_size=1, show_progress_bar=False)
+        return list(np.asarray(logits, dtype=np.float32).reshape(len(items), -1))
+    options = {"convert_to_sparse_tensor": False} if kind == "sparse" else {}
+    found = getattr(reference, f"encode_{role}")(items, show_progress_bar=False, **options)
+    return [np.asarray(each, dtype=np.float32) for each in found]
 
 
 _WORDS = ["refunds are paid within two weeks", "naive cafe", "the shop opens at nine"]
@@ -92,7 +118,3 @@ def _read_by_the_core(subject: Subject) -> Transformer:
     if isinstance(subject.embedder.engine.load().encoder, TextEncoder):
         raise NotApplicable("the engine reads texts in its own way")
     return subject.spec.transformer
-
-
-def _folder(subject: Subject) -> Path:
-    return ensure_local(subject.spec, subject.embedder.config.cache_dir)

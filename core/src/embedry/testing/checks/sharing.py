@@ -1,4 +1,4 @@
-"""How an embedder lives in a process: loaded once, from sound files, shared by threads, rebuilt in other processes."""
+"""How a model lives in a process: loaded once, from sound files, shared by threads, rebuilt in other processes."""
 
 import asyncio
 import os
@@ -6,21 +6,19 @@ import pickle
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any
 from unittest.mock import patch
-
-import numpy as np
-from numpy.typing import NDArray
 
 from embedry import _backends
 from embedry.backend import Encoder, LoadRequest, PairEncoder, TextEncoder
 from embedry.errors import IntegrityError
 from embedry.modules import Matryoshka
 from embedry.testing import damage
+from embedry.testing.results import Arrays, asked, results
 from embedry.testing.running import check, description
 from embedry.testing.subject import NotApplicable, Subject, Violation, require, require_close
 from embedry.testing.texts import MIXED
 from embedry.testing.watched import Started, wait_until, watched
-from embedry.views import LazyEmbedder
 
 _HEAVY = (
     "torch",
@@ -37,6 +35,8 @@ _HEAVY = (
 
 _MANY = [f"{number} {text}" for number in range(20) for text in MIXED]
 """More than ten batches of them."""
+
+_ONE = ["one text"]
 
 
 @check
@@ -58,16 +58,16 @@ def damaged_weights(subject: Subject) -> None:
 @check
 def many_threads(subject: Subject) -> None:
     """32 threads at once get what each would have got alone."""
-    wanted = [subject.embedder.encode_document([text]) for text in MIXED]
+    wanted = [subject.results([text]) for text in MIXED]
     with ThreadPoolExecutor(32) as pool:
-        found = list(pool.map(lambda place: subject.embedder.encode_document([MIXED[place % len(MIXED)]]), range(96)))
-    for place, vectors in enumerate(found):
-        require_close(vectors, wanted[place % len(MIXED)], subject.tolerance, description(many_threads))
+        found = list(pool.map(lambda place: subject.results([MIXED[place % len(MIXED)]]), range(96)))
+    for place, results_of_text in enumerate(found):
+        require_close(results_of_text, wanted[place % len(MIXED)], subject.tolerance, description(many_threads))
 
 
 @check
 def loaded_once(subject: Subject) -> None:
-    """One embedder a process for one configuration, loaded once, however many threads come first."""
+    """One model a process for one configuration, loaded once, however many threads come first."""
     config = subject.embedder.config
     require(subject.variant() is subject.embedder, description(loaded_once), "resolve gave a second object")
     backend = _backends.find(config.backend)
@@ -77,76 +77,82 @@ def loaded_once(subject: Subject) -> None:
         loads.append(request)
         return real_load(request)
 
-    fresh = LazyEmbedder(config)  # with an engine of its own
+    fresh = type(subject.embedder)(config)  # with an engine of its own
     barrier = Barrier(32)
 
-    def first_use(number: int) -> NDArray[np.float32]:
+    def first_use(number: int) -> Arrays:
         barrier.wait()
-        return fresh.encode_document([MIXED[number % len(MIXED)]])
+        return results(fresh, [MIXED[number % len(MIXED)]])
 
     with patch.object(backend, "load", counting_load), ThreadPoolExecutor(32) as pool:
         list(pool.map(first_use, range(32)))
-        fresh.encode_query(MIXED)
+        results(fresh, MIXED, "query")
     require(len(loads) == 1, description(loaded_once), f"{len(loads)} loads")
 
 
 @check
 def one_engine(subject: Subject) -> None:
-    """Embedders that differ in length, normalising, overflow policy or prompts share one loaded model."""
-    engine = subject.embedder.engine
-    views = {
+    """Models that differ in length, normalising, overflow policy or prompts share one loaded engine."""
+    for option, view in {**_variants(subject), "on_overflow": subject.variant(on_overflow="warn")}.items():
+        require(view.engine is subject.embedder.engine, description(one_engine), f"{option} loads the weights again")
+
+
+def _variants(subject: Subject) -> dict[str, Any]:
+    """What differs from a model in what is done before or after the engine, and gives other results."""
+    spec = subject.spec
+    found = {
+        "a prompt": subject.with_entry(prompts={**spec.prompts, "query": "another prompt: "}),
         "max_seq_length": subject.variant(max_seq_length=subject.embedder.max_seq_length - 1),
-        "normalize": subject.variant(normalize=not subject.embedder.config.normalize),
-        "on_overflow": subject.variant(on_overflow="warn"),
-        "prompts": subject.with_entry(prompts={"query": "another prompt: "}),
-        "dims": Subject(subject.with_entry(matryoshka=Matryoshka(dims=(1,))).spec, **subject.options).variant(dims=1),
     }
-    for option, view in views.items():
-        require(view.engine is engine, description(one_engine), f"{option} loads the weights again")
+    if subject.kind in ("dense", "multi_vector"):
+        shorter = subject.with_entry(matryoshka=Matryoshka(dims=(1,))).spec
+        found["normalize"] = subject.variant(normalize=not subject.embedder.config.normalize)
+        found["dims"] = Subject(shorter, **subject.options).variant(dims=1)
+    return found
 
 
 @check
 def unloads(subject: Subject) -> None:
-    """Unloading gives the model back, and the next call loads it again and gets the same vectors."""
-    config = subject.embedder.config
-    fresh = LazyEmbedder(config)
-    expected = fresh.encode_document(MIXED)
+    """Unloading gives the engine back, and the next call loads it again and gets the same results."""
+    fresh = type(subject.embedder)(subject.embedder.config)
+    expected = results(fresh, MIXED)
     left = weakref.ref(fresh.engine.load().encoder)
     fresh.unload()
     require(not fresh.loaded, description(unloads), "it is still loaded")
     wait_until(lambda: left() is None, f"{description(unloads)}: the encoder is still in memory")
-    require_close(fresh.encode_document(MIXED), expected, subject.tolerance, description(unloads))
+    require_close(results(fresh, MIXED), expected, subject.tolerance, description(unloads))
 
 
 @check
 def takes_turns(subject: Subject) -> None:
-    """A query beside a large call is computed long before that has ended, and both get the right vectors."""
-    embedder, encoder = watched(subject)
+    """One text beside a large call is computed long before that has ended, and both get the right results."""
+    model, encoder = watched(subject)
     encoder.go_on.set()
-    expected = embedder.encode_query(["the query"])
-    (row,) = encoder.batches.pop()
+    expected = results(model, _ONE)
+    ((row,), *_) = encoder.batches.pop()
     encoder.go_on.clear()
-    large = Started(lambda: embedder.encode_document(_MANY))
+    large = Started(lambda: results(model, _MANY))
     wait_until(lambda: len(encoder.batches) == encoder.workers, f"{description(takes_turns)}: a worker is idle")
-    query = Started(lambda: embedder.encode_query(["the query"]))
-    arrived = embedder.engine.load().scheduler._arrived
-    wait_until(lambda: bool(arrived), f"{description(takes_turns)}: the query does not arrive")
+    one = Started(lambda: results(model, _ONE))
+    arrived = model.engine.load().scheduler._arrived
+    wait_until(lambda: bool(arrived), f"{description(takes_turns)}: the text does not arrive")
     encoder.go_on.set()
-    require_close(query.result(), expected, subject.tolerance, description(takes_turns))
-    wanted = subject.embedder.encode_document(_MANY)
-    require_close(large.result(), wanted, subject.tolerance, description(takes_turns))
-    order = [place for place, ids in enumerate(encoder.batches) if ids[:, : len(row)].tolist() == [row.tolist()]]
+    require_close(one.result(), expected, subject.tolerance, description(takes_turns))
+    require_close(large.result(), subject.results(_MANY), subject.tolerance, description(takes_turns))
+    order = [place for place, (ids, *_) in enumerate(encoder.batches) if ids[:, : len(row)].tolist() == [row.tolist()]]
     latest = 3 * encoder.workers
     require(order[:1] < [latest], description(takes_turns), f"its batch is number {order} of {len(encoder.batches)}")
 
 
 @check
 def cancels(subject: Subject) -> None:
-    """A cancelled task computes no batch but those that had begun, and the embedder goes on."""
-    embedder, encoder = watched(subject)
+    """A cancelled task computes no batch but those that had begun, and the model goes on."""
+    model, encoder = watched(subject)
+    items, role = asked(model, _MANY, "document")
 
     async def cancelled() -> None:
-        task = asyncio.create_task(embedder.aencode(_MANY, role="document"))
+        call = model.ascore if subject.kind == "reranker" else model.aencode
+        task = asyncio.create_task(call(items, role=role))
         while len(encoder.batches) < encoder.workers:
             await asyncio.sleep(0.001)
         task.cancel()
@@ -154,25 +160,25 @@ def cancels(subject: Subject) -> None:
         encoder.go_on.set()
 
     Started(lambda: asyncio.run(cancelled())).result()  # there may be a loop in this thread
-    wanted = subject.embedder.encode_document(MIXED[:1])
-    require_close(embedder.encode_document(MIXED[:1]), wanted, subject.tolerance, description(cancels))
+    require_close(results(model, MIXED[:1]), subject.results(MIXED[:1]), subject.tolerance, description(cancels))
     computed = len(encoder.batches) - 1
     require(computed <= encoder.workers, description(cancels), f"{computed} batches of it were computed")
 
 
 @check
 def lasts(subject: Subject) -> None:
-    """A thread that outlives the main thread and an exit handler get the same vectors."""
+    """A thread that outlives the main thread and an exit handler get the same results."""
     code = """
 import atexit, threading
+from embedry.testing.results import difference, results
 texts = [f"text number {n} of many " * (n % 9 + 1) for n in range(100)]
-expected = embedder.encode_document(texts)
-def difference():
-    print(float(abs(embedder.encode_document(texts) - expected).max()))
+expected = results(embedder, texts)
+def compare():
+    print(difference(results(embedder, texts), expected))
 def outliving():
     threading.main_thread().join()
-    difference()
-atexit.register(difference)
+    compare()
+atexit.register(compare)
 threading.Thread(target=outliving).start()
 """
     differences = [float(line) for line in subject.in_fresh_process(code).split()]
@@ -182,7 +188,7 @@ threading.Thread(target=outliving).start()
 
 @check
 def pickles(subject: Subject) -> None:
-    """An embedder pickles as its resolve call, not as its weights."""
+    """A model pickles as its resolve call, not as its weights."""
     subject.embedder.load()
     data = pickle.dumps(subject.embedder)
     require(pickle.loads(data) is subject.embedder, description(pickles), "it came back as another object")  # noqa: S301  its own
@@ -191,19 +197,20 @@ def pickles(subject: Subject) -> None:
 
 @check
 def survives_fork(subject: Subject) -> None:
-    """After a fork the child gets the same vectors, while the parent works on."""
+    """After a fork the child gets the same results, while the parent works on."""
     if not hasattr(os, "fork"):
         raise NotApplicable("this platform has no fork")
     code = """
-import multiprocessing, numpy as np
-before = embedder.encode_document(["one text", "another, longer text"])
+import multiprocessing
+from embedry.testing.results import difference, results
+before = results(embedder, ["one text", "another, longer text"])
 def in_child(queue):
-    queue.put(embedder.encode_document(["one text", "another, longer text"]))
+    queue.put(results(embedder, ["one text", "another, longer text"]))
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
 child = context.Process(target=in_child, args=(queue,))
 child.start()
-print(float(np.abs(queue.get(timeout=300) - before).max()))
+print(difference(queue.get(timeout=300), before))
 child.join()
 """
     difference = float(subject.in_fresh_process(code).split()[-1])
@@ -220,21 +227,15 @@ def lazy(subject: Subject) -> None:
 
 @check
 def fingerprint(subject: Subject) -> None:
-    """The fingerprint changes with whatever moves vectors, and with nothing else."""
-    spec, base = subject.spec, subject.embedder.fingerprint
+    """The fingerprint changes with whatever moves results, and with nothing else."""
+    base = subject.embedder.fingerprint
     same = {
         "the name": subject.with_entry(name="another-name", aliases=()),
         "the description": subject.with_entry(description="another", license="another"),
         "on_overflow": subject.variant(on_overflow="warn"),
         "threads": subject.variant(threads=1),
     }
-    other = {
-        "a prompt": subject.with_entry(prompts={**spec.prompts, "query": "another prompt: "}),
-        "max_seq_length": subject.variant(max_seq_length=subject.embedder.max_seq_length - 1),
-        "normalize": subject.variant(normalize=not subject.embedder.config.normalize),
-        "dims": Subject(subject.with_entry(matryoshka=Matryoshka(dims=(1,))).spec, **subject.options).variant(dims=1),
-    }  # fmt: skip
-    for part, embedder in same.items():
-        require(embedder.fingerprint == base, description(fingerprint), f"{part} changed it")
-    for part, embedder in other.items():
-        require(embedder.fingerprint != base, description(fingerprint), f"{part} left it as it was")
+    for part, model in same.items():
+        require(model.fingerprint == base, description(fingerprint), f"{part} changed it")
+    for part, model in _variants(subject).items():
+        require(model.fingerprint != base, description(fingerprint), f"{part} left it as it was")
