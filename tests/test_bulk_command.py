@@ -105,7 +105,7 @@ def test_status_for_people_and_for_programs(out: Path) -> None:
 
     before = status()
     assert before == {
-        "model": "all-MiniLM-L6-v2", "role": "document", "inputs": 1, "rows": N, "shards": 4, "shards_done": 0,
+        "model": "all-MiniLM-L6-v2", "kind": "dense", "role": "document", "inputs": 1, "rows": N, "shards": 4, "shards_done": 0,
         "shards_failed": [], "rows_written": 0, "rows_rejected": 0, "texts_truncated": 0, "tokens": 0, "workers": 0,
         "rows_per_second_and_worker": None,
     }  # fmt: skip

@@ -141,7 +141,7 @@ def test_an_input_that_was_touched_is_the_same_and_one_with_other_content_is_not
     )
     inputs.write_bytes(content)
     assert planned(inputs, tmp_path / "out") == made
-    assert "as jsonl, and has" in refusal(inputs, tmp_path / "out", kind="csv")
+    assert "as jsonl, and has" in refusal(inputs, tmp_path / "out", input_format="csv")
 
 
 def test_the_plan_of_another_version_is_refused_by_both_names(

@@ -30,7 +30,8 @@ def test_a_sound_installation_is_well(minilm_folder: Path, cache_dir: Path) -> N
     report = json.loads(result.out)
     assert report["problems"] == []
     assert report["packages"]["embedry-core"] == metadata.version("embedry-core")
-    assert report["backends"]["onnxruntime"].startswith("on cpu, with ")
+    assert report["backends"]["static"].startswith("on cpu, for dense")
+    assert ", multi_vector models, with numpy " in report["backends"]["onnxruntime"]
     assert f"onnxruntime {metadata.version('onnxruntime')}" in report["backends"]["onnxruntime"]
     assert "all-MiniLM-L6-v2" in report["models"][f"embedry-models {metadata.version('embedry-models')}"]
     found = report["folders"]["cache"]

@@ -14,6 +14,7 @@ import embedry
 from command_line import run
 from embedry import NO_LIMIT, ModelSpec, list_models, resolve
 from embedry._files import sources
+from embedry.chains import Kind
 
 HEAVY = {
     "torch", "transformers", "sentence_transformers", "onnx", "onnxruntime", "tokenizers", "huggingface_hub", "numpy", "pyarrow",
@@ -27,13 +28,23 @@ def tokens(spec: ModelSpec) -> str:
     return "any" if spec.max_seq_length == NO_LIMIT else str(spec.max_seq_length)
 
 
-def test_models_lists_every_model_with_its_numbers() -> None:
-    result = run("models")
+def listed(kind: Kind) -> list[ModelSpec]:
+    """The entries of the models that give this, in their order."""
+    return [spec.for_kind(kind) for spec in list_models() if kind in spec.kinds]
+
+
+@pytest.mark.parametrize("kind", ["dense", "reranker", "sparse", "multi_vector"])
+def test_models_lists_every_model_with_its_numbers(kind: Kind) -> None:
+    result = run("models", "--kind", kind)
     assert result.code == 0
-    rows = {line.split()[0]: line.split() for line in result.out.splitlines()[1:]}
-    assert set(rows) == {spec.name for spec in list_models()} | {"*"}, "the last line explains the mark"
-    for spec in list_models():
+    rows = {line.split()[0]: line.split() for line in result.out.splitlines()[2:] if line[0] not in "!*"}
+    assert set(rows) == {spec.name for spec in listed(kind)}
+    for spec in listed(kind):
         assert rows[spec.name][1:4] == [str(spec.dims), tokens(spec), str(spec.size_mb or "?")]
+
+
+def test_models_says_which_prompts_a_model_has() -> None:
+    rows = {line.split()[0]: line.split() for line in run("models", "--kind", "dense").out.splitlines()[2:]}
     assert [rows[name][4] for name in ("all-MiniLM-L6-v2", "bge-small-en-v1.5", "e5-small-v2")] == [
         "none",
         "query",
@@ -66,7 +77,7 @@ def embedry_models():
 
 def test_models_marks_what_a_license_forbids_and_what_no_digest_verifies(limited: Path, fresh: Fresh) -> None:
     result = fresh("from embedry_cli.app import main; main(['models'])", path=limited)
-    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines()}
+    rows = {line.split()[0]: line.split() for line in result.stdout.splitlines() if line}
     assert rows["limited"][5:7] == ["CC-BY-NC-4.0", "!*"]
     assert rows["e5-small-v2"][5:7] == ["MIT", "Retrieval"]
     assert rows["e5-base-v2"][5:7] == ["MIT", "*"]
@@ -101,8 +112,8 @@ def test_every_model_has_one_line_and_every_number_is_whole(columns: int, monkey
     monkeypatch.setenv("COLUMNS", str(columns))
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("NO_COLOR", "1")
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("models").out).splitlines()
-    for spec, line in zip(list_models(), lines[1:-1], strict=True):
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("models", "--kind", "dense").out).splitlines()
+    for spec, line in zip(listed("dense"), lines[2:-1], strict=True):
         assert len(line) <= columns
         assert line.split()[:4] == [
             spec.name,
@@ -396,7 +407,7 @@ def test_a_name_that_two_plugins_register_is_reported_and_not_listed(plugin: Cal
     twin = "from embedry_models.e5 import MODELS\nfrom embedry import hookimpl\n@hookimpl\ndef embedry_models(): return MODELS[:1]"
     site = plugin("acme-twin", {"embedry": {"twin": "acme_twin"}}, {"acme_twin": twin})
     result = fresh("from embedry_cli.app import main; main(['models'])", path=site)
-    assert "e5-small-v2" not in [line.split()[0] for line in result.stdout.splitlines()]
+    assert "e5-small-v2" not in [line.split()[0] for line in result.stdout.splitlines() if line]
     start = "warning: the name 'e5-small-v2' is registered by embedry-models 0.1.0 and acme-twin 1.0"
     assert result.stderr.startswith(start)
     assert len(result.stderr.splitlines()) == 1

@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from bulk_jobs import bulk, contents, leftovers, planned, rows, written
 from embedry import LazyEmbedder, Space
-from embedry_bulk import ChangedInputError, Done, Failed, OutputError, Plan, Settings
+from embedry_bulk import ChangedInputError, Done, Failed, OutputError, Plan, Settings, verify
 from embedry_bulk.running import Allowance, local, run
 from embedry_ray import EmbedBatch, actors, cluster, limits
 from embedry_ray.errors import ActorError, ClusterError
@@ -66,6 +66,21 @@ def plan(inputs: Path, tmp_path: Path) -> Plan:
 
 def finish(plan: Plan, settings: Settings = DEFAULTS, watch: Callable[[Any], object] = lambda _: None) -> None:
     run(plan, ray_actors, settings, allowance=Allowance(0, 0), stopping=Event(), watch=watch)
+
+
+def test_a_job_of_a_sparse_model_has_the_bytes_of_a_local_run(cluster_of_two: None, tmp_path: Path) -> None:
+    from kind_folders import SPARSE  # and torch
+
+    SPARSE["bert"](tmp_path / "model")
+    inputs = written(tmp_path / "in.jsonl", rows(7))
+    plans = [planned(inputs, tmp_path / name, model=str(tmp_path / "model"), shard_rows=3) for name in ("ray", "here")]
+    finish(plans[0])
+    assert len(list(local(plans[1], iter(range(3)), ONE_THREAD))) == 3
+    assert contents(Path(plans[0].url)) == contents(Path(plans[1].url))
+    assert list(verify(plans[0])) == []
+    batch = EmbedBatch(plans[0].job.space)(pa.table({"text": ["question 0 about refunds", None]}))
+    assert batch.column("embedding").is_null().to_pylist() == [False, True]
+    assert len(batch.column("embedding")[0].as_py()["indices"]) > 20
 
 
 def test_a_job_has_the_bytes_of_a_local_run_and_both_cpus_work(

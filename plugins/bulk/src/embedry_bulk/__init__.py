@@ -22,6 +22,7 @@ from embedry_bulk.planning import make_plan
 from embedry_bulk.records import Done, Failed, done_shards
 from embedry_bulk.running import Settings, failure
 from embedry_bulk.shard import Worker, run_shard
+from embedry_bulk.stored import sparse_vectors, token_vectors
 from embedry_bulk.tables import EmbedTable
 from embedry_bulk.verifying import Problem, verify
 
@@ -46,5 +47,7 @@ __all__ = [
     "failure",
     "make_plan",
     "run_shard",
+    "sparse_vectors",
+    "token_vectors",
     "verify",
 ]

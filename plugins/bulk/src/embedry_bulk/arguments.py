@@ -1,7 +1,7 @@
 """The options that the commands of `embedry bulk` share, and what their values mean."""
 
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,10 @@ Folder = Annotated[
     str, typer.Argument(metavar="OUT", help="The job's folder: a path, or a URL such as s3://bucket/job.")
 ]
 Model = Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")]
+VectorKind = Annotated[
+    Literal["dense", "sparse", "multi_vector"] | None,
+    typer.Option("--kind", help="Kind of vectors, where the model gives several; by default its first."),
+]
 Role = Annotated[str, typer.Option(help="document, query, or a task that the model defines.")]
 Column = Annotated[str, typer.Option(help="The column that holds the texts.")]
 VectorColumn = Annotated[str, typer.Option(help="The column that the vectors are written to.")]
@@ -50,7 +54,7 @@ Threads = Annotated[int | None, typer.Option(help="Threads to compute with; by d
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 _OF_THE_PLAN = (
-    "model", "role", "column", "vector_column", "keep", "kind", "output", "id_column", "encoding", "lists",
+    "model", "kind", "role", "column", "vector_column", "keep", "input_format", "output", "id_column", "encoding", "lists",
     "on_overflow", "shard_tokens", "shard_rows", "dims",
 )  # fmt: skip
 """Parameters that decide the result."""

@@ -12,9 +12,10 @@ import typer
 
 from embedry_bulk import arguments
 from embedry_bulk.errors import IncompleteError, PlanError
-from embedry_bulk.inputs import Kind
+from embedry_bulk.inputs import Kind as Format
 
 if TYPE_CHECKING:
+    from embedry.chains import Kind
     from embedry.options import Options
     from embedry_bulk.plan import Plan
 
@@ -29,11 +30,12 @@ def plan_command(
     *,
     to: Annotated[str, typer.Option(help="The job's folder, which is made: a path or a URL.")],
     model: arguments.Model = "all-MiniLM-L6-v2",
+    kind: arguments.VectorKind = None,
     role: arguments.Role = "document",
     column: arguments.Column = "text",
     vector_column: arguments.VectorColumn = "embedding",
     keep: arguments.Keep = None,
-    kind: arguments.Format = None,
+    input_format: arguments.Format = None,
     output: arguments.OutputFormat = "parquet",
     id_column: arguments.Id = None,
     encoding: arguments.EncodingOption = "float32",
@@ -49,7 +51,7 @@ def plan_command(
 ) -> None:
     """Read the inputs and write the plan of a job, which never changes."""
     made = _planned(
-        inputs, to, model, role, kind, keep, arguments.options(dims, backend, device, precision, threads),
+        inputs, to, model, kind, role, input_format, keep, arguments.options(dims, backend, device, precision, threads),
         column=column, vector_column=vector_column, output=output, id_column=id_column, encoding=encoding,
         lists=lists, on_overflow=on_overflow, shard_tokens=shard_tokens, shard_rows=shard_rows,
     )  # fmt: skip
@@ -69,11 +71,12 @@ def run_command(
         str | None, typer.Option(help="Plan a job in this folder first, or go on with the one that is there.")
     ] = None,
     model: arguments.Model = "all-MiniLM-L6-v2",
+    kind: arguments.VectorKind = None,
     role: arguments.Role = "document",
     column: arguments.Column = "text",
     vector_column: arguments.VectorColumn = "embedding",
     keep: arguments.Keep = None,
-    kind: arguments.Format = None,
+    input_format: arguments.Format = None,
     output: arguments.OutputFormat = "parquet",
     id_column: arguments.Id = None,
     encoding: arguments.EncodingOption = "float32",
@@ -115,7 +118,7 @@ def run_command(
         made = _loaded(inputs, context)
     else:
         made = _planned(
-            inputs, to, model, role, kind, keep, options,
+            inputs, to, model, kind, role, input_format, keep, options,
             column=column, vector_column=vector_column, output=output, id_column=id_column, encoding=encoding,
             lists=lists, on_overflow=on_overflow, shard_tokens=shard_tokens, shard_rows=shard_rows,
         )  # fmt: skip
@@ -150,6 +153,7 @@ def status_command(folder: arguments.Folder, *, as_json: arguments.AsJson = Fals
     seconds = sum(each.seconds for each in done.values())
     facts = {
         "model": made.job.space.model,
+        "kind": made.job.space.kind,
         "role": made.job.role,
         "inputs": len(made.job.inputs),
         "rows": made.total,
@@ -228,7 +232,8 @@ def _counted(number: int, what: str) -> str:
 
 
 def _planned(
-    names: list[str], to: str, model: str, role: str, kind: Kind | None, keep: str | None, options: "Options",
+    names: list[str], to: str, model: str, kind: "Kind | None", role: str, input_format: Format | None,
+    keep: str | None, options: "Options",
     **settings: Any,
 ) -> "Plan":  # fmt: skip
     from embedry_bulk import planning, progress
@@ -239,8 +244,9 @@ def _planned(
             names,
             to,
             model=model,
-            role=role,
             kind=kind,
+            role=role,
+            input_format=input_format,
             advance=advance,
             options=options,
             keep=kept,

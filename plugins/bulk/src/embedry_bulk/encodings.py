@@ -16,6 +16,8 @@ Lists = Literal["fixed", "variable"]
 Ranges = tuple[tuple[float, ...], tuple[float, ...]]
 """For each dimension the value that int8 stores as -128, and the one that it stores as 127."""
 
+_READERS = {"sparse": "sparse_vectors", "multi_vector": "token_vectors"}
+
 _STEPS = 255
 
 _NARROWEST = 1e-30
@@ -68,8 +70,13 @@ def decoded(column: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, bytes] 
 
     Raises:
         KeyError: the metadata is not that of a job.
+        ValueError: the job was one of vectors of another kind.
     """
     about = json.loads((metadata or {})[b"embedry.vectors"])
+    if "kind" in about:
+        raise ValueError(
+            f"this column has the vectors of a {about['kind']} model; read it with {_READERS[about['kind']]}"
+        )
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
     width = -(-about["dims"] // 8) if about["encoding"] == "binary" else about["dims"]

@@ -9,12 +9,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
-from embedry_bulk.encodings import decoded
 from embedry_bulk.errors import OutputError, PlanError, in_a_line
 from embedry_bulk.folder import Folder
 from embedry_bulk.parts import ParquetPart, schema_of
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import Done, Written
+from embedry_bulk.stored import vectors_of
 from embedry_bulk.vector_checks import wrong_with_vectors
 
 try:
@@ -41,9 +41,9 @@ class LancePart(ParquetPart):
         """The columns of the table."""
         return _schema_of(plan)
 
-    def columns(self, table: pa.Table, stored: pa.Array, numbers: NDArray[np.int64]) -> list[pa.Array]:
+    def columns(self, table: pa.Table, vectors: pa.Array, numbers: NDArray[np.int64]) -> list[pa.Array]:
         """The values of these columns."""
-        return [pa.array(numbers), *super().columns(table, stored, numbers)]
+        return [pa.array(numbers), *super().columns(table, vectors, numbers)]
 
     def publish(self, folder: Folder) -> tuple[Written, ...]:
         """See `Part`. The table has no file of a shard."""
@@ -84,7 +84,7 @@ def wrong(plan: Plan, done: Mapping[int, Done]) -> Iterator[tuple[int, str]]:
     for batch in _batches(plan):
         shards = np.searchsorted(plan.starts, batch.column(NUMBER).to_numpy(), side="right") - 1
         counts += np.bincount(shards, minlength=plan.shards)
-        vectors = decoded(batch.column(plan.job.vector_column), metadata)
+        vectors = vectors_of(batch.column(plan.job.vector_column), metadata)
         for shard in np.unique(shards).tolist():
             yield from ((shard, what) for what in wrong_with_vectors(plan, vectors[shards == shard]))
     for shard, each in sorted(done.items()):

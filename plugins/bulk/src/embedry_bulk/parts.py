@@ -11,12 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
-from embedry_bulk import encodings
+from embedry_bulk import encodings, stored
 from embedry_bulk.errors import OutputError, PlanError
 from embedry_bulk.folder import Folder, sha256
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import DATA, IDS, REJECTED, Written
 from embedry_bulk.rows import Rejection, are_strings
+from embedry_bulk.stored import Vectors
 
 _GROUP_BYTES = 2**25
 """Of a row group in memory: enough for readers to skip through, few enough to hold."""
@@ -27,7 +28,7 @@ _REJECTED_SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), ("reas
 class Part(Protocol):
     """Takes the rows of a shard, in order."""
 
-    def write(self, table: pa.Table, vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+    def write(self, table: pa.Table, vectors: Vectors, numbers: NDArray[np.int64]) -> None:
         """Adds rows: their columns, their vectors, and their numbers in the job."""
 
     def close(self) -> None:
@@ -76,8 +77,9 @@ def file_names(plan: Plan, shard: int) -> tuple[str, ...]:
 def schema_of(plan: Plan) -> pa.Schema:
     """The columns of the result, the vectors last, with what a reader needs to know of them as metadata."""
     job = plan.job
-    vectors = pa.field(job.vector_column, encodings.list_type(job.space.dims, job.encoding, job.lists))
-    about = {"encoding": job.encoding, "dims": job.space.dims, "ranges": plan.ranges}
+    vectors = pa.field(job.vector_column, stored.type_of(job.space, job.encoding, job.lists))
+    kind = {"kind": job.space.kind} if job.space.kind != "dense" else {}
+    about = {"encoding": job.encoding, "dims": job.space.dims, "ranges": plan.ranges, **kind}
     return pa.schema([*plan.schema, vectors]).with_metadata(
         {
             "embedry.space": json.dumps(job.space.as_dict()),
@@ -96,7 +98,12 @@ class ParquetPart:
         self._schema = self.schema(plan)
         self._name = f"{part_name(plan, shard)}.parquet"
         self.path = spool / self._name
-        others = [path for path in _leaves(self._schema) if not path.startswith(f"{self._job.vector_column}.")]
+        within = f"{self._job.vector_column}."
+        others = [
+            path
+            for path in _leaves(self._schema)
+            if not (path.startswith(within) and stored.is_compact(self._job.space, path.removeprefix(within)))
+        ]
         self._writer = pq.ParquetWriter(
             self.path,
             self._schema,
@@ -112,14 +119,14 @@ class ParquetPart:
         """The columns of the file."""
         return schema_of(plan)
 
-    def columns(self, table: pa.Table, stored: pa.Array, numbers: NDArray[np.int64]) -> list[pa.Array]:
+    def columns(self, table: pa.Table, vectors: pa.Array, numbers: NDArray[np.int64]) -> list[pa.Array]:
         """The values of these columns."""
-        return [*table.columns, stored]
+        return [*table.columns, vectors]
 
-    def write(self, table: pa.Table, vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+    def write(self, table: pa.Table, vectors: Vectors, numbers: NDArray[np.int64]) -> None:
         """See `Part`."""
-        stored = encodings.encoded(vectors, self._job.encoding, self._ranges)
-        columns = self.columns(table, encodings.as_lists(stored, self._job.lists), numbers)
+        job = self._job
+        columns = self.columns(table, stored.column(vectors, job.space, job.encoding, job.lists, self._ranges), numbers)
         self._group.append(pa.Table.from_arrays(columns, schema=self._schema))
         self._group_bytes += self._group[-1].nbytes
         if self._group_bytes >= _GROUP_BYTES:
@@ -159,16 +166,17 @@ class NpyPart:
         self._id_kind = np.dtype(np.int64) if id_column is None else id_kind(plan.schema.field(id_column))
         self._ids = [np.zeros(0, self._id_kind)]
         empty = np.zeros((0, self._job.space.dims), dtype=np.float32)
-        stored = encodings.encoded(empty, self._job.encoding, self._ranges)
-        self._kind, self._width = stored.dtype, stored.shape[1]
+        encoded = encodings.encoded(empty, self._job.encoding, self._ranges)
+        self._kind, self._width = encoded.dtype, encoded.shape[1]
         self._rows = 0
         self._write_header()
 
-    def write(self, table: pa.Table, vectors: NDArray[np.float32], numbers: NDArray[np.int64]) -> None:
+    def write(self, table: pa.Table, vectors: Vectors, numbers: NDArray[np.int64]) -> None:
         """See `Part`."""
-        stored = encodings.encoded(vectors, self._job.encoding, self._ranges)
-        self._file.write(np.ascontiguousarray(stored).data)
-        self._rows += len(stored)
+        assert isinstance(vectors, np.ndarray)  # noqa: S101  others are refused when the job is planned
+        encoded = encodings.encoded(vectors, self._job.encoding, self._ranges)
+        self._file.write(np.ascontiguousarray(encoded).data)
+        self._rows += len(encoded)
         name = self._job.id_column
         self._ids.append(numbers if name is None else np.asarray(table.column(name).to_pylist(), self._id_kind))
 

@@ -229,7 +229,8 @@ def _differ(here: Sequence[InputFile], asked: Sequence[InputFile]) -> list[str]:
 
 def _short(value: object) -> str:
     if isinstance(value, Space):
-        return f"{value.model} ({value.dims} dims, {value.fingerprint})"
+        kind = "" if value.kind == "dense" else f"{value.kind}, "
+        return f"{value.model} ({kind}{value.dims} dims, {value.fingerprint})"
     if isinstance(value, Sequence) and not isinstance(value, str):
         return f"[{', '.join(map(str, value[:3]))}{', ...' if len(value) > 3 else ''}]"
     return repr(value)

@@ -3,21 +3,27 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry import BackendError, LazyEmbedder, Space, UnsupportedModelError, resolve
+from embedry import BackendError, Space, UnsupportedModelError
+from embedry._files import cache
+from embedry.chains import Kind
 from embedry.options import Options
+from embedry.resolver import find, resolve_kind
 from embedry_bulk import columns, encodings, inputs
 from embedry_bulk.encodings import Ranges
 from embedry_bulk.errors import PlanError
 from embedry_bulk.folder import open_folder
-from embedry_bulk.inputs import Kind
 from embedry_bulk.plan import NAME, Job, OnOverflow, Output, Plan
 from embedry_bulk.readers import reader
 from embedry_bulk.rows import Reader, Scan, spread
+
+if TYPE_CHECKING:
+    from embedry.views import LazyTextModel
 
 _BYTES_A_TOKEN = 4.0
 """Of running English text; for engines that do not say how many tokens a text has."""
@@ -37,8 +43,9 @@ def make_plan(
     to: str,
     *,
     model: str,
-    role: str = "document",
     kind: Kind | None = None,
+    role: str = "document",
+    input_format: inputs.Kind | None = None,
     advance: Advance = lambda _: None,
     options: Options | None = None,
     **settings: Any,
@@ -49,8 +56,9 @@ def make_plan(
         names: files, folders and patterns, as paths or URLs that fsspec knows.
         to: the job's folder, as a path or a URL.
         model: a name that `resolve` takes.
+        kind: "dense", "sparse" or "multi_vector", where the model gives several; None for its first.
         role: "document", "query", or a task that the model's entry names.
-        kind: the format of the inputs; None for that of each file's extension.
+        input_format: that of the inputs; None for that of each file's extension.
         advance: told how many rows more were read.
         options: those of `resolve`: dims, precision, backend, device and so on.
         **settings: the other fields of `Job`.
@@ -59,7 +67,7 @@ def make_plan(
         PlanError: the folder has another job, or a setting is not possible.
         InputError: an input is missing, cannot be read, or has no such column.
     """
-    embedder = resolve(model, **(options or Options()))
+    embedder = _resolved(model, kind, options or Options())
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     job = Job(inputs=(), space=Space.of(embedder), role=role, **settings)
     _check(job)
@@ -71,7 +79,7 @@ def make_plan(
                 "choose a folder outside"
             )
     plan = Plan.load(to) if folder.read(NAME) is not None else None
-    job = replace(job, inputs=tuple(inputs.found(names, kind, plan.job.inputs if plan else ())))
+    job = replace(job, inputs=tuple(inputs.found(names, input_format, plan.job.inputs if plan else ())))
     if plan is not None:
         plan.check_job(job)
         return plan
@@ -81,6 +89,17 @@ def make_plan(
         local.write_bytes(plan.as_json())
         folder.publish(local, NAME)
     return plan
+
+
+def _resolved(model: str, kind: Kind | None, options: Options) -> "LazyTextModel[Any]":
+    cache_dir = options.get("cache_dir")
+    spec = find(model, Path(cache_dir) if cache_dir else cache.default_folder())
+    chosen = kind or spec.kind
+    if chosen == "reranker":
+        raise PlanError(f"{spec.name!r} is a reranker, which gives no vectors to store; choose an embedder")
+    if chosen not in spec.kinds:
+        raise PlanError(f"{spec.name!r} gives no {chosen} vectors; choose another model, or --kind {spec.kind}")
+    return cast("LazyTextModel[Any]", resolve_kind(chosen, spec, **options))
 
 
 def _check(job: Job) -> None:
@@ -96,6 +115,8 @@ def _check(job: Job) -> None:
         value = getattr(job, name)
         if value is not None and value < 1:
             raise PlanError(f"--{name.replace('_', '-')} must be at least 1, got {value}")
+    if job.space.kind != "dense":
+        _check_kind(job)
     if job.id_column is not None and job.output != "npy":
         raise PlanError("--id is for npy, which has no other columns; they all go along into Parquet and LanceDB")
     if job.keep is not None and job.output == "npy":
@@ -106,8 +127,23 @@ def _check(job: Job) -> None:
         from embedry_bulk import lance  # noqa: F401  says so if it is not installed
 
 
+def _check_kind(job: Job) -> None:
+    """Raises PlanError for what is there for dense vectors alone."""
+    kind = job.space.kind
+    if job.encoding != "float32":
+        raise PlanError(
+            f"--encoding {job.encoding} is for dense vectors; those of a {kind} model are stored as float32"
+        )
+    if job.output == "npy":
+        raise PlanError(
+            f"npy holds vectors of one length, and not those of a {kind} model; choose --output-format parquet"
+        )
+    if job.lists != "fixed" and kind == "sparse":
+        raise PlanError("--list is for vectors of one length; the lists of a sparse model always have their own")
+
+
 class _Planner:
-    def __init__(self, job: Job, embedder: LazyEmbedder, advance: Advance) -> None:
+    def __init__(self, job: Job, embedder: "LazyTextModel[Any]", advance: Advance) -> None:
         self._job = job
         self._embedder = embedder
         self._advance = advance
@@ -209,7 +245,8 @@ class _Planner:
     def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors without those of texts for which the engine fails: these are rejected when it is their turn."""
         try:
-            return self._embedder.encode(texts, role=self._job.role)
+            vectors: NDArray[np.float32] = self._embedder.encode(texts, role=self._job.role)
+            return vectors
         except BackendError:
             if len(texts) == 1:
                 return np.zeros((0, self._job.space.dims), dtype=np.float32)

@@ -9,10 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import TYPE_CHECKING, Any, NamedTuple, Unpack, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedry import BackendError, EmbedryError
 from embedry.options import Options
@@ -24,6 +23,10 @@ from embedry_bulk.plan import Plan
 from embedry_bulk.readers import reader
 from embedry_bulk.records import Done
 from embedry_bulk.rows import Reader, Rejection, Rows
+from embedry_bulk.stored import Vectors
+
+if TYPE_CHECKING:
+    from embedry.views import LazyTextModel
 
 _AHEAD = 2
 """Blocks of rows that are read before they are needed."""
@@ -56,7 +59,7 @@ def run_shard(plan: Plan, shard: int, **options: Unpack[Options]) -> Done:
 class _Encoded(NamedTuple):
     """The next rows, and their vectors."""
 
-    vectors: NDArray[np.float32]
+    vectors: Vectors
     tokens: int
     truncated: list[int]
     """Positions among these rows."""
@@ -87,7 +90,8 @@ class Worker:
         self.plan = plan
         self._spool = spool
         self._advance = advance
-        self._embedder = plan.job.space.resolve(**options).load()  # what cannot be loaded is no fault of a shard
+        model = plan.job.space.resolve_model(**options).load()  # what cannot be loaded is no fault of a shard
+        self._embedder = cast("LazyTextModel[Any]", model)
         self._readers: dict[int, Reader] = {}
 
     def compute(self, shard: int) -> "Computed":
@@ -144,7 +148,7 @@ class Worker:
         vectors = result.vectors
         counts.tokens += result.tokens
         if self.plan.job.on_overflow == "reject" and result.truncated:
-            length = self.plan.job.space.max_seq_length
+            length = self._embedder.config.length(self.plan.job.role)
             reason = f"longer than the {length} tokens that the model reads"
             counts.rejected.extend(Rejection(int(held.numbers[place]), reason) for place in result.truncated)
             kept = np.delete(np.arange(len(vectors)), result.truncated)

@@ -1,15 +1,19 @@
 """Arrow table in, Arrow table out: for the functions that pipelines of others call on their batches."""
 
-from typing import Unpack
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import numpy as np
 import pyarrow as pa
 
 from embedry import Space
 from embedry.options import Options
-from embedry_bulk import encodings
+from embedry_bulk import stored
 from embedry_bulk.errors import InputError
 from embedry_bulk.rows import are_strings
+
+if TYPE_CHECKING:
+    from embedry.views import LazyTextModel
 
 
 class EmbedTable:
@@ -19,10 +23,12 @@ class EmbedTable:
     `datasets.map` can call it.
 
     Args:
-        space: the space of the vectors: `Space.of(resolve(...))`. Another model of that name is refused.
+        space: the space of the vectors: `Space.of(resolve(...))`, or of its like for other kinds. Another model of that name is
+            refused.
         role: "document", "query", or a task that the model's entry names.
         column: the column of the texts.
-        vector_column: the name of the column that is added: fixed-size lists of float32, (dims,).
+        vector_column: the name of the column that is added: fixed-size lists of float32, (dims,); of a sparse model structs of two
+            lists, `indices` and `values`; of a multi-vector model lists of fixed-size lists.
         **options: those of `resolve` that concern the machine: backend, device, precision, threads and so on.
     """
 
@@ -59,19 +65,14 @@ class EmbedTable:
             values = texts.to_pylist()
         except UnicodeDecodeError as error:
             raise InputError(f"the column {self.column!r} has a text that is not UTF-8: {error}") from error
-        embedder = self.space.resolve(**self.options)
+        embedder = cast("LazyTextModel[Any]", self.space.resolve_model(**self.options))
         vectors = embedder.encode([text for text in values if text is not None], role=self.role)
-        return table.append_column(
-            self.vector_column, self._column(vectors, np.asarray([text is None for text in values]))
-        )
+        return table.append_column(self.vector_column, _spread(stored.column(vectors, self.space), values))
 
-    def _column(
-        self,
-        vectors: "np.ndarray[tuple[int, int], np.dtype[np.float32]]",
-        absent: "np.ndarray[tuple[int], np.dtype[np.bool_]]",
-    ) -> pa.Array:
-        if not absent.any():
-            return encodings.as_lists(vectors, "fixed")
-        spread = np.zeros((len(absent), self.space.dims), dtype=np.float32)
-        spread[~absent] = vectors
-        return pa.FixedSizeListArray.from_arrays(pa.array(spread.ravel()), self.space.dims, mask=pa.array(absent))
+
+def _spread(column: pa.Array, texts: Sequence[str | None]) -> pa.Array:
+    """A column of the vectors of all texts that are not null, with a null for each of the others."""
+    absent = np.asarray([text is None for text in texts], dtype=np.bool_)
+    if not absent.any():
+        return column
+    return column.take(pa.array(np.cumsum(~absent) - 1, mask=absent))

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet as pq
 
-from embedry_bulk import encodings, parts, records
+from embedry_bulk import parts, records, stored
 from embedry_bulk.errors import in_a_line
 from embedry_bulk.plan import Plan
 from embedry_bulk.records import DATA, IDS, REJECTED, Done, Written
@@ -29,8 +29,8 @@ def verify(plan: Plan, advance: Callable[[int], object] = lambda _: None) -> Ite
     """Reads everything that a job has written, and gives what is wrong with it.
 
     Of each file the sha256 is compared with the record of its shard; of each part the number of rows, the space and the role, and
-    that vectors are finite and, where the model normalizes, of unit length; of the job, that no row is missing and no file is
-    foreign.
+    that vectors are finite and, where the model normalizes, of unit length; that weights of terms are above 0, and the terms
+    ascend and are in the vocabulary; of the job, that no row is missing and no file is foreign.
 
     Args:
         plan: the plan.
@@ -111,9 +111,15 @@ def _wrong_with_table(plan: Plan, table: pq.ParquetFile) -> Iterator[str]:
         yield f"has vectors of {space.get('model')!r} ({space.get('fingerprint')}), role {role!r}"
     elif plan.job.vector_column not in table.schema_arrow.names:
         yield f"has no column {plan.job.vector_column!r}"
+    elif (found := table.schema_arrow.field(plan.job.vector_column).type) != (wanted := _type_of(plan)):
+        yield f"has vectors of the type {found} instead of {wanted}"
     else:
         for batch in table.iter_batches(columns=[plan.job.vector_column]):
-            yield from wrong_with_vectors(plan, encodings.decoded(batch.column(0), metadata))
+            yield from wrong_with_vectors(plan, stored.vectors_of(batch.column(0), metadata))
+
+
+def _type_of(plan: Plan) -> pa.DataType:
+    return stored.type_of(plan.job.space, plan.job.encoding, plan.job.lists)
 
 
 def _foreign(plan: Plan, done: dict[int, Done]) -> Iterator[Problem]:

@@ -3,14 +3,15 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from rich.table import Table
 
-from embedry import resolve
 from embedry._files import sources
-from embedry.views import LazyEmbedder
+from embedry.views import LazyTextModel
 from embedry_cli import prose, terminal, timings
-from embedry_cli.options import AsJson, Backend, Device, ModelArgument, Precision, Threads
+from embedry_cli.entries import text_model
+from embedry_cli.options import AsJson, Backend, Device, ModelArgument, Precision, TextKind, Threads
 
 _CALLERS = 8
 """Concurrent threads."""
@@ -33,6 +34,7 @@ class Findings:
     """All that was measured."""
 
     model: str
+    kind: str
     load_seconds: float
     query_ms_p50: float
     query_ms_p99: float
@@ -48,6 +50,7 @@ class Findings:
 
 def bench(
     model: ModelArgument,
+    kind: TextKind = None,
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
@@ -58,7 +61,7 @@ def bench(
 
     The texts are English, from the Python language reference. Other programs that run meanwhile distort the numbers.
     """
-    embedder = resolve(model, backend=backend, device=device, precision=precision, threads=threads)
+    embedder = text_model(model, kind, backend=backend, device=device, precision=precision, threads=threads)
     with terminal.waiting("fetching") as show:
         sources.ensure_local(embedder.spec, embedder.config.cache_dir)  # loading is measured without downloading
         found = _measure(embedder, show)
@@ -68,7 +71,7 @@ def bench(
         _show(found)
 
 
-def _measure(embedder: LazyEmbedder, show: Callable[[str], None]) -> Findings:
+def _measure(embedder: LazyTextModel[Any], show: Callable[[str], None]) -> Findings:
     texts = prose.by_length()
     queries = texts["short texts"]
     show("loading")
@@ -88,6 +91,7 @@ def _measure(embedder: LazyEmbedder, show: Callable[[str], None]) -> Findings:
     counted = timings.tokens(embedder, timed) or 0
     return Findings(
         model=embedder.name,
+        kind=embedder.spec.kind,
         load_seconds=load_seconds,
         query_ms_p50=statistics.median(latencies) * 1000,
         query_ms_p99=sorted(latencies)[int(0.99 * len(latencies))] * 1000,
@@ -99,7 +103,7 @@ def _measure(embedder: LazyEmbedder, show: Callable[[str], None]) -> Findings:
     )
 
 
-def _rate(embedder: LazyEmbedder, texts: Sequence[str]) -> Rate:
+def _rate(embedder: LazyTextModel[Any], texts: Sequence[str]) -> Rate:
     timed = timings.enough(embedder, texts)
     seconds = timings.documents(embedder, timed)
     counted = timings.tokens(embedder, timed)
@@ -119,7 +123,9 @@ def _show(found: Findings) -> None:
     for budget, rate_of_it in found.batch_tokens.items():
         table.add_row(f"paragraphs in batches of {budget:,} tokens", f"{rate_of_it:,.0f} tokens/s")
     terminal.console().print(table)
-    terminal.show(f"\n{found.model} ({', '.join(f'{name} {value}' for name, value in found.computed_by.items())})")
+    terminal.show(
+        f"\n{found.model}, {found.kind} ({', '.join(f'{name} {value}' for name, value in found.computed_by.items())})"
+    )
     if found.batch_tokens:
         _compare(found.batch_tokens)
 

@@ -1,13 +1,14 @@
 """`embedry check`: whether this installation gives the right vectors."""
 
 import os
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from embedry import ModelSpec, lock, use_lock
+from embedry.chains import Kind
 from embedry.testing import CHECKS, NotApplicable, Subject, Violation, description, run
 from embedry_cli import terminal
 from embedry_cli.entries import entry
@@ -18,19 +19,23 @@ _STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 
 def check(
     model: ModelArgument,
+    kind: Annotated[
+        Kind | None, typer.Option(help="What to check, where the model gives several kinds; by default its first.")
+    ] = None,
     backend: Backend = None,
     device: Device = None,
     precision: Precision = None,
 ) -> None:
     """Run the conformance checks for a model on this machine. Exit code 1 if a check fails."""
     options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
+    spec = entry(model, *([kind] if kind is not None else []))
     checked: str | ModelSpec = model
     if lock.in_use() is not None:
-        checked = entry(model)
+        checked = spec
         # The checks resolve changed entries too, here and in other processes, which the lock file would refuse.
         use_lock(None)
         os.environ.pop(lock.VARIABLE, None)
-    subject = Subject(checked, **{name: value for name, value in options.items() if value is not None})
+    subject = Subject(checked, kind, **{name: value for name, value in options.items() if value is not None})
     subject.embedder.load()  # a model that cannot be loaded is one error, not a table of them
     table = Table("check", "", box=None, header_style="bold")
     verdicts: list[str] = []

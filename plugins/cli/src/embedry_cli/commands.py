@@ -31,6 +31,7 @@ _OWN = {
     "lock": "Pin the models of an application in a lock file, and compare it with today.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
     "search": "Search the text files of a folder by meaning.",
+    "rerank": "Rank the texts of files by how well they answer a question.",
     "compare": "Show how similar a few texts are, as a heat map in the terminal.",
     "map": "Draw the texts of a file as a map, in one HTML page that works offline.",
     "check": "Run the conformance checks for a model on this machine.",

@@ -15,6 +15,7 @@ from rich.text import Text
 from embedry import resolve
 from embedry.spec import Similarity
 from embedry_cli import terminal
+from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
 from embedry_cli.options import DEFAULT_MODEL, AsJson, Model, Role
 from embedry_cli.rows import STDIN, Rows
@@ -55,7 +56,7 @@ def compare(
     Uses the similarity that the model was trained for; distances are negated.
     Colours range from the least to the most similar pair of the call.
     """
-    embedder = resolve(model)
+    embedder = resolve(entry(model, "dense"))
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     named = texts or _lines()
     if len(named) < (1 if query else 2):

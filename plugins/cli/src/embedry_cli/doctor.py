@@ -12,6 +12,7 @@ import typer
 
 from embedry import EmbedryError, LockError, PluginWarning, discovery, hooks, lock
 from embedry import _backends as backends
+from embedry import _layouts as layouts
 from embedry.registry import installed
 from embedry_cli import commands, folders, terminal
 
@@ -46,7 +47,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
 
 def _packages(problems: list[str]) -> dict[str, str]:
     """Our distributions and plugins, and their dependencies."""
-    groups = (hooks.GROUP, backends.GROUP, commands.GROUP)
+    groups = (hooks.GROUP, backends.GROUP, layouts.GROUP, commands.GROUP)
     plugins = {point.dist.name for group in groups for point in discovery.entry_points(group) if point.dist}
     versions: dict[str, str] = {}
     for name in sorted({"embedry-core", "embedry-cli"} | plugins):
@@ -88,13 +89,15 @@ def _names(plugin: str) -> str:
 
 
 def _backends(problems: list[str]) -> dict[str, str]:
-    """Each engine: where it runs, and the versions of its package's dependencies."""
+    """Each engine: where it runs, the kinds of models that it runs, and the versions of its package's dependencies."""
     if not backends.names():
         problems.append("no backend is installed; try: pip install embedry-onnxruntime")
     found: dict[str, str] = {}
     for point in discovery.entry_points(backends.GROUP):
         try:
-            found[point.name] = f"on {', '.join(backends.find(point.name).devices)}, with {_versions(point)}"
+            backend = backends.find(point.name)
+            runs, devices = ", ".join(backend.outputs), ", ".join(backend.devices)
+            found[point.name] = f"on {devices}, for {runs} models, with {_versions(point)}"
         except EmbedryError as error:
             found[point.name] = "broken"
             problems.append(str(error))

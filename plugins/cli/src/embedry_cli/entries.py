@@ -3,26 +3,51 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Unpack, cast
 
-from embedry import ModelSpec, lock, resolve
+from embedry import ModelSpec, Options, lock
 from embedry._files import cache, digests
-from embedry.registry import installed
+from embedry.chains import Kind
+from embedry.resolver import find, resolve_kind
+from embedry_cli.errors import InputError
+from embedry_cli.kinds import COMMANDS, NAMES, OF_TEXTS
 
 if TYPE_CHECKING:
     from embedry._files.hub import FileOnHub
+    from embedry.views import LazyTextModel
 
 
-def entry(model: str) -> ModelSpec:
+def entry(model: str, *kinds: Kind) -> ModelSpec:
     """The entry of a model, even one whose backend is not installed here; the locked one where a lock file is in use.
 
+    Args:
+        model: as on the command line.
+        kinds: of which the model must be one; none for any.
+
     Raises:
+        InputError: the model is of another kind; names the command for it.
         UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
         LockError: a lock file is in use, and the model is not in it.
     """
-    if lock.in_use() is not None:
-        return resolve(model).spec
-    return installed().find(model) or resolve(model).spec
+    spec = find(model, cache.default_folder())
+    if kinds and not set(kinds) & set(spec.kinds):
+        raise InputError(
+            f"{spec.name!r} is {NAMES[spec.kind]}, and this takes {' or '.join(NAMES[kind] for kind in kinds)}; "
+            f"use: {COMMANDS[spec.kind].format(model)}"
+        )
+    return spec
+
+
+def text_model(model: str, kind: Kind | None = None, **options: Unpack[Options]) -> "LazyTextModel[Any]":
+    """The model that gives vectors of this kind for texts; by default of the first that it has.
+
+    Raises:
+        As `entry` and `resolve`.
+    """
+    kinds = OF_TEXTS if kind is None else (kind,)
+    spec = entry(model, *kinds)
+    chosen = next(each for each in spec.kinds if each in kinds)
+    return cast("LazyTextModel[Any]", resolve_kind(chosen, spec, **options))
 
 
 def is_repository(model: str) -> bool:

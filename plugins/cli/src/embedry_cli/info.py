@@ -6,10 +6,11 @@ from typing import Any
 
 import typer
 
-from embedry import NO_LIMIT, EmbedryError, IntegrityError, ModelSpec, resolve
+from embedry import NO_LIMIT, EmbedryError, IntegrityError, ModelSpec
 from embedry._files import cache, sources
-from embedry.modules import as_dict
-from embedry_cli import terminal
+from embedry.modules import Chain, as_dict
+from embedry.resolver import resolve_kind
+from embedry_cli import kinds, terminal
 from embedry_cli.entries import entry
 from embedry_cli.options import AsJson, ModelArgument
 
@@ -41,7 +42,9 @@ def _entry(spec: ModelSpec) -> dict[str, Any]:
     values |= {
         name: asdict(values[name]) if values[name] is not None else None for name in ("transformer", "golden", "int8")
     }
-    values["chain"] = [as_dict(module) for module in spec.chain]
+    values |= {name: [as_dict(module) for module in values[name]] for name in ("chain", "query_chain")}
+    values["other_chains"] = [[as_dict(module) for module in chain] for chain in spec.other_chains]
+    values["kinds"] = list(spec.kinds)
     values["matryoshka"] = {
         "dims": spec.matryoshka.dims,
         "before": [as_dict(module) for module in spec.matryoshka.before],
@@ -64,15 +67,22 @@ def _weights(spec: ModelSpec, problems: list[str]) -> dict[str, Any] | None:
 
 
 def _engine(spec: ModelSpec, here: bool, problems: list[str]) -> dict[str, Any]:
-    try:
-        embedder = resolve(spec)
-    except EmbedryError as error:  # the entry is still shown
-        problems.append(str(error))
-        return dict.fromkeys(("backend", "device", "threads", "fingerprint"))
-    config = embedder.config
-    # Where the entry has no digests the files are read for the fingerprint, and must not be fetched only for that.
-    fingerprint = embedder.fingerprint if here or None not in spec.files.values() else None
-    return {"backend": config.backend, "device": config.device, "threads": config.threads, "fingerprint": fingerprint}
+    """What computes the model, and the vector space of each kind that it gives, its own first."""
+    engine: dict[str, Any] = dict.fromkeys(("backend", "device", "threads", "fingerprint"))
+    fingerprints: dict[str, str | None] = {}
+    for kind in spec.kinds:
+        try:
+            model = resolve_kind(kind, spec)
+        except EmbedryError as error:  # the entry is still shown
+            problems.append(str(error))
+            continue
+        config = model.config
+        # Where the entry has no digests the files are read for the fingerprint, and must not be fetched only for that.
+        fingerprints[kind] = model.fingerprint if here or None not in spec.files.values() else None
+        if kind == spec.kind:
+            engine = {"backend": config.backend, "device": config.device, "threads": config.threads}
+            engine["fingerprint"] = fingerprints[kind]
+    return engine | {"fingerprints": fingerprints}
 
 
 def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
@@ -83,10 +93,14 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "license", spec.license + ", which forbids commercial use" * spec.noncommercial
     yield "languages", ", ".join(spec.languages)
     yield "size", spec.size_mb and f"{spec.size_mb} MB"
-    yield "dims", ", ".join(map(str, (spec.dims, *spec.matryoshka.dims)))
+    yield "kind", ", ".join(spec.kinds)
+    yield from kinds.facts(spec)
+    for kind in spec.kinds[1:]:
+        yield kind, ", ".join(f"{name} {value}" for name, value in kinds.facts(spec.for_kind(kind)) if value)
     yield "reads", f"{spec.max_seq_length} tokens" if spec.max_seq_length != NO_LIMIT else "texts of any length"
-    yield "chain", ", ".join(" ".join(map(str, as_dict(module).values())) for module in spec.chain)
-    yield "similarity", spec.similarity
+    yield "chain", "\n".join(map(_in_words, (spec.chain, *spec.other_chains)))
+    yield "query chain", _in_words(spec.query_chain)
+    yield "similarity", spec.similarity if spec.kind != "reranker" else None
     yield "prompts", "\n".join(f"{role}: {prompt!r}" for role, prompt in spec.prompts.items()) or "none"
     yield "int8", spec.int8 and f"a mean cosine of {spec.int8.cosine} or more to fp32"
     if spec.revision is not None and None in spec.files.values():
@@ -94,8 +108,18 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
     yield "files", "\n".join(f"{file}  {digest[:12] if digest else 'no digest'}" for file, digest in spec.files.items())
 
 
+def _in_words(chain: Chain) -> str:
+    """Its modules and their settings, without lists of tokens, which may be long."""
+    named = ([str(value) for value in as_dict(module).values() if not isinstance(value, tuple)] for module in chain)
+    return ", ".join(map(" ".join, named))
+
+
 def _computed(engine: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    yield "fingerprint", engine["fingerprint"]
+    spaces = engine["fingerprints"]
+    yield (
+        "fingerprint",
+        "\n".join(f"{each} {kind}" if len(spaces) > 1 else each for kind, each in spaces.items() if each),
+    )
     yield "engine", engine["backend"] and f"{engine['backend']} on {engine['device']}, {engine['threads']} threads"
 
 

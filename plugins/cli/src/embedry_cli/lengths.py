@@ -1,6 +1,7 @@
 """How long the embedded texts are in tokens, and how many of them were truncated: `embedry embed --stats`."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,12 +26,14 @@ class Lengths:
         self._texts = 0
         self.truncated = 0
 
-    def add(self, block: EncodedBlock[NDArray[np.float32]]) -> None:
+    def add(self, block: EncodedBlock[Any]) -> None:
         """Counts the texts of a block."""
         self._texts += len(block.vectors)
         self.truncated += len(block.truncated)
         if block.tokens is not None:
-            self._counts += np.bincount(block.tokens, minlength=len(self._counts))
+            counts = np.bincount(block.tokens, minlength=len(self._counts))
+            counts[: len(self._counts)] += self._counts
+            self._counts = counts  # which is longer where a query was filled up to more tokens than are read of one
 
     def lines(self) -> Iterator[str]:
         """A histogram with a bar for each doubling of the length, and a summary."""

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from embedry import LockError, ModelSpec, UnknownModelError, WeightsNotFoundError
-from embedry._files import cache, hub, sources, st_layout
+from embedry import LockError, ModelSpec, UnknownModelError, WeightsNotFoundError, _layouts
+from embedry._files import cache, hub, sources
 from embedry.lock import Lock, LockedModel, read
 from embedry.lock_writing import changes, write
 from embedry.registry import installed
@@ -122,7 +122,7 @@ def _unlocked(name: str) -> ModelSpec:
         return spec
     if not is_repository(name):
         raise installed().unknown(name)
-    return st_layout.from_hub_at(name, None, cache.default_folder())
+    return _layouts.from_hub_at(name, None, cache.default_folder())
 
 
 def _locked(spec: ModelSpec) -> LockedModel:

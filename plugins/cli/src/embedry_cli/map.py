@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from embedry import LazyEmbedder, TextError, resolve
 from embedry_cli import terminal
+from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
 from embedry_cli.options import DEFAULT_MODEL, Column, Model, Role
 from embedry_cli.outputs import whole
@@ -52,7 +53,7 @@ def map(  # noqa: A001  a command's function has the command's name
     """
     if not to.lower().endswith((".html", ".htm")):
         raise InputError(f"{to} must end in .html")
-    embedder = resolve(model)
+    embedder = resolve(entry(model, "dense"))
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     with whole(Path(to), overwrite=overwrite) as output:
         rows = _read(file, kind, column, colour)

@@ -1,5 +1,6 @@
 """`embedry models`: the registered models, as a table or as JSON."""
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -7,8 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from embedry import NO_LIMIT, ModelSpec, list_models
+from embedry.chains import Kind
 from embedry.registry import installed
 from embedry_cli import terminal
+from embedry_cli.kinds import KINDS, SIZES
+from embedry_cli.options import AsJson
 
 _WIDE = 110
 """Width of a terminal from which the beginnings of the descriptions fit as well."""
@@ -20,12 +24,23 @@ _MARKS = {
 """What is put behind a license, and what it says of the model."""
 
 
-def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the models that are registered.
+_TITLES: dict[Kind, str] = {
+    "dense": "dense: a vector for a text",
+    "reranker": "reranker: a score for a question and a text",
+    "sparse": "sparse: weights of the terms of a vocabulary for a text",
+    "multi_vector": "multi_vector: a vector for each token of a text",
+}
 
+
+def models(
+    kind: Annotated[Kind | None, typer.Option(help="Only models that give this.")] = None, as_json: AsJson = False
+) -> None:
+    """List the models that are registered, by what they give.
+
+    A model that gives several kinds of results is listed with each of them.
     Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which. `embedry info` tells all of one.
     """
-    specs = list_models()
+    specs = [spec for spec in list_models() if kind is None or kind in spec.kinds]
     for name, owners in installed().conflicts().items():
         if any(each.spec.name.lower() == name for each in owners):  # otherwise only an alias is lost
             packages = " and ".join(each.plugin for each in owners)
@@ -33,12 +48,20 @@ def models(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] 
     if as_json:
         terminal.show_json([_facts(spec) for spec in specs])
         return
+    if not specs:
+        terminal.note(
+            f"no {f'{kind} ' if kind else ''}model is registered; packages with models add some, such as embedry-models"
+        )
+        return
     console = terminal.console()
     described = console.width >= _WIDE
     # The other commands take the name, so it is never cut, however narrow the terminal.
-    longest = max((len(spec.name) for spec in specs), default=0)
-    console.width = max(console.width, longest)
-    console.print(_table(specs, longest, described=described))
+    console.width = max(console.width, *(len(spec.name) for spec in specs))
+    for place, shown in enumerate(each for each in KINDS if kind in (None, each)):
+        alike = [spec.for_kind(shown) for spec in specs if shown in spec.kinds]
+        if alike:
+            console.print(Text(("\n" if place else "") + _TITLES[shown], style="bold cyan"))
+            console.print(_table(alike, shown, described=described))
     for mark in sorted(set("".join(map(_marks, specs)))):
         console.print(f"{mark} {_MARKS[mark]}")
 
@@ -47,6 +70,8 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
     return {
         "name": spec.name,
         "aliases": list(spec.aliases),
+        "kind": spec.kind,
+        "kinds": list(spec.kinds),
         "repo": spec.repo,
         "dims": spec.dims,
         "matryoshka_dims": list(spec.matryoshka.dims),
@@ -62,11 +87,12 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
     }
 
 
-def _table(specs: tuple[ModelSpec, ...], longest: int, *, described: bool) -> Table:
+def _table(specs: Sequence[ModelSpec], kind: Kind, *, described: bool) -> Table:
     """One line for each model; where there is no room, the license and the description are cut first."""
+    longest = max(len(spec.name) for spec in specs)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     table.add_column("name", no_wrap=True, min_width=longest, style="cyan")
-    for heading in ("dims", "tokens", "MB"):
+    for heading in (SIZES[kind], "tokens", "MB"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("prompts", no_wrap=True)
     for heading in ("license", "", *(["description"] if described else [])):

@@ -8,15 +8,16 @@ from contextlib import closing, contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from embedry.chains import Kind
 from embedry_cli.errors import InputError, OutputError
 from embedry_cli.parts import part_of
 from embedry_cli.row import Row, in_short
 from embedry_cli.terminal import shown
+from embedry_cli.vectors import Vectors, plain
 
 STDOUT = "-"
 
@@ -26,10 +27,19 @@ _NOT_JSON = (TypeError, ValueError, RecursionError)
 """Raised for values without a representation in JSON, as NaN and bytes, and for nesting that is too deep."""
 
 
+class Column(NamedTuple):
+    """The vectors' column."""
+
+    name: str
+    kind: Kind
+    dims: int
+    """Length of every vector; of sparse ones the terms of the vocabulary."""
+
+
 class Writer(Protocol):
     """Takes blocks of rows, in order."""
 
-    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: Vectors) -> None:
         """Adds rows: all their columns, and a vector each."""
         ...
 
@@ -47,8 +57,9 @@ class NpyWriter:
         self._rows = 0
         self._write_header()
 
-    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: Vectors) -> None:
         """Adds vectors; an array has no room for columns."""
+        assert isinstance(vectors, np.ndarray)  # noqa: S101  `opened` refuses the others
         self._rows += len(vectors)
         self._file.write(vectors.astype("<f4", order="C", copy=False).data)
 
@@ -63,19 +74,19 @@ class NpyWriter:
 
 
 class JsonlWriter:
-    """One JSON object a line, with the vector as a list of numbers."""
+    """One JSON object a line, with the vector as `plain` gives it."""
 
     def __init__(self, file: BinaryIO, column: str) -> None:
         self._file = file
         self._column = column
 
-    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: Vectors) -> None:
         """Adds lines.
 
         Raises:
             InputError: JSON has nothing for a value.
         """
-        for row, vector in zip(rows, vectors.tolist(), strict=True):
+        for row, vector in zip(rows, plain(vectors), strict=True):
             # Escapes what UTF-8 cannot encode, a lone surrogate, and what a terminal would act on.
             self._file.write(shown(_line(row, {self._column: vector})).encode() + b"\n")
 
@@ -85,28 +96,31 @@ class JsonlWriter:
 
 
 @contextmanager
-def opened(to: str, *, column: str, dims: int, overwrite: bool, parquet_inputs: Sequence[str]) -> Iterator[Writer]:
+def opened(to: str, column: Column, *, overwrite: bool, parquet_inputs: Sequence[str]) -> Iterator[Writer]:
     """The writer for a file's name, or for JSON lines on standard output.
 
     Args:
         to: the file, or `STDOUT`.
-        column: the name of the vectors' column.
-        dims: the length of the vectors.
+        column: that of the vectors.
         overwrite: whether a file of this name may be replaced.
         parquet_inputs: files whose column types the output takes over, if it is Parquet.
 
     Raises:
-        InputError: the extension is not one of a format that can be written.
+        InputError: the extension is not one of a format that can be written, or the format has no place for such vectors.
         OutputError: the file exists, or its folder does not.
     """
     if to == STDOUT:
-        with closing(JsonlWriter(sys.stdout.buffer, column)) as lines:
+        with closing(JsonlWriter(sys.stdout.buffer, column.name)) as lines:
             yield lines
         return
     path = Path(to)
     if path.suffix.lower() not in _SUFFIXES:
         raise InputError(f"{to} must end in {', '.join(_SUFFIXES)}; or write JSON lines to standard output: --to -")
-    with whole(path, overwrite=overwrite) as file, closing(_writer(file, path, column, dims, parquet_inputs)) as writer:
+    if path.suffix.lower() == ".npy" and column.kind != "dense":
+        raise InputError(
+            f"{to}: .npy holds vectors of one length, and not those of a {column.kind} model; write .jsonl or .parquet"
+        )
+    with whole(path, overwrite=overwrite) as file, closing(_writer(file, path, column, parquet_inputs)) as writer:
         yield writer
 
 
@@ -128,18 +142,18 @@ def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         part.replace(final)
 
 
-def _writer(file: BinaryIO, path: Path, column: str, dims: int, parquet_inputs: Sequence[str]) -> Writer:
+def _writer(file: BinaryIO, path: Path, column: Column, parquet_inputs: Sequence[str]) -> Writer:
     suffix = path.suffix.lower()
     if suffix == ".npy":
-        return NpyWriter(file, dims)
+        return NpyWriter(file, column.dims)
     if suffix == ".jsonl":
-        return JsonlWriter(file, column)
+        return JsonlWriter(file, column.name)
     from embedry_cli.parquet import ParquetWriter
 
-    return ParquetWriter(file, column, dims, parquet_inputs)
+    return ParquetWriter(file, column, parquet_inputs)
 
 
-def _line(row: Row, vector: dict[str, list[float]]) -> str:
+def _line(row: Row, vector: dict[str, Any]) -> str:
     try:
         return _json({**row.record, **vector})
     except _NOT_JSON:

@@ -6,10 +6,11 @@ from itertools import groupby
 from typing import Any, BinaryIO, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embedry_cli.errors import InputError, MissingExtraError
+from embedry_cli.outputs import Column
 from embedry_cli.row import Row, in_short
+from embedry_cli.vectors import Vectors
 
 try:
     import pyarrow as pa
@@ -79,20 +80,21 @@ def columns(path: str) -> list[str]:
 
 
 class ParquetWriter:
-    """Writes rows with their vectors as fixed-size lists.
+    """Writes rows with their vectors: fixed-size lists; of sparse models structs of two lists, `indices` and `values`; of
+    multi-vector models lists of fixed-size lists.
 
     Rows of Parquet files keep their values and types. Otherwise the first block decides the types, and a value that a
     column would change is an error.
     """
 
-    def __init__(self, file: BinaryIO, column: str, dims: int, inputs: Sequence[str]) -> None:
+    def __init__(self, file: BinaryIO, column: Column, inputs: Sequence[str]) -> None:
         self._file = file
-        self._vectors = pa.field(column, pa.list_(pa.float32(), dims))
+        self._vectors = pa.field(column.name, _type_of(column))
         self._inputs = bool(inputs)
         self._schema: pa.Schema | None = _common_schema(inputs) if inputs else None
         self._writer: pq.ParquetWriter | None = None
 
-    def write(self, rows: Sequence[Row], vectors: NDArray[np.float32]) -> None:
+    def write(self, rows: Sequence[Row], vectors: Vectors) -> None:
         """Adds rows.
 
         Raises:
@@ -101,17 +103,28 @@ class ParquetWriter:
         if self._schema is None:
             self._schema = _inferred(rows)
         table = _copied(rows, self._schema) if self._inputs else _converted(rows, self._schema)
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
-        self._open(self._schema).write_table(table.append_column(self._vectors, lists))
+        self._open(self._schema).write_table(table.append_column(self._vectors, self._column(vectors)))
 
     def close(self) -> None:
         """Ends the file; one without rows still has the vectors' column."""
         self._open(self._schema if self._schema is not None else pa.schema([])).close()
 
+    def _column(self, vectors: Vectors) -> pa.Array:
+        if isinstance(vectors, np.ndarray):
+            return pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+        return vectors.to_arrow().cast(self._vectors.type)
+
     def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
         if self._writer is None:
             self._writer = pq.ParquetWriter(self._file, schema.append(self._vectors))
         return self._writer
+
+
+def _type_of(column: Column) -> pa.DataType:
+    if column.kind == "sparse":
+        return pa.struct([("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float32()))])
+    vector = pa.list_(pa.float32(), column.dims)
+    return pa.list_(vector) if column.kind == "multi_vector" else vector
 
 
 def _schema(path: str) -> pa.Schema:

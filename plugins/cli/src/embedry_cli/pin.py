@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from embedry import EmbedryError, ModelSpec, resolve
-from embedry._files import cache, hub, sources, st_layout
+from embedry import EmbedryError, ModelSpec, _layouts
+from embedry._files import cache, hub, sources
 from embedry.registry import installed
+from embedry.resolver import resolve_kind
 from embedry_cli import pack, source, terminal
 from embedry_cli.entries import complete, entry, is_repository
 from embedry_cli.errors import InputError
@@ -42,10 +43,11 @@ def pin(
         spec = _pinned(model, revision, cache.default_folder())
     if package is not None and spec.folder is not None:
         raise InputError(f"a package cannot contain {spec.folder}, which is a folder of this machine; pin a repository")
-    try:
-        resolve(spec)
-    except EmbedryError as error:  # the entry is right all the same
-        terminal.warn(str(error))
+    for kind in spec.kinds:
+        try:
+            resolve_kind(kind, spec)
+        except EmbedryError as error:  # the entry is right all the same
+            terminal.warn(str(error))
     if package is None:
         typer.echo(_printable(source.module(spec)), nl=False)
     else:
@@ -58,7 +60,7 @@ def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
 
     Raises:
         InputError: it has no revisions.
-        Others: as `st_layout.from_hub` and `sources.pull`.
+        Others: as `_layouts.from_hub` and `sources.pull`.
     """
     registered = installed().find(model)
     repo = registered.repo if registered is not None else model if is_repository(model) else None
@@ -66,7 +68,7 @@ def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
         return _with_digests(entry(model), cache_dir)
     if repo is None:
         raise InputError(f"--revision is for a repository on the hub, and {model!r} names none")
-    read = _with_digests(st_layout.from_hub_at(repo, revision, cache_dir), cache_dir)
+    read = _with_digests(_layouts.from_hub_at(repo, revision, cache_dir), cache_dir)
     card = hub.card(repo, str(read.revision))
     return replace(
         read,

@@ -1,15 +1,17 @@
 """`embedry pull`: a model's files, downloaded into the cache ahead of time and verified."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from embedry import CacheError, ModelSpec, lock, resolve, use_lock
+from embedry import CacheError, ModelSpec, lock, use_lock
 from embedry._files import cache, sources
-from embedry.views import LazyEmbedder
+from embedry.chains import Kind
+from embedry.lazy import LazyModel
+from embedry.resolver import resolve_kind
 from embedry_cli import terminal
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
@@ -54,15 +56,24 @@ def pull(
     names = [model] if model is not None or held is None else sorted(held.models)
     specs = [entry(str(name)) for name in names]
     # A wrong option is an error before anything is downloaded.
-    embedders = [resolve(spec, precision=precision) if compiled else None for spec in specs]
-    for spec, embedder in zip(specs, embedders, strict=True):
-        _pull(spec, source, embedder, held, force=force)
+    resolved = [
+        [resolve_kind(kind, spec, precision=precision) for kind in _kinds(spec, precision)] if compiled else []
+        for spec in specs
+    ]
+    for spec, models in zip(specs, resolved, strict=True):
+        _pull(spec, source, models, held, force=force)
+
+
+def _kinds(spec: ModelSpec, precision: str | None) -> Sequence[Kind]:
+    """All that the model gives; of int8 what it was calibrated for."""
+    calibrated = [kind for kind in spec.kinds if spec.for_kind(kind).int8] if precision == "int8" else []
+    return calibrated or spec.kinds
 
 
 def _pull(
     spec: ModelSpec,
     source: sources.Source | None,
-    embedder: LazyEmbedder | None,
+    models: Sequence[LazyModel[Any, Any]],
     held: lock.Lock | None,
     *,
     force: bool,
@@ -78,7 +89,7 @@ def _pull(
         ("from", found.source),
         ("digests", "\n".join(_digests(spec, found))),
     ]
-    terminal.show_facts([*facts, *(_compiled(embedder) if embedder is not None else ())])
+    terminal.show_facts([*facts, *(fact for each in models for fact in _compiled(each))])
 
 
 def _digests(spec: ModelSpec, found: sources.Location) -> Iterator[str]:
@@ -94,20 +105,21 @@ def _digests(spec: ModelSpec, found: sources.Location) -> Iterator[str]:
         yield f"{terminal.counted(unknown, 'file')} not verified: the entry has no digest, and no hub stated one when they came"
 
 
-def _compiled(embedder: LazyEmbedder) -> Iterator[tuple[str, object]]:
-    """Where the graph of a model is kept, and for which processors, after it was made if need be.
+def _compiled(model: LazyModel[Any, Any]) -> Iterator[tuple[str, object]]:
+    """Where the graph of a model of one kind is kept, and for which processors, after it was made if need be.
 
     Raises:
         CacheError: it could not be kept.
     """
-    with terminal.waiting(f"compiling {embedder.name}"):
-        info = embedder.load().info
+    with terminal.waiting(f"compiling {model.name}"):
+        info = model.load().info
+        model.unload()  # the next one may be as large
     if "graph" not in info:
         yield "graph", f"none: the backend {info['backend']!r} compiles nothing ahead of time"
         return
     if not Path(info["graph"]).is_relative_to(cache.default_folder()):
         raise CacheError(
-            f"the graph of {embedder.name!r} was compiled and could not be kept in {cache.default_folder()}; "
+            f"the graph of {model.name!r} was compiled and could not be kept in {cache.default_folder()}; "
             "set EMBEDRY_CACHE to a folder with room that you can write"
         )
     yield "graph", info["graph"]

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 from embedry.backend import TextEncoder
 from embedry.engine import Engine, assembled
-from embedry.views import LazyEmbedder
+from embedry.views import LazyTextModel
 
 ROUNDS = 3
 """The median of so many is reported, so that one interruption by another program does not matter."""
@@ -34,22 +35,22 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def latencies(embedder: LazyEmbedder, queries: Sequence[str]) -> list[float]:
+def latencies(embedder: LazyTextModel[Any], queries: Sequence[str]) -> list[float]:
     """Seconds of each query, one after the other, as many as there is time for."""
     for query in queries[:_WARM_UP]:
-        embedder.embed_query(query)
+        embedder.encode_query([query])
     end = time.perf_counter() + _QUERY_SECONDS
     in_time = takewhile(lambda _: time.perf_counter() < end, queries)
-    return [seconds(partial(embedder.embed_query, query)) for query in in_time]
+    return [seconds(partial(embedder.encode_query, [query])) for query in in_time]
 
 
-def crowd(embedder: LazyEmbedder, queries: Sequence[str], threads: int) -> float:
+def crowd(embedder: LazyTextModel[Any], queries: Sequence[str], threads: int) -> float:
     """Seconds of all queries together, from several concurrent threads."""
     with ThreadPoolExecutor(threads) as callers:
-        return seconds(lambda: list(callers.map(embedder.embed_query, queries)))
+        return seconds(lambda: list(callers.map(lambda query: embedder.encode_query([query]), queries)))
 
 
-def enough(embedder: LazyEmbedder, texts: Sequence[str]) -> Sequence[str]:
+def enough(embedder: LazyTextModel[Any], texts: Sequence[str]) -> Sequence[str]:
     """Enough texts for an accurate measurement, or all if there are too few. The first calls warm up."""
     count = _FEWEST
     while seconds(partial(embedder.encode_document, texts[:count])) < _ENOUGH and count < len(texts):
@@ -57,18 +58,18 @@ def enough(embedder: LazyEmbedder, texts: Sequence[str]) -> Sequence[str]:
     return texts[:count]
 
 
-def documents(embedder: LazyEmbedder, texts: Sequence[str]) -> float:
+def documents(embedder: LazyTextModel[Any], texts: Sequence[str]) -> float:
     """Seconds of one call with all the texts."""
     return statistics.median(seconds(partial(embedder.encode_document, texts)) for _ in range(ROUNDS))
 
 
-def tokens(embedder: LazyEmbedder, texts: Sequence[str]) -> int | None:
+def tokens(embedder: LazyTextModel[Any], texts: Sequence[str]) -> int | None:
     """Tokens that the model reads of the texts, special ones included; None where only the engine knows."""
     counted = embedder.prepare(texts, role="document").tokens
     return sum(counted) if counted is not None else None
 
 
-def budgets(embedder: LazyEmbedder, texts: Sequence[str]) -> dict[int, float]:
+def budgets(embedder: LazyTextModel[Any], texts: Sequence[str]) -> dict[int, float]:
     """Seconds of the texts with the engine's token budget for a batch, and with half and twice as much.
 
     The budgets alternate, so that other load on the machine affects all of them equally. Empty for an engine that reads
@@ -78,13 +79,13 @@ def budgets(embedder: LazyEmbedder, texts: Sequence[str]) -> dict[int, float]:
     if isinstance(loaded.encoder, TextEncoder):
         return {}
     own = loaded.encoder.batch_tokens
-    candidates: dict[int, LazyEmbedder] = {}
+    candidates: dict[int, LazyTextModel[Any]] = {}
     for budget in (own // 2, own, own * 2):
         other = copy.copy(loaded.encoder)  # the same weights and threads
         other.batch_tokens = budget
         config = embedder.engine.config
         engine = Engine(config, assembled(config, loaded.folder, loaded.model, other))
-        candidates[budget] = LazyEmbedder(embedder.config, engine)
+        candidates[budget] = type(embedder)(embedder.config, engine)
         candidates[budget].encode_document(texts[:_FEWEST])  # warms up
     rounds = [
         {budget: seconds(partial(each.encode_document, texts)) for budget, each in candidates.items()}

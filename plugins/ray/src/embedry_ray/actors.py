@@ -42,7 +42,7 @@ class ShardActor:
                 f"{here} sees no {NAME} in {self._plan.url}: the folder must be one that every machine of the cluster sees, "
                 "such as a shared disk or a bucket"
             )
-        self._plan.job.space.resolve(**self._options).load()  # the embedder that the worker shares
+        self._plan.job.space.resolve_model(**self._options).load()  # the embedder that the worker shares
         spool = self._held.enter_context(self._plan.folder.spool())
         self._worker = Worker(self._plan, spool, **self._options)
         return f"{here} {os.getpid()}"

@@ -21,7 +21,7 @@ class EmbedBatch(EmbedTable):
     """
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The table with its vectors, in the same order: fixed-size lists of float32, (dims,). The vector of a null is null.
+        """The table with its vectors, in the same order. The vector of a null is null.
 
         Raises:
             As `EmbedTable`.
