@@ -4,9 +4,13 @@ Slower than the others, and able to do what they refuse: modules that only the l
 handling of their own. Importing this module is cheap; torch and sentence-transformers are imported by `load`.
 """
 
+from typing import Any
+
 import embedry_torch
 from embedry import ModelSpec
-from embedry.backend import Backend, Encoder, LoadRequest, TextEncoder
+from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder, TextEncoder
+from embedry.chains import leaves_out_prompt
+from embedry.heads import Classifier, LogitScore, MaskedLM, SpladePooling
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 
 
@@ -15,23 +19,36 @@ class SentenceTransformersBackend(Backend):
 
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
-    modules = (Pooling, Dense, LayerNorm, Normalize, LibraryModule)
+    modules = (Pooling, Dense, LayerNorm, Normalize, LibraryModule, Classifier, LogitScore, MaskedLM, SpladePooling)
+    outputs = ("dense", "reranker", "sparse", "multi_vector")
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
+        if spec.kind != "dense" and leaves_out_prompt(spec.body):
+            return "its pooling leaves out the prompt, which the tokens of a pair do not tell"
+        if spec.kind == "multi_vector" and any(isinstance(module, LayerNorm) for module in spec.body):
+            return "the sentence-transformers library has no LayerNorm for the vectors of tokens"
         return embedry_torch.refusal(spec)
 
-    def load(self, request: LoadRequest) -> Encoder | TextEncoder:
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
         """The model; one with an input handling of its own keeps it."""
         from embedry_sentence_transformers import loading
         from embedry_sentence_transformers.encoder import ModuleEncoder, OwnInputEncoder
         from embedry_torch.configs import files
+        from embedry_torch.loading import reads_last_position
 
         spec = request.spec
         with files(request) as folder:
             model = loading.model(request, folder)
         if loading.takes_ids(spec):
-            return ModuleEncoder(model, threads=request.threads, unpadded=loading.ignores_mask(spec))
+            transformer: Any = model[0]
+            return ModuleEncoder(
+                model,
+                loading.results_name(spec),
+                threads=request.threads,
+                unpadded=loading.ignores_mask(spec),
+                one_by_one=reads_last_position(transformer.model, spec),
+            )
         return OwnInputEncoder(model)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
 from threading import Lock
+from typing import TypeAlias
 
 import numpy as np
 import sentence_transformers
@@ -10,54 +11,69 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
-from embedry.backend import Encoder, TextEncoder
+from embedry.backend import Encoder, PairEncoder, TextEncoder
 from embedry_torch.loading import precision
 from embedry_torch.loading import threads as torch_threads
+
+Ints: TypeAlias = NDArray[np.int32]
+Floats: TypeAlias = NDArray[np.float32]
 
 _CPU_BATCH_TOKENS = 512
 _DEVICE_BATCH_TOKENS = 16_384
 
 
-class ModuleEncoder(Encoder):
-    """See `embedry.backend.Encoder`: the pipeline's ids go through the model's chain of modules.
+class ModuleEncoder(Encoder, PairEncoder):
+    """See `embedry.backend.Encoder` and `PairEncoder`: the pipeline's ids go through the model's chain of modules.
 
-    With `unpadded` only texts of one length go through together, for modules that do not look at the mask.
+    Args:
+        model: in the library's own form, whatever its kind.
+        name: what the library calls its results.
+        threads: to compute with on a CPU.
+        unpadded: whether only texts of one length go through together, for modules that do not look at the mask.
+        one_by_one: whether no two texts go through together.
     """
 
-    def __init__(self, model: SentenceTransformer, *, threads: int, unpadded: bool) -> None:
+    def __init__(
+        self, model: SentenceTransformer, name: str, *, threads: int, unpadded: bool, one_by_one: bool
+    ) -> None:
         self._model = model
+        self._name = name
         self._unpadded = unpadded
+        self._one_by_one = one_by_one
         self._on_cpu = model.device.type == "cpu"
+        self._has_segments = getattr(model[0].config, "type_vocab_size", 0) > 1
         self.workers = threads if self._on_cpu else 1
         self._threads = torch_threads(threads if self._on_cpu else None)
         self.batch_tokens = _CPU_BATCH_TOKENS if self._on_cpu else _DEVICE_BATCH_TOKENS
         self.info: Mapping[str, str] = _info(model) | {"workers": str(self.workers)}
 
-    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """Pooled vectors of a batch, float32 (batch, dims)."""
-        return self._threads.narrow(partial(self._vectors, ids, mask))
+    def forward(self, ids: Ints, mask: Ints, *segments: Ints) -> Floats:
+        """The results of a batch, float32, see `embedry.backend`."""
+        return self._threads.narrow(partial(self._results, ids, mask, *segments))
 
-    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward_wide(self, ids: Ints, mask: Ints, *segments: Ints) -> Floats:
         """The same, on a CPU with all threads."""
-        return self._threads.wide(partial(self._vectors, ids, mask))
+        return self._threads.wide(partial(self._results, ids, mask, *segments))
 
-    def _vectors(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        if not self._unpadded:
-            return self._forward(ids, mask)
-        lengths = mask.sum(axis=1)
+    def _results(self, *arrays: Ints) -> Floats:
+        if not self._unpadded and not self._one_by_one:
+            return self._forward(*arrays)
+        lengths = arrays[1].sum(axis=1)
         groups = [np.flatnonzero(lengths == length) for length in np.unique(lengths)]
-        parts = [self._forward(ids[rows, : lengths[rows[0]]], mask[rows, : lengths[rows[0]]]) for rows in groups]
+        if self._one_by_one:
+            groups = [rows[place : place + 1] for rows in groups for place in range(len(rows))]
+        parts = [self._forward(*(array[rows, : lengths[rows[0]]] for array in arrays)) for rows in groups]
         return np.concatenate(parts)[np.argsort(np.concatenate(groups))]
 
     @torch.inference_mode()
-    def _forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+    def _forward(self, *arrays: Ints) -> Floats:
+        names = ("input_ids", "attention_mask", *(("token_type_ids",) if self._has_segments else ()))
         device = self._model.device
         features = {
-            "input_ids": torch.from_numpy(ids).to(device, torch.long),
-            "attention_mask": torch.from_numpy(mask).to(device, torch.long),
+            name: torch.from_numpy(array).to(device, torch.long) for name, array in zip(names, arrays, strict=False)
         }
-        pooled: NDArray[np.float32] = self._model(features)["sentence_embedding"].float().cpu().numpy()
-        return pooled
+        found: Floats = self._model(features)[self._name].float().cpu().numpy()
+        return found
 
 
 class OwnInputEncoder(TextEncoder):

@@ -8,18 +8,22 @@ from typing import Any, TypeVar
 import sentence_transformers
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules.transformer import TransformerTask
+from sentence_transformers.cross_encoder import modules as reranking
 from sentence_transformers.sentence_transformer import modules as library
+from sentence_transformers.sparse_encoder import modules as sparse
 from sentence_transformers.util import import_from_string
 from transformers import PreTrainedModel
 
-from embedry import ModelSpec
+from embedry import ModelSpec, UnsupportedModelError
 from embedry import Transformer as TransformerFiles
 from embedry.backend import LoadRequest
 from embedry.chains import leaves_out_prompt
-from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
+from embedry.heads import Classifier, LogitScore, MaskedLM, SpladePooling
+from embedry.modules import Dense, LayerNorm, LibraryModule, Module, Normalize, Pooling
 from embedry_torch.loading import DTYPES, STRICT, accounted, device, module_weights, refused_by
 
-Module = TypeVar("Module", bound=torch.nn.Module)
+Filled = TypeVar("Filled", bound=torch.nn.Module)
 
 _LIBRARY = f"sentence-transformers {sentence_transformers.__version__}"
 
@@ -31,6 +35,16 @@ _ACTIVATIONS: dict[str, Callable[[], torch.nn.Module]] = {
     "sigmoid": torch.nn.Sigmoid,
     "silu": torch.nn.SiLU,
 }
+
+_TASKS: dict[type[Module], TransformerTask] = {
+    Classifier: "sequence-classification",
+    LogitScore: "text-generation",
+    MaskedLM: "fill-mask",
+}
+"""Modules that are a head among the transformer's own tensors -> what the library calls a transformer with such a one."""
+
+_IN_TRANSFORMER = (Classifier, MaskedLM)
+"""Those that are no more than that."""
 
 
 def model(request: LoadRequest, folder: Path) -> SentenceTransformer:
@@ -56,8 +70,24 @@ def takes_ids(spec: ModelSpec) -> bool:
     return spec.transformer is not None and not leaves_out_prompt(spec.body)
 
 
+def vectors_name(spec: ModelSpec) -> str:
+    """What the library calls the vectors that the modules of this model take and give."""
+    return "token_embeddings" if spec.kind == "multi_vector" else "sentence_embedding"
+
+
+def results_name(spec: ModelSpec) -> str:
+    """What the library calls the results of this model's body."""
+    return "scores" if any(isinstance(module, Classifier | LogitScore) for module in spec.body) else vectors_name(spec)
+
+
 def ignores_mask(spec: ModelSpec) -> bool:
-    """Whether a module of the library's own works on token vectors: a convolution, say, takes padding for text."""
+    """Whether padding would change results.
+
+    A module of the library's own that works on token vectors, such as a convolution, takes it for text; LogitScore takes it for a
+    text's last token, and the library therefore pads on the left.
+    """
+    if any(isinstance(module, LogitScore) for module in spec.body):
+        return True
     poolings = [position for position, module in enumerate(spec.body) if isinstance(module, Pooling)]
     return any(isinstance(module, LibraryModule) for module in spec.body[: max(poolings, default=len(spec.body))])
 
@@ -71,23 +101,45 @@ def _modules(request: LoadRequest, folder: Path) -> list[torch.nn.Module]:
         width = transformer.get_embedding_dimension()
         found.append(transformer)
     for module in spec.body:
-        if isinstance(module, Pooling):
-            modes = [{"last": "lasttoken"}.get(mode, mode) for mode in module.modes]
-            found.append(library.Pooling(width, pooling_mode=modes, include_prompt=module.include_prompt))
-        elif isinstance(module, Dense):
-            dense = library.Dense(
-                module.inputs, module.outputs, bias=module.bias, activation_function=_ACTIVATIONS[module.activation]()
-            )
-            found.append(_filled(dense, spec, folder, module.weights))
-        elif isinstance(module, LayerNorm):
-            norm = library.LayerNorm(_width(found, width))
-            found.append(_filled(norm, spec, folder, module.weights) if module.weights else norm)
-        elif isinstance(module, Normalize):
-            found.append(library.Normalize())
-        elif isinstance(module, LibraryModule):
-            kind: Any = import_from_string(module.class_name)  # a name of the library itself: the core has looked
-            found.append(kind.load(str(folder), subfolder=module.path, local_files_only=True, trust_remote_code=False))
+        if type(module) not in _IN_TRANSFORMER:
+            found.append(_module(module, spec, folder, _width(found, width)))
     return found
+
+
+def _module(module: Module, spec: ModelSpec, folder: Path, width: int) -> torch.nn.Module:
+    """A module of the library.
+
+    Args:
+        module: of the body, and not a part of the transformer's class.
+        spec: the model's entry.
+        folder: has the model's files.
+        width: of the vectors that it takes.
+    """
+    if isinstance(module, Pooling):
+        modes = [{"last": "lasttoken"}.get(mode, mode) for mode in module.modes]
+        pooling: torch.nn.Module = library.Pooling(width, pooling_mode=modes, include_prompt=module.include_prompt)
+        return pooling
+    if isinstance(module, Dense):
+        activation = _ACTIVATIONS[module.activation]()
+        dense = library.Dense(
+            module.inputs, module.outputs, module.bias, activation, module_input_name=vectors_name(spec)
+        )
+        return _filled(dense, spec, folder, module.weights)
+    if isinstance(module, LayerNorm):
+        norm = library.LayerNorm(width)
+        return _filled(norm, spec, folder, module.weights) if module.weights else norm
+    if isinstance(module, Normalize):
+        return library.Normalize(module_input_name=vectors_name(spec))
+    if isinstance(module, SpladePooling):
+        return sparse.SpladePooling(module.strategy, module.activation)
+    if isinstance(module, LogitScore):
+        return reranking.LogitScore(module.true_token, module.false_token)
+    if isinstance(module, LibraryModule):
+        kind: Any = import_from_string(module.class_name)  # a name of the library itself: the core has looked
+        safe = {"trust_remote_code": False, "local_files_only": True}
+        loaded: torch.nn.Module = kind.load(str(folder), subfolder=module.path, **safe)
+        return loaded
+    raise UnsupportedModelError(f"{module} is not a module that this backend runs")
 
 
 def _transformer(request: LoadRequest, place: Path, described: TransformerFiles) -> library.Transformer:
@@ -107,13 +159,16 @@ def _transformer(request: LoadRequest, place: Path, described: TransformerFiles)
         settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
         (place / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     safe = {"trust_remote_code": False, "local_files_only": True}
+    head = next((module for module in request.spec.body if type(module) in _TASKS), None)
+    labels = {"num_labels": head.labels} if isinstance(head, Classifier) else {}
     made: library.Transformer = Transformer(
         str(place),
+        transformer_task=_TASKS[type(head)] if head is not None else "feature-extraction",
         max_seq_length=request.spec.max_seq_length,
         do_lower_case=described.lower_case,
         model_kwargs=STRICT | {"dtype": DTYPES[request.precision or "fp32"]},
         processor_kwargs=dict(safe),
-        config_kwargs=dict(safe),
+        config_kwargs=safe | labels,
     )
     return made
 
@@ -124,7 +179,7 @@ def _width(modules: list[Any], width: int) -> int:
     return widths[-1] if widths else width
 
 
-def _filled(module: Module, spec: ModelSpec, folder: Path, file: str) -> Module:
+def _filled(module: Filled, spec: ModelSpec, folder: Path, file: str) -> Filled:
     """A module with the weights in a file, which must hold exactly those it has."""
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     module.load_state_dict(module_weights(spec, folder, file, shapes))

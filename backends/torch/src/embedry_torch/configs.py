@@ -13,6 +13,7 @@ from typing import Any
 
 from embedry import ModelSpec, UnsupportedModelError
 from embedry.backend import LoadRequest, ModelConfig, only_listed
+from embedry.heads import Classifier, LogitScore, MaskedLM
 from embedry.modules import LibraryModule
 
 _SIZES = (
@@ -24,6 +25,11 @@ _SIZES = (
 
 _NO_TOKENS = dict.fromkeys(("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"))
 """Ids that only a tokenizer needs. A class's defaults may lie outside the model's table, of which the library would warn."""
+
+_OF_HEADS = (
+    "tie_word_embeddings", "classifier_activation", "classifier_bias", "decoder_bias", "final_logit_softcapping",
+)  # fmt: skip
+"""Keys that only a head among the transformer's tensors needs, and that the record therefore lacks."""
 
 _RMS = {"layer_norm_eps": "rms_norm_eps"}
 
@@ -67,25 +73,40 @@ def _described(spec: ModelSpec, config: ModelConfig, stated: dict[str, Any]) -> 
 
     The record decides, for architectures whose config.json the core reads as a whole; of others all stays as it is stated.
     """
-    described = stated
-    write = _WRITERS.get(config.architecture)
-    if write is not None:
-        if config.is_causal and config.architecture not in _LOOKING_BACK:
-            raise UnsupportedModelError(
-                f"config.json of {spec.name!r} asks for attention that only looks back, and the transformers library's "
-                f"{config.architecture!r} looks both ways"
-            )
-        names = _NAMES.get(config.architecture, {})
-        sizes = {names.get(name, name): getattr(config, name) for name in _SIZES if getattr(config, name) is not None}
-        described = (
-            {"model_type": _TYPES.get(config.architecture, config.architecture)} | _NO_TOKENS | sizes | write(config)
-        )
-        described |= {key: stated[key] for key in ("tokenizer_class",) if key in stated}
+    described = _written(spec, config, stated) if config.architecture in _WRITERS else stated
+    classifier = _classifier(spec)
+    if classifier is not None:  # the entry decides how many labels there are, and not their names
+        described = {key: value for key, value in described.items() if key not in ("id2label", "label2id")}
+        described["num_labels"] = classifier.labels
     return described | {
         "use_cache": False,  # of keys and values, in all layers at once, for texts to be continued
         # A module of the library's own, such as WeightedLayerPooling, may read the vectors of every layer.
         "output_hidden_states": any(isinstance(module, LibraryModule) for module in spec.body),
     }
+
+
+def _written(spec: ModelSpec, config: ModelConfig, stated: dict[str, Any]) -> dict[str, Any]:
+    if config.is_causal and config.architecture not in _LOOKING_BACK:
+        raise UnsupportedModelError(
+            f"config.json of {spec.name!r} asks for attention that only looks back, and the transformers library's "
+            f"{config.architecture!r} looks both ways"
+        )
+    names = _NAMES.get(config.architecture, {})
+    described: dict[str, Any] = {"model_type": _TYPES.get(config.architecture, config.architecture)} | _NO_TOKENS
+    described |= {names.get(name, name): getattr(config, name) for name in _SIZES if getattr(config, name) is not None}
+    classifier = _classifier(spec)
+    if classifier is not None and config.architecture in _CLASSIFIED_BY_ANY_POOLING:
+        described["classifier_pooling"] = classifier.pooling
+    if classifier is not None and stated.get("pad_token_id") is None:
+        del described["pad_token_id"]  # see `loading.reads_last_position`
+    has_head = any(isinstance(module, Classifier | LogitScore | MaskedLM) for module in spec.body)
+    kept = ("tokenizer_class", *(_OF_HEADS if has_head else ()))
+    described |= {key: stated[key] for key in kept if stated.get(key) is not None}
+    return described | _WRITERS[config.architecture](config)
+
+
+def _classifier(spec: ModelSpec) -> Classifier | None:
+    return next((module for module in spec.body if isinstance(module, Classifier)), None)
 
 
 def _bert(config: ModelConfig) -> dict[str, Any]:
@@ -154,6 +175,9 @@ _WRITERS: Mapping[str, Callable[[ModelConfig], dict[str, Any]]] = {
 
 _LOOKING_BACK = ("bert", "roberta", "xlm-roberta", "qwen3", "gemma3_text")
 """Those whose class may be causal."""
+
+_CLASSIFIED_BY_ANY_POOLING = ("modernbert",)
+"""Those whose class for classification takes one token vector or the mean of all, as its configuration says."""
 
 _TYPES = {"new": "gte"}
 """Architectures whose class has another `model_type`."""

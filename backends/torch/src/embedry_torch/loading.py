@@ -12,7 +12,9 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from embedry import EmbedryError, IntegrityError, ModelSpec, OptionError, UnsupportedModelError
-from embedry.backend import LibraryThreads, LoadRequest, is_failure, is_read, tensors
+from embedry.backend import LibraryThreads, LoadRequest, Tensor, is_failure, is_read, tensors
+from embedry.heads import Classifier, LogitScore, MaskedLM
+from embedry.modules import Dense, Module
 
 _IMPORTED_IN = os.getpid()
 
@@ -30,6 +32,13 @@ STRICT: dict[str, Any] = {
 """Options of `from_pretrained`. What is left out is read from the model's files, or asked on standard input."""
 
 _TYPES = "embeddings.token_type_embeddings.weight"
+
+_PARTS: dict[type[Module], tuple[str, ...]] = {
+    Classifier: ("classifier.", "pre_classifier.", "classification_head.", "head.", "score."),
+    LogitScore: ("lm_head.",),
+    MaskedLM: ("cls.predictions.", "lm_head.", "vocab_", "generator_", "head.", "decoder."),
+}
+"""Modules that are a head among the transformer's own tensors -> how the names of its tensors begin, if left over or not."""
 
 
 def device(name: str) -> torch.device:
@@ -97,15 +106,58 @@ def accounted(loaded: PreTrainedModel, report: Mapping[str, Collection[Any]], re
 
     Raises:
         IntegrityError: a tensor is missing, left over or of the wrong shape; transformers itself would only mention it.
+        UnsupportedModelError: its class has another head than the entry says.
     """
-    spec, config, missing = request.spec, request.config, set(report["missing_keys"])
-    if config is not None and config.architecture == "new" and config.type_vocab_size == 0 and _TYPES in missing:
-        missing.remove(_TYPES)  # the model has no token types, and its class always adds one
-        loaded.get_parameter(_TYPES).data.zero_()
+    spec, config = request.spec, request.config
+    missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
+    types = {name for name in missing if name.endswith(_TYPES)}
+    if config is not None and config.architecture == "new" and config.type_vocab_size == 0 and types:
+        missing -= types  # the model has no token types, and its class always adds one
+        for name in types:
+            loaded.get_parameter(name).data.zero_()
     misshapen = {str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]}
     where = f"{', '.join(spec.weights)} of {spec.name!r}"
-    _refuse_faults(where, missing, report["unexpected_keys"], misshapen, spec.architecture)
+    unexpected -= {name for module in spec.body for name in own_tensors(module)}
+    head = next((module for module in spec.body if type(module) in _PARTS), None)
+    if head is None:
+        missing, unexpected, misshapen = (
+            {name for name in found if is_read(name, spec.architecture)} for found in (missing, unexpected, misshapen)
+        )
+    else:
+        _check_head(loaded, head, spec)
+        prefix, parts = f"{loaded.base_model_prefix}.", _PARTS[type(head)]
+        missing &= {name for name, _ in loaded.named_parameters()}
+        names = {name: name.removeprefix(prefix) for name in unexpected}
+        unexpected = {
+            name for name, inner in names.items() if is_read(inner, spec.architecture) or inner.startswith(parts)
+        }
+    _refuse_faults(where, missing, unexpected, misshapen)
     loaded.eval().requires_grad_(False)
+
+
+def reads_last_position(loaded: PreTrainedModel, spec: ModelSpec) -> bool:
+    """Whether a decoder's class for classification takes the last position of a row for its last token, for it knows no padding."""
+    is_classifier = any(isinstance(module, Classifier) for module in spec.body)
+    return is_classifier and loaded.config.get_text_config().pad_token_id is None
+
+
+def _check_head(loaded: PreTrainedModel, head: Module, spec: ModelSpec) -> None:
+    name, config = type(loaded).__name__, loaded.config
+    if config.is_encoder_decoder:
+        raise UnsupportedModelError(f"the head of {spec.name!r}, {name}, is behind a decoder that reads the text again")
+    mean = getattr(config, "classifier_pooling", "cls") == "mean"
+    if isinstance(head, Classifier) and mean != (head.pooling == "mean"):
+        raise UnsupportedModelError(
+            f"the head of {spec.name!r}, {name}, takes {'the mean of all' if mean else 'one'} of the token vectors, and its "
+            f"entry says Classifier(pooling={head.pooling!r})"
+        )
+
+
+def own_tensors(module: Module) -> tuple[str, ...]:
+    """The names of a module's tensors that are among the transformer's own: of a Dense without a path."""
+    if not isinstance(module, Dense) or module.path:
+        return ()
+    return ("linear.weight", "linear.bias") if module.bias else ("linear.weight",)
 
 
 def module_weights(
@@ -113,13 +165,18 @@ def module_weights(
 ) -> dict[str, torch.Tensor]:
     """Exactly these tensors of a module of the chain, float32, on the CPU; a shape of None is any.
 
+    Without a file they are among the transformer's own, where they are not the only ones.
+
     Raises:
-        IntegrityError: the file holds others.
+        IntegrityError: one is missing or of the wrong shape, or the file holds others.
     """
-    stored = tensors(folder / file)
+    stored: dict[str, Tensor] = {}
+    for each in (file,) if file else spec.weights:
+        stored |= tensors(folder / each)
     misshapen = {name for name in shapes.keys() & stored.keys() if shapes[name] not in (None, stored[name].shape)}
-    missing, unexpected = shapes.keys() - stored.keys(), stored.keys() - shapes.keys()
-    _refuse_faults(f"{file} of {spec.name!r}", missing, unexpected, misshapen)
+    missing = shapes.keys() - stored.keys()
+    unexpected = {name for name in stored.keys() - shapes.keys() if file and is_read(name)}
+    _refuse_faults(f"{file or ', '.join(spec.weights)} of {spec.name!r}", missing, unexpected, misshapen)
     return {name: torch.tensor(stored[name].values()) for name in shapes}
 
 
@@ -128,7 +185,6 @@ def _refuse_faults(
     missing: Collection[str],
     unexpected: Collection[str],
     misshapen: Collection[str],
-    architecture: str = "",
 ) -> None:
     faults = {
         "lacks": missing,
@@ -136,8 +192,8 @@ def _refuse_faults(
         "has in the wrong shape": misshapen,
     }
     for fault, found in faults.items():
-        names = sorted(name for name in found if is_read(name, architecture))
-        if names:
+        if found:
+            names = sorted(found)
             shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
             raise IntegrityError(f"{where} {fault} {shown}")
 

@@ -5,8 +5,9 @@ Importing this module is cheap; torch and transformers are imported by `load`.
 
 import embedry_torch
 from embedry import ModelSpec
-from embedry.backend import Backend, Encoder, LoadRequest
+from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder
 from embedry.chains import leaves_out_prompt
+from embedry.heads import Classifier, LogitScore, MaskedLM, SpladePooling, TermWeights
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 
@@ -15,7 +16,8 @@ class TransformersBackend(Backend):
 
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
-    modules = (Pooling, Dense, LayerNorm, Normalize)
+    modules = (Pooling, Dense, LayerNorm, Normalize, Classifier, LogitScore, MaskedLM, SpladePooling, TermWeights)
+    outputs = ("dense", "reranker", "sparse", "multi_vector")
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
@@ -25,20 +27,21 @@ class TransformersBackend(Backend):
             return "its pooling leaves out the prompt, which token ids do not tell"
         return embedry_torch.refusal(spec)
 
-    def load(self, request: LoadRequest) -> Encoder:
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder:
         """The model on the device, in the precision asked for or the one that suits the device."""
         from embedry_torch.configs import files
-        from embedry_torch.loading import device
+        from embedry_torch.loading import device, reads_last_position
         from embedry_transformers import loading
-        from embedry_transformers.chain import Body
         from embedry_transformers.encoder import TorchEncoder
+        from embedry_transformers.heads import head
 
         torch_device = device(request.device)
         dtype = loading.dtype(request.precision, torch_device, request.spec.architecture)
         with files(request) as folder:
             model = loading.model(request, folder, torch_device, dtype)
-            body = Body(request.spec, folder, torch_device)
-        return TorchEncoder(model, body, threads=request.threads)
+            behind = head(request.spec, folder, model)
+        alone = reads_last_position(model, request.spec)
+        return TorchEncoder(model, behind, threads=request.threads, kind=request.spec.kind, one_by_one=alone)
 
 
 backend = TransformersBackend()

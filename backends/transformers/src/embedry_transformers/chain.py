@@ -1,11 +1,12 @@
-"""The body of a chain in torch: from token vectors to the vector that the model's modules make of them.
+"""The body of a chain in torch: from token vectors to what the model's modules make of them.
 
 Everything after the transformer is computed in float32, whatever it computes in: a sum over hundreds of tokens would lose
 bits, and it costs next to nothing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch.nn import functional
@@ -17,8 +18,21 @@ from embedry_torch.loading import module_weights
 Step = Callable[[torch.Tensor], torch.Tensor]
 
 
+class Head(Protocol):
+    """What is behind a transformer."""
+
+    def __call__(self, output: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """The results of a batch, float32.
+
+        Args:
+            output: the first output of the model's class: token vectors (batch, sequence, width), or logits.
+            ids: (batch, sequence), padded on the right.
+            mask: likewise; 0 for padding.
+        """
+
+
 class Body:
-    """The modules of a body with their weights, on the transformer's device."""
+    """The modules of a body that pools, with their weights, on the transformer's device."""
 
     def __init__(self, spec: ModelSpec, folder: Path, device: torch.device) -> None:
         body = spec.body
@@ -27,16 +41,31 @@ class Body:
         self.mode = pooling.mode
         self._steps = [_step(module, spec, folder, device) for module in body[last + 1 :]]
 
-    def __call__(self, tokens: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Token vectors (batch, sequence, width) and their mask (batch, sequence) -> float32 (batch, width of the result)."""
-        return self.after_pooling(torch.cat([pool(tokens, mask, mode) for mode in self.mode.split("+")], dim=1))
+    def __call__(self, output: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Token vectors -> (batch, width of the result); see `Head`."""
+        return self.after_pooling(torch.cat([pool(output, mask, mode) for mode in self.mode.split("+")], dim=1))
 
     def after_pooling(self, x: torch.Tensor) -> torch.Tensor:
         """What the modules behind the pooling make of pooled vectors (batch, width), in float32."""
-        x = x.float()
-        for step in self._steps:
-            x = step(x)
-        return x
+        return _run(self._steps, x)
+
+
+class TokenBody:
+    """The modules of a body without a pooling: each runs over the vector of each token."""
+
+    def __init__(self, spec: ModelSpec, folder: Path, device: torch.device) -> None:
+        self._steps = [_step(module, spec, folder, device) for module in spec.body]
+
+    def __call__(self, output: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Token vectors -> (batch, sequence, width of the result); see `Head`."""
+        return _run(self._steps, output)
+
+
+def _run(steps: list[Step], x: torch.Tensor) -> torch.Tensor:
+    x = x.float()
+    for step in steps:
+        x = step(x)
+    return x
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
@@ -61,19 +90,20 @@ def _step(module: Module, spec: ModelSpec, folder: Path, device: torch.device) -
     if isinstance(module, Dense):
         shapes: dict[str, tuple[int, ...] | None] = {"linear.weight": (module.outputs, module.inputs)}
         shapes |= {"linear.bias": (module.outputs,)} if module.bias else {}
-        found = _weights(spec, folder, module.weights, shapes, device)
+        found = weights(spec, folder, module.weights, shapes, device)
         activation = _ACTIVATIONS[module.activation]
         return lambda x: activation(functional.linear(x, found["linear.weight"], found.get("linear.bias")))
     if isinstance(module, LayerNorm):
         scaling: dict[str, tuple[int, ...] | None] = {"norm.weight": None, "norm.bias": None}
-        found = _weights(spec, folder, module.weights, scaling, device) if module.weights else {}
+        found = weights(spec, folder, module.weights, scaling, device) if module.weights else {}
         return lambda x: functional.layer_norm(x, x.shape[-1:], found.get("norm.weight"), found.get("norm.bias"))
     raise UnsupportedModelError(f"{module} is not a module that this backend runs")
 
 
-def _weights(
-    spec: ModelSpec, folder: Path, file: str, shapes: dict[str, tuple[int, ...] | None], device: torch.device
+def weights(
+    spec: ModelSpec, folder: Path, file: str, shapes: Mapping[str, tuple[int, ...] | None], device: torch.device
 ) -> dict[str, torch.Tensor]:
+    """See `embedry_torch.loading.module_weights`."""
     return {name: tensor.to(device) for name, tensor in module_weights(spec, folder, file, shapes).items()}
 
 

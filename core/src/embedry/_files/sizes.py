@@ -44,10 +44,10 @@ def check(spec: ModelSpec, folder: Path, config: ModelConfig) -> None:
     Raises:
         IntegrityError: they differ; names the tensor with its shape and the stated one, or the key that no tensor fits.
     """
-    _check_modules(spec, folder, config.hidden_size)
     found: dict[str, Tensor] = {}
     for file in spec.weights:
         found |= tensors(folder / file)
+    _check_modules(spec, folder, config.hidden_size, found)
     if not found:  # an entry with an ONNX file of its own
         return
     where = ", ".join(spec.weights)
@@ -87,8 +87,15 @@ def _check_tables(found: Mapping[str, Tensor], config: ModelConfig) -> None:
             )
 
 
-def _check_modules(spec: ModelSpec, folder: Path, tokens: int | None) -> None:
-    """Compares the weights of each module; `tokens` is the width of a token vector, None where nothing says it."""
+def _check_modules(spec: ModelSpec, folder: Path, tokens: int | None, own: Mapping[str, Tensor]) -> None:
+    """Compares the weights of each module.
+
+    Args:
+        spec: the entry.
+        folder: holds its files.
+        tokens: the width of a token vector, None where nothing says it.
+        own: the transformer's tensors, among which those of a Dense without a path are.
+    """
     *before, _ = chains.widths(spec.chain, tokens)
     for module, width in zip(spec.chain, before, strict=True):
         stated: dict[str, tuple[int, ...]] = {}
@@ -98,7 +105,8 @@ def _check_modules(spec: ModelSpec, folder: Path, tokens: int | None) -> None:
         elif isinstance(module, LayerNorm) and module.weights and width is not None:
             stated = {"norm.weight": (width,), "norm.bias": (width,)}
         if stated and isinstance(module, Dense | LayerNorm):
-            _check_shapes(f"{module.weights} of {spec.name!r}", tensors(folder / module.weights), stated)
+            where = module.weights or ", ".join(spec.weights)
+            _check_shapes(f"{where} of {spec.name!r}", tensors(folder / where) if module.weights else own, stated)
 
 
 def _check_shapes(where: str, found: Mapping[str, Tensor], stated: Mapping[str, tuple[int, ...]]) -> None:
