@@ -19,6 +19,7 @@ from embedry import (
     BertNormalizer,
     CacheError,
     CacheWarning,
+    Classifier,
     Computation,
     Dense,
     DownloadError,
@@ -30,29 +31,47 @@ from embedry import (
     FilesError,
     Int8,
     IntegrityError,
+    LateInteraction,
     LayerNorm,
     LazyEmbedder,
+    LazyMultiVectorEmbedder,
+    LazyReranker,
+    LazySparseEmbedder,
     LibraryModule,
     LockError,
+    LogitScore,
+    MaskedLM,
     Matryoshka,
     ModelError,
     ModelSpec,
+    MultiVectorEmbedder,
     Normalize,
     OnOverflow,
     OptionError,
     Options,
+    PairFrame,
     PluginWarning,
     Pooling,
     Prepared,
+    Ranked,
+    Reranker,
+    RerankerOptions,
     Resource,
+    Score,
     Space,
     SpaceError,
+    SparseEmbedder,
+    SparseVectors,
     SpecError,
+    SpladePooling,
     StaticEmbedding,
+    TermTable,
+    TermWeights,
     TextError,
     TextTooLongError,
     TextTypeError,
     Token,
+    TokenVectors,
     Transformer,
     TruncationWarning,
     UnknownBackendError,
@@ -63,8 +82,12 @@ from embedry import (
     WheelSource,
     hookimpl,
     list_models,
+    maxsim,
     register,
     resolve,
+    resolve_multi_vector,
+    resolve_reranker,
+    resolve_sparse,
     use_lock,
 )
 from embedry.backend import (
@@ -74,6 +97,7 @@ from embedry.backend import (
     LibraryThreads,
     LoadRequest,
     ModelConfig,
+    PairEncoder,
     Tensor,
     TextEncoder,
     artifact,
@@ -83,9 +107,12 @@ from embedry.backend import (
     only_listed,
     resource_file,
     tensors,
+    terms,
     unknown_token,
 )
 from embedry.testing import CHECKS, Check, Golden, NotApplicable, Subject, Violation, description, run
+
+Vectors = NDArray[np.float32]
 
 # An application.
 
@@ -115,7 +142,7 @@ def stored(embedder: LazyEmbedder, policy: OnOverflow = "warn") -> dict[str, obj
     floats: list[float] = asyncio.run(again.aembed_query("a query"))
     rows: list[list[float]] = again.embed_documents(["a text"])
     array: NDArray[np.float32] = asyncio.run(again.aencode(["a text"], role="query"))
-    blocks: list[EncodedBlock] = list(again.encode_blocks(["a text"], role="document"))
+    blocks: list[EncodedBlock[Vectors]] = list(again.encode_blocks(["a text"], role="document"))
     assert blocks[0].tokens is None or blocks[0].tokens == again.count_tokens(["a text"], role="document")
     return {"facts": facts, "info": dict(again.info), "floats": floats, "rows": rows, "array": array}
 
@@ -123,7 +150,7 @@ def stored(embedder: LazyEmbedder, policy: OnOverflow = "warn") -> dict[str, obj
 def in_time(model: str, texts: Sequence[str], seconds: float) -> NDArray[np.float32] | None:
     """The vectors of texts that all fit, if they are ready in time; nothing stays in memory."""
     with resolve(model) as embedder:
-        prepared: Prepared = embedder.prepare(texts, role="document")
+        prepared: Prepared[Vectors] = embedder.prepare(texts, role="document")
         if prepared.truncated or sum(prepared.tokens or ()) > 10_000:
             return None
         try:
@@ -137,12 +164,58 @@ async def awaited(model: LazyEmbedder, texts: Sequence[str]) -> tuple[NDArray[np
     """The vectors of texts, and how long they waited, without a thread that waits; "" has no token of its own."""
     tokens: list[list[Token]] = model.tokenize(["", *texts], role="unprompted")
     assert all(token.special for token in tokens[0])
-    computation: Computation = model.prepare(texts, role="unprompted").start()
+    computation: Computation[Vectors] = model.prepare(texts, role="unprompted").start()
     try:
         return await computation, computation.queued
     finally:
         computation.cancel()
         assert model.computed_tokens <= (model.computed_tokens[1],) * 2
+
+
+def reranked(question: str, documents: Sequence[str], model: str, **options: Unpack[RerankerOptions]) -> list[str]:
+    """The documents in the order in which they answer the question."""
+    reranker: LazyReranker = resolve_reranker(model, **options)
+    pairs = [(question, document) for document in documents]
+    scores: NDArray[np.float64] = reranker.score(pairs, timeout=60)
+    logits: Vectors = reranker.logits(pairs)
+    assert (reranker.shown(logits) == scores).all()
+    assert sum(reranker.count_tokens(pairs)) >= sum(reranker.prepare(pairs).tokens or ())
+    blocks: list[EncodedBlock[Vectors]] = list(reranker.score_blocks(pairs))
+    assert len(blocks[0].vectors) == len(pairs)
+    ranked: list[Ranked] = reranker.rank(question, documents, top_k=None)
+    assert ranked == reranker.ranked(logits)
+    assert best(reranker, question, documents) == documents[ranked[0].position]
+    return [documents[each.position] for each in ranked if each.score > -100]
+
+
+def best(reranker: Reranker, question: str, documents: Sequence[str]) -> str:
+    """The document that answers the question, by any reranker."""
+    ((position, _),) = reranker.rank(question, documents, top_k=1)
+    return documents[position]
+
+
+def words(sparse: SparseEmbedder, text: str) -> dict[str, float]:
+    """The terms of a text, by any sparse embedder."""
+    vectors: SparseVectors = sparse.encode([text], role="document")
+    indices, values = vectors[0]
+    assert len(indices) == len(values) == len(vectors.terms(0))
+    assert vectors.to_dense().shape == (1, vectors.dims)
+    return vectors.terms(0)
+
+
+def late(model: MultiVectorEmbedder, query: str, text: str) -> float:
+    """How similar two texts are, by any multi-vector embedder."""
+    queries: TokenVectors = model.encode([query], role="query")
+    assert queries[0].shape[1] == queries.dims
+    return float(maxsim(queries, model.encode([text], role="document"))[0, 0])
+
+
+def opened_others(model: str) -> tuple[LazySparseEmbedder, LazyMultiVectorEmbedder]:
+    """Two more kinds of results of a model that gives several."""
+    sparse, multi_vector = resolve_sparse(model, backend="onnxruntime"), resolve_multi_vector(model, dims=None)
+    assert words(sparse, "a text")
+    assert late(multi_vector, "a query", "a text") > 0
+    return sparse, multi_vector
 
 
 def reason(error: EmbedryError) -> str:
@@ -186,11 +259,30 @@ SPEC = ModelSpec(
     int8=Int8(calibration=Resource(package="acme_words", path="int8.safetensors", sha256="0" * 64), cosine=0.99),
 )
 
+TERMS = TermTable(outputs=100, path="1", table="idf.json")
+SPARSE = ModelSpec(
+    name="acme-terms",
+    dims=100,
+    max_seq_length=64,
+    preferred_backend="acme",
+    architecture="bert",
+    transformer=Transformer(whole_tokens=("[Q] ", "[D] "), pair=PairFrame(before="<judge>", after="</judge>")),
+    chain=(MaskedLM(), SpladePooling(strategy="max", activation="relu")),
+    query_chain=(TERMS,),
+    other_chains=(
+        (Classifier(labels=1, pooling="cls"), Score(activation="sigmoid")),
+        (Dense(path="", inputs=16, outputs=8), LateInteraction(query_length=32, expand_to=32, skip=(".",))),
+    ),
+    files=dict.fromkeys(("model.safetensors", "tokenizer.json", "config.json", TERMS.weights, TERMS.tokenizer)),
+)
+JUDGE = (LogitScore(true_token=1, false_token=2), Score())
+WEIGHTS = TermWeights(path="sparse_linear", inputs=16, outputs=100, skip=(0,))
+
 
 @hookimpl
 def embedry_models() -> Iterable[ModelSpec]:
     """The entries of the pack."""
-    return [SPEC]
+    return [SPEC, SPARSE]
 
 
 def registered() -> list[str]:
@@ -231,6 +323,19 @@ class Table(Encoder):
             return self._threads.wide(lambda: self.forward(ids, mask))
 
 
+class Scores(PairEncoder):
+    """A pair's score is how many tokens its document has."""
+
+    def __init__(self) -> None:
+        self.info = {"engine": "numpy"}
+
+    def forward(
+        self, ids: NDArray[np.int32], mask: NDArray[np.int32], segments: NDArray[np.int32], /
+    ) -> NDArray[np.float32]:
+        scores: Vectors = (mask * segments).sum(axis=1, keepdims=True).astype(np.float32)
+        return scores
+
+
 class Remote(TextEncoder):
     """A service that reads texts in its own way."""
 
@@ -249,16 +354,19 @@ class AcmeBackend(Backend):
 
     devices = ("cpu",)
     precisions = ("fp32",)
-    modules = (Pooling, Dense, LayerNorm, Normalize)
+    modules = (Pooling, Dense, LayerNorm, Normalize, Classifier)
+    outputs = ("dense", "reranker")
 
     def refusal(self, spec: ModelSpec) -> str | None:
         return None if spec.architecture == "bert" else "it only knows bert"
 
-    def load(self, request: LoadRequest) -> Encoder | TextEncoder:
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
         def build(target: Path) -> None:
             (target / "table.txt").write_text(request.spec.name)
 
         spec = request.spec
+        if spec.kind == "reranker":
+            return Scores()
         if request.config is None or request.config.hidden_size is None:
             return Remote()
         inputs = {file: request.folder / file for file in spec.weights}
@@ -312,6 +420,11 @@ def static(folder: Path) -> ModelSpec:
         chain=(StaticEmbedding(outputs=256, skip_unknown=unknown_token(folder / "tokenizer.json") is not None),),
         files={"model.safetensors": None, "tokenizer.json": None},
     )
+
+
+def term(folder: Path, number: int) -> str:
+    """A term of a model's vocabulary."""
+    return terms(folder / "tokenizer.json")[number]
 
 
 def locked(path: Path) -> str:

@@ -8,17 +8,26 @@ import pytest
 
 from embedry import (
     BertNormalizer,
+    Classifier,
     Dense,
     Int8,
+    LateInteraction,
     LayerNorm,
     LibraryModule,
+    LogitScore,
+    MaskedLM,
     Matryoshka,
     ModelSpec,
     Normalize,
+    PairFrame,
     Pooling,
     Resource,
+    Score,
     SpecError,
+    SpladePooling,
     StaticEmbedding,
+    TermTable,
+    TermWeights,
     Transformer,
     WheelSource,
     list_models,
@@ -36,14 +45,28 @@ FULL = entry(
     onnx="model.onnx",
     files={
         "model.onnx": "a" * 64, "0/model.safetensors": None, "0/tokenizer.json": None, "0/config.json": None,
-        "2_Dense/model.safetensors": None, "3/model.safetensors": None,
+        "2_Dense/model.safetensors": None, "3/model.safetensors": None, "5/idf.json": None, "5/tokenizer.json": None,
     },
     transformer=Transformer(
-        path="0", lower_case=True, normalizer=BertNormalizer(strip_accents=False), split_at_spaces=True, truncate_left=True
+        path="0", lower_case=True, normalizer=BertNormalizer(strip_accents=False), split_at_spaces=True, truncate_left=True,
+        whole_tokens=("[Q] ", "[D] "), pair=PairFrame(before="<a>\n", after="</a>"),
     ),
-    chain=(
-        Pooling(mode="cls+mean", include_prompt=False), Dense(path="2_Dense", inputs=96, outputs=48, activation="tanh", bias=False),
-        LayerNorm(path="3"), LibraryModule(class_name="sentence_transformers.models.CNN", path="4"), LayerNorm(), Normalize(),
+    chain=(MaskedLM(), SpladePooling(strategy="sum", activation="log1p_relu")),
+    query_chain=(TermTable(outputs=48, path="5", table="idf.json"),),
+    other_chains=(
+        (
+            Pooling(mode="cls+mean", include_prompt=False),
+            LibraryModule(class_name="sentence_transformers.models.CNN", path="4"),
+            Dense(path="2_Dense", inputs=96, outputs=48, activation="tanh", bias=False), LayerNorm(path="3"), LayerNorm(), Normalize(),
+        ),
+        (Classifier(labels=2, pooling="mean"), Score(activation="sigmoid")),
+        (
+            Dense(path="", inputs=48, outputs=24),
+            LateInteraction(
+                query_length=32, document_length=48, expand_to=24, expand_with="<mask>", attend=True, skip=(".", "\""),
+                skip_in=("query",), keep_only=(7, 9),
+            ),
+        ),
     ),
     prompts={"query": "a \"quoted\"\n\ttext \x7f ", "document": "", "clustering": "為"},
     similarity="dot",
@@ -64,9 +87,21 @@ STATIC = entry(
     files={"0/model.safetensors": "a" * 64, "0/tokenizer.json": "b" * 64},
 )
 
+JUDGE = entry(name="judge", dims=1, chain=(LogitScore(true_token=5, false_token=6), Score()))
+WEIGHTS = entry(
+    name="weights",
+    chain=(TermWeights(path="6", inputs=48, outputs=48, skip=(0, 2)),),
+    files=dict.fromkeys((*entry().files, "6/model.safetensors")),
+)
+
+
+def modules_of(spec: ModelSpec) -> list[Module]:
+    chains = (spec.chain, spec.query_chain, *spec.other_chains, spec.matryoshka.before)
+    return [module for chain in chains for module in chain]
+
 
 def test_every_module_and_each_of_its_fields_is_tested_here() -> None:
-    modules = [module for spec in (FULL, STATIC) for module in (*spec.chain, *spec.matryoshka.before)]
+    modules = [module for spec in (FULL, STATIC, JUDGE, WEIGHTS) for module in modules_of(spec)]
     for kind in set(get_args(Module)) - {Truncate}:  # which no entry may have
         for field in fields(kind):
             assert any(
@@ -83,7 +118,7 @@ def test_the_full_entry_is_full() -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    [FULL, STATIC, entry(transformer=None, chain=(LibraryModule(class_name="sentence_transformers.models.BoW", path=""),)), *list_models()],
+    [FULL, STATIC, JUDGE, WEIGHTS, entry(transformer=None, chain=(LibraryModule(class_name="sentence_transformers.models.BoW", path=""),)), *list_models()],
     ids=lambda spec: spec.name,
 )  # fmt: skip
 def test_data_of_an_entry_is_the_entry_again(spec: ModelSpec) -> None:
@@ -118,6 +153,11 @@ def test_what_is_the_default_is_left_out() -> None:
         ({"chain": [{"type": "pooling", "mode": "middle"}]}, "pooling 'middle' is none of"),
         ({"transformer": {"normalizer": {"upper": True}}}, "transformer.normalizer has the key 'upper'"),
         ({"int8": {"calibration": {"path": "c"}, "cosine": 0.9}}, "int8: Object missing required field `sha256`"),
+        ({"other_chains": [[{"type": "score", "of": 1}]]}, "other_chains[0][0] has the key 'of'"),
+        ({"query_chain": [{"type": "term_table"}]}, "query_chain[0]: Object missing required field `outputs`"),
+        ({"transformer": {"pair": {"before": ""}}}, "transformer: Object missing required field `after` - at `$.pair`"),
+        ({"transformer": {"pair": {"before": "", "after": "", "in": ""}}}, "transformer.pair has the key 'in'"),
+        ({"other_chains": "score"}, "other_chains must be a list of chains, got 'score'"),
         ({"matryoshka": {"dims": [12], "after": []}}, "matryoshka has the key 'after'"),
         ({"matryoshka": [12]}, "matryoshka must be a table, got [12]"),
         ({"files": {"model.safetensors": 1}}, "files: Expected `str | null`, got `int`"),

@@ -100,6 +100,7 @@ def test_every_model_is_listed_with_its_aliases_and_nothing_is_imported(llm: Llm
     space = resolve("e5-small-v2").fingerprint
     assert f"EmbedryModel: embedry/e5-small-v2@{space} (aliases: embedry/e5-small-v2, e5-small)" in listed
     assert f"EmbedryModel: embedry/e5-small-v2/query@{space} (aliases: embedry/e5-small-v2/query)" in listed
+    assert "ms-marco" not in listed, "a reranker gives no vectors"
     assert sum("all-MiniLM-L6-v2" in line for line in listed) == 1  # its queries take no prompt of their own
     code = (
         "import llm, sys\n"

@@ -5,10 +5,11 @@
 A test compares the page with the entries.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from embedry import NO_LIMIT, ModelSpec
+from embedry import NO_LIMIT, LateInteraction, ModelSpec, Score
+from embedry.chains import Kind
 from embedry_models import embedry_models
 
 FILE = Path(__file__).parents[2] / "docs" / "models.md"
@@ -19,49 +20,126 @@ INTRODUCTION = """\
 These {count} models are known by name. `embedry models` lists them with those of other plugins, and `embedry info MODEL` shows
 all of an entry. Any other repository that follows the sentence-transformers layout resolves by its id.
 
-- **dims**: the length of a vector; in brackets the shorter lengths that `resolve(name, dims=...)` takes.
 - **tokens**: how many the model reads. **MB**: the size of its weights.
 - **prompts**: which texts get a prompt; tasks are used as `encode(texts, role="the task")`. `embedry info MODEL` has the exact words.
 - **license**: as the repository states it. **Non-commercial** marks one that is known to forbid commercial use.
 - **verified by**: with *digest*, the entry has the sha256 of every file, and a file is the right one wherever it comes from. With
   *revision*, the entry names a commit and lacks the sha256 of some file: what the hub sends is compared with the digests that it
   states for that commit, and files from anywhere else are not verified. `embedry pin MODEL` prints the entry with all digests.
-
-| model | dims | tokens | MB | languages | prompts | license | verified by |
-|---|---|---|---|---|---|---|---|
 """
 
+SECTIONS: dict[Kind, str] = {
+    "dense": """\
+## Embedders
 
-def rows() -> Iterator[str]:
-    """The lines of the table, in order of name."""
-    for spec in sorted(embedry_models(), key=lambda spec: spec.name.lower()):
+A vector for each text, from `resolve`. **dims**: the length of a vector; in brackets the shorter lengths that
+`resolve(name, dims=...)` takes.
+""",
+    "reranker": """\
+## Rerankers
+
+A score for each pair of a query and a document, from [`resolve_reranker`](kinds.md#rerankers). **tokens** are those of a
+pair. **scores**: what `score` shows, logits or numbers between 0 and 1; both rank alike.
+""",
+    "sparse": """\
+## Sparse embedders
+
+Weights of the terms of a vocabulary, from [`resolve_sparse`](kinds.md#sparse-vectors). **queries**: what reads them, the
+transformer or a table of terms.
+""",
+    "multi_vector": """\
+## Multi-vector embedders
+
+A vector for each token, from [`resolve_multi_vector`](kinds.md#a-vector-for-each-token). **tokens** are those of a query and
+of a document.
+""",
+}
+"""Kind of model -> the text above its table, in the order of the page."""
+
+
+def page() -> str:
+    """The whole file."""
+    specs = sorted(embedry_models(), key=lambda spec: spec.name.lower())
+    sections = [INTRODUCTION.format(count=len(specs))]
+    for kind, introduction in SECTIONS.items():
+        table = "\n".join(lines(kind, [spec for spec in specs if spec.kind == kind]))
+        sections.append(f"{introduction}\n{table}\n")
+    return "\n".join(sections)
+
+
+def lines(kind: Kind, specs: Iterable[ModelSpec]) -> Iterator[str]:
+    """The lines of a table of models of one kind."""
+    columns = COLUMNS[kind]
+    yield f"| {' | '.join(columns)} |"
+    yield "|---" * len(columns) + "|"
+    for spec in specs:
         yield f"| {' | '.join(cells(spec))} |"
 
 
 def cells(spec: ModelSpec) -> Iterator[str]:
-    """What the table says of a model."""
+    """What the tables say of a model."""
+    return (cell(spec) for cell in COLUMNS[spec.kind].values())
+
+
+def _name(spec: ModelSpec) -> str:
+    return f"[{spec.name}](https://huggingface.co/{spec.repo})"
+
+
+def _dims(spec: ModelSpec) -> str:
     shorter = ", ".join(map(str, spec.matryoshka.dims))
-    yield f"[{spec.name}](https://huggingface.co/{spec.repo})"
-    yield f"{spec.dims} ({shorter})" if shorter else str(spec.dims)
-    yield str(spec.max_seq_length) if spec.max_seq_length != NO_LIMIT else "any"
-    yield str(spec.size_mb or "?")
-    yield ", ".join(spec.languages)
-    yield prompts(spec)
-    yield f"{spec.license}, **non-commercial**" if spec.noncommercial else spec.license
-    yield "revision" if None in spec.files.values() else "digest"
+    return f"{spec.dims} ({shorter})" if shorter else str(spec.dims)
 
 
-def prompts(spec: ModelSpec) -> str:
-    """Which texts take a prompt."""
+def _tokens(spec: ModelSpec) -> str:
+    end = spec.chain[-1]
+    if isinstance(end, LateInteraction):
+        lengths = (end.query_length or spec.max_seq_length, end.document_length or spec.max_seq_length)
+        return " / ".join(map(str, lengths))
+    return str(spec.max_seq_length) if spec.max_seq_length != NO_LIMIT else "any"
+
+
+def _size(spec: ModelSpec) -> str:
+    return str(spec.size_mb or "?")
+
+
+def _languages(spec: ModelSpec) -> str:
+    return ", ".join(spec.languages)
+
+
+def _scores(spec: ModelSpec) -> str:
+    end = spec.chain[-1]
+    return "0 to 1" if isinstance(end, Score) and end.activation == "sigmoid" else "logits"
+
+
+def _queries(spec: ModelSpec) -> str:
+    return "table" if spec.query_chain else "transformer"
+
+
+def _prompts(spec: ModelSpec) -> str:
     roles = [role for role in ("query", "document") if role in spec.prompts]
     tasks = len(spec.prompts) - len(roles)
     return ", ".join([*roles, *([f"{tasks} task{'s' * (tasks > 1)}"] if tasks else [])]) or "none"
 
 
-def page() -> str:
-    """The whole file."""
-    lines = list(rows())
-    return INTRODUCTION.format(count=len(lines)) + "\n".join(lines) + "\n"
+def _license(spec: ModelSpec) -> str:
+    return f"{spec.license}, **non-commercial**" if spec.noncommercial else spec.license
+
+
+def _verified_by(spec: ModelSpec) -> str:
+    return "revision" if None in spec.files.values() else "digest"
+
+
+_Column = Callable[[ModelSpec], str]
+_LAST: dict[str, _Column] = {"license": _license, "verified by": _verified_by}
+_SIZES: dict[str, _Column] = {"tokens": _tokens, "MB": _size, "languages": _languages}
+
+COLUMNS: dict[Kind, dict[str, _Column]] = {
+    "dense": {"model": _name, "dims": _dims, **_SIZES, "prompts": _prompts, **_LAST},
+    "reranker": {"model": _name, **_SIZES, "scores": _scores, "prompts": _prompts, **_LAST},
+    "sparse": {"model": _name, "terms": _dims, **_SIZES, "queries": _queries, **_LAST},
+    "multi_vector": {"model": _name, "dims": _dims, **_SIZES, **_LAST},
+}
+"""Kind of model -> the columns of its table, and what stands in each."""
 
 
 if __name__ == "__main__":

@@ -38,11 +38,11 @@ class EmbedryModel(EmbeddingModel):
 
 @llm.hookimpl
 def register_embedding_models(register: Callable[..., None]) -> None:
-    """Each model of the registry for documents; if its queries take another prompt, for queries too.
+    """Each embedder of the registry for documents; if its queries take another prompt, for queries too.
 
     llm has no roles: `llm similar` embeds queries as it embedded the stored texts. So a plain id embeds documents.
     """
-    for spec in list_models():
+    for spec in (spec for spec in list_models() if spec.kind == "dense"):
         name, space = f"embedry/{spec.name}", _space(spec)
         register(EmbedryModel(spec, "document", name + space), aliases=[name, *spec.aliases])
         if spec.prompt("query") != spec.prompt("document"):

@@ -5,14 +5,18 @@ from collections.abc import Iterable
 from embedry import ModelSpec, hookimpl
 from embedry_models import (
     bge,
+    colbert,
+    cross_encoder,
     e5,
     google,
     granite,
     gte,
     jina,
+    lighton,
     minishlab,
     mixedbread,
     nomic,
+    opensearch,
     qwen,
     sentence_transformers,
     snowflake,
@@ -21,8 +25,8 @@ from embedry_models import (
 )
 
 _MAKERS = (
-    bge, e5, google, granite, gte, jina, minishlab, mixedbread, nomic, qwen, sentence_transformers, snowflake,
-    stella, uae,
+    bge, colbert, cross_encoder, e5, google, granite, gte, jina, lighton, minishlab, mixedbread, nomic, opensearch,
+    qwen, sentence_transformers, snowflake, stella, uae,
 )  # fmt: skip
 
 

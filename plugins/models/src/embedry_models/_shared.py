@@ -1,10 +1,20 @@
 """What entries of several makers have in common."""
 
-from embedry import Normalize, Pooling
+import string
+
+from embedry import Classifier, Normalize, Pooling, Score
 
 MEAN = (Pooling(mode="mean"), Normalize())
 CLS = (Pooling(mode="cls"), Normalize())
 LAST = (Pooling(mode="last"), Normalize())
+
+LOGIT = (Classifier(), Score())
+"""A classification head whose logit is the score."""
+SIGMOID = (Classifier(), Score(activation="sigmoid"))
+"""A classification head whose logit is shown as a score between 0 and 1."""
+
+PUNCTUATION = tuple(string.punctuation)
+"""Tokens whose vectors ColBERT leaves out of documents."""
 
 ENGLISH = ("en",)
 MULTILINGUAL = ("multilingual",)
@@ -19,6 +29,9 @@ WEB_SEARCH = "Instruct: Given a web search query, retrieve relevant passages tha
 """What instructed models were trained with for search; a task of one's own may stand in its place."""
 
 
-def files(weights: str | None = None, tokenizer: str | None = None, config: str | None = None) -> dict[str, str | None]:
-    """The files that most models are read from, each with its sha256 where two public records agree on it."""
-    return {"model.safetensors": weights, "tokenizer.json": tokenizer, "config.json": config}
+def files(
+    *others: str, weights: str | None = None, tokenizer: str | None = None, config: str | None = None
+) -> dict[str, str | None]:
+    """The files that most models are read from, each with its sha256 where two public records agree on it, and others."""
+    own = {"model.safetensors": weights, "tokenizer.json": tokenizer, "config.json": config}
+    return own | dict.fromkeys(others)

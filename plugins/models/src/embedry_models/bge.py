@@ -1,9 +1,13 @@
-"""BAAI's BGE: made for retrieval. The English and Chinese models take a prompt for queries, bge-m3 takes none."""
+"""BAAI's BGE: made for retrieval. The English and Chinese models take a prompt for queries, bge-m3 takes none.
+
+The scores of the rerankers are shown through a sigmoid, as sentence-transformers shows them; FlagEmbedding, the library of their
+maker, shows their logits.
+"""
 
 from functools import partial
 
 from embedry import ModelSpec
-from embedry_models._shared import CLS, ENGLISH, MULTILINGUAL, SEARCHING, UNCASED, files
+from embedry_models._shared import CLS, ENGLISH, MULTILINGUAL, SEARCHING, SIGMOID, UNCASED, files
 
 _bge = partial(
     ModelSpec,
@@ -14,6 +18,7 @@ _bge = partial(
     license="MIT",
 )
 _english = partial(_bge, prompts=SEARCHING, languages=ENGLISH)
+_reranker = partial(_bge, architecture="xlm-roberta", chain=SIGMOID, dims=1)
 
 MODELS = [
     _english(
@@ -108,5 +113,34 @@ MODELS = [
         dims=768,
         size_mb=438,
         description="The predecessor of bge-base-en-v1.5, for stores that were made with it",
+    ),
+    _reranker(
+        name="bge-reranker-v2-m3",
+        repo="BAAI/bge-reranker-v2-m3",
+        revision="953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
+        files=files(weights="d9e3e081faff1eefb84019509b2f5558fd74c1a05a2c7db22f74174fcedb5286"),
+        max_seq_length=8192,
+        license="Apache-2.0",
+        languages=MULTILINGUAL,
+        size_mb=2271,
+        description="Reranks long texts in over 100 languages",
+    ),
+    _reranker(
+        name="bge-reranker-base",
+        repo="BAAI/bge-reranker-base",
+        revision="2cfc18c9415c912f9d8155881c133215df768a70",
+        files=files(),
+        languages=("en", "zh"),
+        size_mb=1112,
+        description="Reranks English and Chinese passages",
+    ),
+    _reranker(
+        name="bge-reranker-large",
+        repo="BAAI/bge-reranker-large",
+        revision="55611d7bca2a7133960a6d3b71e083071bbfc312",
+        files=files(),
+        languages=("en", "zh"),
+        size_mb=2240,
+        description="As bge-reranker-base, twice as large and better",
     ),
 ]

@@ -1,9 +1,9 @@
-"""IBM's Granite embeddings: long texts in many languages, and code, without prompts."""
+"""IBM's Granite embeddings: long texts in many languages, and code, without prompts; and a sparse model."""
 
 from functools import partial
 
-from embedry import Matryoshka, ModelSpec
-from embedry_models._shared import CLS, MULTILINGUAL, files
+from embedry import MaskedLM, Matryoshka, ModelSpec, SpladePooling
+from embedry_models._shared import CLS, ENGLISH, MULTILINGUAL, files
 
 _granite = partial(
     ModelSpec,
@@ -38,5 +38,19 @@ MODELS = [
         matryoshka=Matryoshka(dims=(512, 384, 256, 128)),
         size_mb=623,
         description="As the model of 97m, with longer vectors that may be shortened, and better results",
+    ),
+    _granite(
+        name="granite-embedding-30m-sparse",
+        repo="ibm-granite/granite-embedding-30m-sparse",
+        revision="ad82b1fd09541c998c8d45045d601c51fdb8a9b7",
+        files=files(),
+        architecture="roberta",
+        dims=50265,
+        max_seq_length=512,
+        chain=(MaskedLM(), SpladePooling()),
+        similarity="dot",
+        languages=ENGLISH,
+        size_mb=61,
+        description="Small, for sparse search in English: terms of RoBERTa's vocabulary, which tells cases apart",
     ),
 ]

@@ -1,8 +1,8 @@
-"""Alibaba's GTE: texts of any kind, without prompts."""
+"""Alibaba's GTE: texts of any kind, without prompts, and a reranker."""
 
 from functools import partial
 
-from embedry import Matryoshka, ModelSpec, Pooling
+from embedry import Classifier, Matryoshka, ModelSpec, Pooling, Score
 from embedry_models._shared import CLS, ENGLISH, MEAN, MULTILINGUAL, files
 
 _gte = partial(ModelSpec, preferred_backend="onnxruntime")
@@ -74,5 +74,16 @@ MODELS = [
         languages=ENGLISH,
         size_mb=1737,
         description="As gte-base-en-v1.5, with longer vectors and better results",
+    ),
+    _long(
+        name="gte-reranker-modernbert-base",
+        repo="Alibaba-NLP/gte-reranker-modernbert-base",
+        revision="f7481e6055501a30fb19d090657df9ec1f79ab2c",
+        files=files(),
+        architecture="modernbert",
+        dims=1,
+        chain=(Classifier(pooling="mean"), Score(activation="sigmoid")),
+        languages=ENGLISH,
+        description="Reranks long English texts, and source code",
     ),
 ]

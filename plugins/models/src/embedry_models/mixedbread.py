@@ -1,7 +1,21 @@
-"""Mixedbread's embeddings."""
+"""Mixedbread's embeddings, and its first rerankers, which the torch backends run."""
+
+from functools import partial
 
 from embedry import Matryoshka, ModelSpec, Pooling
-from embedry_models._shared import ENGLISH, SEARCHING, files
+from embedry_models._shared import ENGLISH, SEARCHING, SIGMOID, files
+
+_reranker = partial(
+    ModelSpec,
+    files=files(),
+    dims=1,
+    max_seq_length=512,
+    preferred_backend="transformers",
+    architecture="deberta-v2",
+    chain=SIGMOID,
+    license="Apache-2.0",
+    languages=ENGLISH,
+)
 
 MODELS = [
     ModelSpec(
@@ -21,5 +35,26 @@ MODELS = [
         languages=ENGLISH,
         size_mb=670,
         description="Large, for retrieval in English; vectors may be shortened",
+    ),
+    _reranker(
+        name="mxbai-rerank-xsmall-v1",
+        repo="mixedbread-ai/mxbai-rerank-xsmall-v1",
+        revision="b5c6e9da73abc3711f593f705371cdbe9e0fe422",
+        size_mb=142,
+        description="Small, reranks English passages",
+    ),
+    _reranker(
+        name="mxbai-rerank-base-v1",
+        repo="mixedbread-ai/mxbai-rerank-base-v1",
+        revision="800f24c113213a187e65bde9db00c15a2bb12738",
+        size_mb=369,
+        description="As the xsmall one, larger and better",
+    ),
+    _reranker(
+        name="mxbai-rerank-large-v1",
+        repo="mixedbread-ai/mxbai-rerank-large-v1",
+        revision="98f655841d5caf0b16eaff79c2b4ca109d920d17",
+        size_mb=870,
+        description="The largest of Mixedbread's first rerankers",
     ),
 ]

@@ -1,8 +1,11 @@
-"""Qwen's embeddings: decoders over long texts in over 100 languages; queries take an instruction, documents none."""
+"""Qwen's embeddings: decoders over long texts in over 100 languages; queries take an instruction, documents none.
+
+The reranker is asked whether a document answers a query: its score is the probability of "yes" beside that of "no".
+"""
 
 from functools import partial
 
-from embedry import Matryoshka, ModelSpec
+from embedry import LogitScore, Matryoshka, ModelSpec, PairFrame, Score, Transformer
 from embedry_models._shared import LAST, MULTILINGUAL, WEB_SEARCH, files
 
 _qwen = partial(
@@ -13,6 +16,13 @@ _qwen = partial(
     license="Apache-2.0",
     languages=MULTILINGUAL,
 )
+
+_JUDGE = PairFrame(
+    before="<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. "
+    'Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n',
+    after="<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n",
+)
+"""What stands around a pair, word for word; without it the scores are worth little."""
 
 MODELS = [
     _qwen(
@@ -48,5 +58,22 @@ MODELS = [
         matryoshka=Matryoshka(dims=(2048, 1024, 768, 512, 256, 128, 64, 32)),
         size_mb=8044,
         description="As the model of 0.6B, far larger and better; for a GPU",
+    ),
+    _qwen(
+        name="Qwen3-Reranker-0.6B",
+        repo="Qwen/Qwen3-Reranker-0.6B",
+        revision="e61197ed45024b0ed8a2d74b80b4d909f1255473",
+        files=files(weights="27cd75a405b9c1b46b59abfd88aaa209e6fed2a1972cde9b70e7659537c5e65b"),
+        dims=1,
+        max_seq_length=8192,
+        preferred_backend="transformers",
+        transformer=Transformer(pair=_JUDGE),
+        chain=(LogitScore(true_token=9693, false_token=2152), Score(activation="sigmoid")),
+        prompts={
+            "query": "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n<Query>: ",
+            "document": "\n<Document>: ",
+        },
+        size_mb=1192,
+        description="Reranks long texts in over 100 languages, by an instruction; for a GPU",
     ),
 ]
