@@ -106,9 +106,9 @@ def test_a_component_loads_when_it_is_warmed_up_and_not_before(folder: Path) -> 
     for number, warm_up in enumerate((lambda c: c.warm_up(), lambda c: asyncio.run(c.warm_up_async()))):
         component = EmbedryTextEmbedder(str(folder), options={"threads": 1 + number})
         component.to_dict()
-        assert not component._embedder.loaded
+        assert not component._model.loaded
         warm_up(component)
-        assert component._embedder.loaded
+        assert component._model.loaded
 
 
 @pytest.mark.parametrize("kind", ["text", "documents", "warm_up"])
@@ -148,7 +148,7 @@ def test_what_is_saved_opens_as_the_same_component(minilm: LazyEmbedder) -> None
     assert saved["type"] == "embedry_haystack.EmbedryDocumentEmbedder"
     again = EmbedryDocumentEmbedder.from_dict(saved)
     assert again.to_dict() == saved
-    assert again._embedder is made._embedder
+    assert again._model is made._model
     assert (again.meta_fields_to_embed, again.embedding_separator) == (["title"], " | ")
 
 

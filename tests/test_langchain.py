@@ -36,6 +36,7 @@ def test_the_models_are_those_of_the_registry() -> None:
     assert mini["description"]
     assert list_available_models() == sorted(EMBEDDING_MODELS, key=str.lower)
     assert len(EMBEDDING_MODELS) >= 4
+    assert "ms-marco-MiniLM-L6-v2" not in EMBEDDING_MODELS, "a reranker gives no vectors"
 
 
 def test_a_model_that_a_plugin_registers_appears_and_nothing_can_be_written() -> None:

@@ -5,6 +5,8 @@
 
     model = get_registry().get("embedry").create(name="bge-small-en-v1.5")
 
+`EmbedryReranker` orders what a search of a table found.
+
 A table stores the model's name and its space. When it is opened later, in an application that imports this module, it loads
 the model and refuses one that makes other vectors.
 """
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from lancedb.embeddings import TextEmbeddingFunction, register  # noqa: TID253  the base of our class
 
 from embedry import Space, resolve
+from embedry_lancedb.reranking import EmbedryReranker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
     from embedry.views import LazyEmbedder
 
-__all__ = ["EmbedryFunction"]
+__all__ = ["EmbedryFunction", "EmbedryReranker"]
 
 
 @register("embedry")  # type: ignore[no-untyped-call]

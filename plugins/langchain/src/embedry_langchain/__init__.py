@@ -1,4 +1,4 @@
-"""embedry for LangChain: embeddings that are loaded once and shared, and a vector store that embeds texts itself.
+"""embedry for LangChain: embeddings and rerankers that are loaded once and shared, and a vector store that embeds texts itself.
 
 from embedry_langchain import create_vector_store, get_embeddings
 
@@ -10,6 +10,7 @@ store.similarity_search("What is the refund policy?")
 from embedry_langchain.classic import EmbeddingsManager, get_embeddings
 from embedry_langchain.embeddings import EmbedryEmbeddings
 from embedry_langchain.models import DEFAULT_MODEL, EMBEDDING_MODELS, EmbeddingModel, list_available_models
+from embedry_langchain.reranking import EmbedryCrossEncoder, EmbedryReranker
 from embedry_langchain.stores import create_vector_store
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "EMBEDDING_MODELS",
     "EmbeddingModel",
     "EmbeddingsManager",
+    "EmbedryCrossEncoder",
     "EmbedryEmbeddings",
+    "EmbedryReranker",
     "create_vector_store",
     "get_embeddings",
     "list_available_models",

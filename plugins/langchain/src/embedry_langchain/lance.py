@@ -8,27 +8,36 @@ import numpy as np
 from lancedb.table import Table
 from langchain_core.documents import Document
 from langchain_core.embeddings import Embeddings
-from langchain_core.vectorstores import VectorStore
 from langchain_core.vectorstores.utils import maximal_marginal_relevance
 from numpy.typing import NDArray
 
-from embedry import OptionError
-from embedry_langchain import filters, rows, vectors
+from embedry import LazySparseEmbedder, OptionError, SparseVectors
+from embedry_langchain import filters, rows, searches, vectors
 from embedry_langchain.embeddings import EmbedryEmbeddings
+from embedry_langchain.hybrid import HybridVectorStore, Search, refuse
 from embedry_langchain.tables import StoreTable
 
 
-class LanceVectorStore(VectorStore):
+class LanceVectorStore(HybridVectorStore):
     """See `create_vector_store`. Safe to use from many threads, and a folder from several processes.
 
     Scores are the model's similarity: the cosine, or the dot product where the model was trained for that; higher is nearer.
     """
 
-    def __init__(self, embeddings: Embeddings, path: str | Path | None = None, *, table: str = "documents") -> None:
+    def __init__(
+        self,
+        embeddings: Embeddings,
+        path: str | Path | None = None,
+        *,
+        table: str = "documents",
+        sparse: LazySparseEmbedder | None = None,
+    ) -> None:
         self._embeddings = embeddings
+        self._sparse = sparse
         self._metric = _metric(embeddings)
+        self._searches = ("dense", "text", "sparse") if sparse else ("dense", "text")
         embedder = embeddings.embedder if isinstance(embeddings, EmbedryEmbeddings) else None
-        self._table = StoreTable(path, table, embedder)
+        self._table = StoreTable(path, table, embedder, sparse)
 
     @classmethod
     def from_texts(
@@ -40,10 +49,11 @@ class LanceVectorStore(VectorStore):
         ids: list[str] | None = None,
         path: str | Path | None = None,
         table: str = "documents",
+        sparse: LazySparseEmbedder | None = None,
         **kwargs: Any,
     ) -> Self:
         """A store with these texts in it; see `create_vector_store` and `add_documents`."""
-        store = cls(embedding, path, table=table)
+        store = cls(embedding, path, table=table, sparse=sparse)
         store.add_texts(texts, metadatas, ids=ids, **kwargs)
         return store
 
@@ -56,7 +66,7 @@ class LanceVectorStore(VectorStore):
     def table(self) -> Table | None:
         """The LanceDB table, for what LangChain does not cover, such as an index; None until something is added.
 
-        Columns: `id`, `text`, `vector` (float32, dims) and `metadata` (JSON).
+        Columns: `id`, `text`, `vector` (float32, dims), `metadata` (JSON), and `sparse` in a store with sparse vectors.
         """
         return self._table.get()
 
@@ -108,13 +118,14 @@ class LanceVectorStore(VectorStore):
                 not finite, zero, or of another length than the rest; nothing is stored.
             SpaceError: other embeddings made the stored vectors.
         """
-        _refuse(kwargs)
+        refuse(kwargs)
         given = rows.rows(documents, ids)
         last = {row["id"]: place for place, row in enumerate(given)}
         unique = [given[place] for place in last.values()]
         start = 0
         for block in self._embedded([row["text"] for row in unique], list(last.values())):
-            self._table.write(unique[start : start + len(block)], block)
+            stored = unique[start : start + len(block)]
+            self._table.write(stored, block, self._sparse_of([row["text"] for row in stored]))
             start += len(block)
         return [row["id"] for row in given]
 
@@ -125,13 +136,13 @@ class LanceVectorStore(VectorStore):
             ValueError: no ids are given; to remove everything, delete the folder.
             TypeError: ids that are not a list of str; nothing is removed.
         """
-        _refuse(kwargs)
+        refuse(kwargs)
         if ids is None:
             raise ValueError("ids must be a list, got None; to delete all, remove the store's folder")
         wanted = rows.checked_ids(ids)
         table = self.table
         if table is not None and wanted:
-            table.delete(_has_id(wanted))
+            table.delete(searches.has_id(wanted))
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
@@ -142,10 +153,9 @@ class LanceVectorStore(VectorStore):
         """
         wanted = rows.checked_ids(ids)
         table = self.table
-        if table is None or not wanted:
+        if table is None:
             return []
-        found = table.search().where(_has_id(wanted)).select(["id", "text", "metadata"]).limit(len(wanted)).to_list()
-        documents = {row["id"]: rows.document(row) for row in found}
+        documents = {row["id"]: rows.document(row) for row in searches.by_ids(table, wanted)}
         return [documents[each] for each in wanted if each in documents]
 
     def similarity_search(
@@ -176,7 +186,7 @@ class LanceVectorStore(VectorStore):
             ValueError: the vector has values that are not finite, or is zero where cosines are compared.
             SpaceError: the vector has another length than the stored ones.
         """
-        _refuse(kwargs)
+        refuse(kwargs)
         # On one scale all metrics of LanceDB that are used here are 1 less the score.
         return [(rows.document(row), 1 - row["_distance"]) for row in self._nearest(embedding, k, filter)]
 
@@ -197,7 +207,7 @@ class LanceVectorStore(VectorStore):
         **kwargs: Any,
     ) -> list[Document]:
         """`max_marginal_relevance_search` for a vector of this store's space."""
-        _refuse(kwargs)
+        refuse(kwargs)
         near = self._nearest(embedding, fetch_k, filter)
         chosen = maximal_marginal_relevance(
             np.array(embedding, dtype=np.float32), [row["vector"] for row in near], lambda_mult, k
@@ -214,6 +224,19 @@ class LanceVectorStore(VectorStore):
             return self._embeddings.embed_query(text)
         return vectors.of_query(self._embeddings, text, cosine=self._metric == "cosine")
 
+    def _found(self, search: Search, query: str, k: int, filter: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+        condition = None if filter is None else filters.sql(filter)
+        table = self.table
+        if table is None:
+            return []
+        if search == "dense":
+            return self._nearest(self._query(query), k, filter)
+        if search == "text":
+            return searches.by_words(table, query, k, condition)
+        terms = self._sparse_of([query], role="query")
+        assert terms is not None  # noqa: S101  only a store with sparse vectors has this search
+        return searches.by_terms(table, terms, k, condition)
+
     def _nearest(self, embedding: list[float], k: int, filter: Mapping[str, Any] | None) -> list[dict[str, Any]]:
         condition = None if filter is None else filters.sql(filter)
         try:
@@ -224,16 +247,16 @@ class LanceVectorStore(VectorStore):
         if table is None or k < 1:
             return []
         self._table.check_length(vector.size, table)
-        query: Any = table.search(vector)  # its declared type is too narrow
-        search = query.distance_type(self._metric).limit(k)
-        found: list[dict[str, Any]] = (search.where(condition) if condition else search).to_list()
-        return found
+        return searches.by_vector(table, vector, k, condition, self._metric)
 
     def _embedded(self, texts: list[str], positions: list[int]) -> Iterator[NDArray[np.float32]]:
         if isinstance(self._embeddings, EmbedryEmbeddings):
             yield from self._embeddings.embedder.encode_stream(texts, role="document")
         elif texts:
             yield vectors.of_documents(self._embeddings, texts, positions, cosine=self._metric == "cosine")
+
+    def _sparse_of(self, texts: list[str], *, role: str = "document") -> SparseVectors | None:
+        return self._sparse.encode(texts, role=role) if self._sparse is not None else None
 
 
 def _metric(embeddings: Embeddings) -> str:
@@ -249,12 +272,3 @@ def _metric(embeddings: Embeddings) -> str:
         f"{embedder.name!r} compares vectors by {similarity!r}, which the store does not; "
         "use embeddings with normalize=True, where all similarities rank alike"
     )
-
-
-def _has_id(ids: Sequence[str]) -> str:
-    return "id in (" + ", ".join("'" + wanted.replace("'", "''") + "'" for wanted in ids) + ")"
-
-
-def _refuse(options: Mapping[str, Any]) -> None:
-    if options:
-        raise TypeError(f"the store has no option {next(iter(options))!r}")

@@ -1,4 +1,4 @@
-"""The registered models, as a mapping that applications can show to choose from."""
+"""The registered embedders, as a mapping that applications can show to choose from."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypedDict
@@ -23,16 +23,16 @@ class _Models(Mapping[str, EmbeddingModel]):
     """A view of the registry, not a copy: models that are registered later appear in it."""
 
     def __getitem__(self, alias: str) -> EmbeddingModel:
-        for spec in list_models():
+        for spec in _embedders():
             if spec.name == alias:
                 return _described(spec)
         raise KeyError(f"no model is called {alias!r}; list_available_models() names all")
 
     def __iter__(self) -> Iterator[str]:
-        return (spec.name for spec in list_models())
+        return (spec.name for spec in _embedders())
 
     def __len__(self) -> int:
-        return len(list_models())
+        return len(_embedders())
 
     def __repr__(self) -> str:
         return repr(dict(self))
@@ -43,8 +43,12 @@ EMBEDDING_MODELS: Mapping[str, EmbeddingModel] = _Models()
 
 
 def list_available_models() -> list[str]:
-    """The aliases of all registered models, in order."""
+    """The aliases of all registered embedders, in order."""
     return list(EMBEDDING_MODELS)
+
+
+def _embedders() -> list[ModelSpec]:
+    return [spec for spec in list_models() if spec.kind == "dense"]
 
 
 def _described(spec: ModelSpec) -> EmbeddingModel:

@@ -10,6 +10,7 @@ import pyarrow as pa
 from langchain_core.documents import Document
 from numpy.typing import NDArray
 
+from embedry import SparseVectors
 from embedry._pipeline.texts import checked
 from embedry_langchain import metadata
 
@@ -17,21 +18,25 @@ _KEY = {"lance-schema:unenforced-primary-key": "true"}
 """Makes Lance notice that two writers insert one id at the same moment; without it both rows stay."""
 
 
-def schema(dims: int) -> pa.Schema:
-    """The columns of a store whose vectors have so many dims."""
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False, metadata=_KEY),
-            pa.field("text", pa.string(), nullable=False),
-            pa.field("vector", pa.list_(pa.float32(), dims), nullable=False),
-            pa.field("metadata", pa.json_(), nullable=False),
-        ]
-    )
+_SPARSE = pa.struct([("indices", pa.large_list(pa.int32())), ("values", pa.large_list(pa.float32()))])
 
 
-def fits(found: pa.Schema) -> bool:
-    """Whether a table with these columns can be a store."""
-    return set(schema(1).names) <= set(found.names) and pa.types.is_fixed_size_list(found.field("vector").type)
+def schema(dims: int, *, sparse: bool = False) -> pa.Schema:
+    """The columns of a store whose vectors have so many dims, with or without sparse vectors beside them."""
+    columns = [
+        pa.field("id", pa.string(), nullable=False, metadata=_KEY),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("vector", pa.list_(pa.float32(), dims), nullable=False),
+        pa.field("metadata", pa.json_(), nullable=False),
+    ]
+    return pa.schema([*columns, pa.field("sparse", _SPARSE, nullable=False)] if sparse else columns)
+
+
+def fits(found: pa.Schema, *, sparse: bool) -> bool:
+    """Whether a table with these columns can be a store, with or without sparse vectors."""
+    wanted = schema(1, sparse=sparse)
+    is_list = "vector" in found.names and pa.types.is_fixed_size_list(found.field("vector").type)
+    return is_list and set(wanted.names) <= set(found.names) and (not sparse or found.field("sparse").type == _SPARSE)
 
 
 def checked_ids(ids: Iterable[str]) -> list[str]:
@@ -80,12 +85,17 @@ def document(row: Mapping[str, Any]) -> Document:
     return Document(id=row["id"], page_content=row["text"], metadata=json.loads(row["metadata"]))
 
 
-def columns(stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32]) -> pa.Table:
-    """Rows with their vectors, float32 (rows, dims), as the store writes them."""
+def columns(
+    stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32], sparse: SparseVectors | None
+) -> pa.Table:
+    """Rows with their vectors, float32 (rows, dims), and with their sparse ones if there are any, as the store writes them."""
     dims = vectors.shape[1]
     found: dict[str, Any] = {name: [row[name] for row in stored] for name in ("id", "text", "metadata")}
     found["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dims)
-    return pa.table(found).select(schema(dims).names).cast(schema(dims))
+    if sparse is not None:
+        found["sparse"] = sparse.to_arrow()
+    wanted = schema(dims, sparse=sparse is not None)
+    return pa.table(found).select(wanted.names).cast(wanted)
 
 
 def _checked_documents(documents: Iterable[Document]) -> list[Document]:

@@ -5,12 +5,18 @@ from typing import TYPE_CHECKING
 
 from langchain_core.embeddings import Embeddings
 
+from embedry import LazySparseEmbedder, ModelSpec, resolve_sparse
+
 if TYPE_CHECKING:
     from embedry_langchain.lance import LanceVectorStore
 
 
 def create_vector_store(
-    embeddings: Embeddings, path: str | Path | None = None, *, table: str = "documents"
+    embeddings: Embeddings,
+    path: str | Path | None = None,
+    *,
+    table: str = "documents",
+    sparse: str | Path | ModelSpec | LazySparseEmbedder | None = None,
 ) -> "LanceVectorStore":
     """A LangChain `VectorStore` over LanceDB, empty or with the contents of its folder.
 
@@ -18,12 +24,16 @@ def create_vector_store(
         embeddings: embeds documents and queries.
         path: the local folder of the store, created if it does not exist; without a path the store is only in memory.
         table: the name of the collection; a folder may hold several.
+        sparse: a model that makes a sparse vector of each document beside the other one, for `hybrid_search`: a name or an
+            entry, as `embedry.resolve_sparse` takes it, or what that returned.
 
     Raises:
-        SpaceError: the folder's vectors were made by other embeddings, or its table is damaged or not a store.
+        SpaceError: the folder's vectors were made by other models, or its table is damaged or not a store.
+        UnknownModelError, UnsupportedModelError: `sparse` is no sparse model.
         NotADirectoryError: the path is a file.
         ValueError: the path is a URL.
     """
     from embedry_langchain.lance import LanceVectorStore
 
-    return LanceVectorStore(embeddings, path, table=table)
+    model = resolve_sparse(sparse) if isinstance(sparse, str | Path | ModelSpec) else sparse
+    return LanceVectorStore(embeddings, path, table=table, sparse=model)

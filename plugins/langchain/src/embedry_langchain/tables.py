@@ -1,6 +1,5 @@
-"""The LanceDB table of a store: opened or created, bound to the space of its vectors, and compacted."""
+"""The LanceDB table of a store: opened or created, bound to the spaces of its vectors, and compacted."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -14,11 +13,9 @@ import numpy as np
 from lancedb.table import Table
 from numpy.typing import NDArray
 
-from embedry import LazyEmbedder, Space, SpaceError
+from embedry import LazyEmbedder, LazySparseEmbedder, SpaceError, SparseVectors
 from embedry_langchain import rows
-
-_SPACE = b"embedry.space"
-"""The key of the space in the table's own metadata."""
+from embedry_langchain.spaces import StoreSpaces
 
 _MOST_PARTS = 64
 """Each write adds a part to the table. Above this number they are compacted, which takes as long as some ten writes."""
@@ -27,7 +24,6 @@ _KEPT = timedelta(hours=1)
 """Compacted parts are kept this long for readers that still use them."""
 
 _CONFLICT = re.compile("commit conflict|incompatible transaction|too many concurrent writers", re.IGNORECASE)
-"""How LanceDB says that another writer committed first; it has no type for it."""
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """A path that begins like this is a URL; one letter would be a drive of Windows."""
@@ -45,6 +41,7 @@ class StoreTable:
         path: the local folder, created if it does not exist; None for a table in memory.
         name: of the table.
         embedder: makes the vectors; None if another library makes them.
+        sparse: makes sparse vectors beside them; None if there are none.
 
     Raises:
         SpaceError: the table was made by other embeddings, is damaged, or is not a store.
@@ -52,14 +49,19 @@ class StoreTable:
         ValueError: the path is a URL.
     """
 
-    def __init__(self, path: str | Path | None, name: str, embedder: LazyEmbedder | None) -> None:
+    def __init__(
+        self,
+        path: str | Path | None,
+        name: str,
+        embedder: LazyEmbedder | None,
+        sparse: LazySparseEmbedder | None = None,
+    ) -> None:
         self._name = name
         self._where = "memory" if path is None else str(path)
         self._folder = None if path is None else _folder(path)
         # Each read sees the writes of others.
         self._database = lancedb.connect(self._folder or "memory://", read_consistency_interval=timedelta(0))
-        self._embedder = embedder
-        self._space = Space.of(embedder) if embedder else None
+        self._spaces = StoreSpaces(embedder, sparse)
         self._known = self._opened()
 
     def get(self) -> Table | None:
@@ -72,8 +74,15 @@ class StoreTable:
             self._known = self._opened()
         return self._known
 
-    def write(self, stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32]) -> None:
-        """Adds rows, each with the vector at its place, float32 (rows, dims), and replaces those of the same ids.
+    def write(
+        self, stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32], sparse: SparseVectors | None
+    ) -> None:
+        """Adds rows, each with the vectors at its place, and replaces those of the same ids.
+
+        Args:
+            stored: ids, texts and metadata.
+            vectors: float32 (rows, dims).
+            sparse: as many, in a store that has sparse vectors.
 
         Raises:
             SpaceError: the stored vectors have another length or are of another space, or the table cannot be created.
@@ -85,7 +94,7 @@ class StoreTable:
         self.check_length(dims, table)
         # LanceDB itself repeats a merge that conflicts with another writer's.
         table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all().execute(
-            rows.columns(stored, vectors)
+            rows.columns(stored, vectors, sparse)
         )
         stats: Any = table.stats()  # a dict, whatever its type says
         if stats["fragment_stats"]["num_fragments"] > _MOST_PARTS:
@@ -103,8 +112,7 @@ class StoreTable:
 
     def _created(self, dims: int) -> Table:
         """The table, made by this writer or by another one that was first."""
-        space = self._space and self._space.as_dict()
-        schema = rows.schema(dims).with_metadata({_SPACE: json.dumps(space).encode()})
+        schema = self._spaces.schema(dims)
         if self._folder is None:
             with _creating:
                 table = self._opened()
@@ -137,38 +145,8 @@ class StoreTable:
                 f"the table {self._name!r} in {self._where} cannot be opened: {error}; "
                 "restore it from a backup, or choose another with table="
             ) from error
-        self._check(table)
+        self._spaces.check(table.schema, self._name, self._where)
         return table
-
-    def _check(self, table: Table) -> None:
-        """Refuses a table that is not a store, and embeddings other than those that made its vectors."""
-        kept = (table.schema.metadata or {}).get(_SPACE)
-        if kept is None or not rows.fits(table.schema):
-            raise SpaceError(
-                f"the table {self._name!r} in {self._where} is not a store of embedry; choose another with table="
-            )
-        saved = self._saved(kept)
-        if saved is not None and self._embedder is not None:
-            saved.check(self._embedder)
-        elif saved != self._space:
-            made, given = (
-                f"embedry's {space.model!r}" if space else "embeddings of other libraries"
-                for space in (saved, self._space)
-            )
-            raise SpaceError(
-                f"the store in {self._where} was made by {made}, and cannot be compared with the vectors of {given}; "
-                "open it with the embeddings that made it, or make a new store"
-            )
-
-    def _saved(self, kept: bytes) -> Space | None:
-        try:
-            saved = json.loads(kept)
-            return None if saved is None else Space.from_dict(saved)
-        except (ValueError, TypeError, RecursionError):
-            raise SpaceError(
-                f"the table {self._name!r} in {self._where} does not say which embeddings made its vectors: its metadata "
-                f"{_SPACE.decode()!r} is {kept[:200]!r}; restore it from a backup, or choose another table with table="
-            ) from None
 
 
 def _folder(path: str | Path) -> Path:
@@ -182,10 +160,15 @@ def _folder(path: str | Path) -> Path:
     return Path(path)
 
 
+def is_conflict(error: RuntimeError) -> bool:
+    """Whether LanceDB says that another writer committed first; it has no type for it."""
+    return _CONFLICT.search(str(error)) is not None
+
+
 def _compact(table: Table) -> None:
     """Merges small parts. If another writer commits at the same moment, that is left to a later write."""
     try:
         table.optimize(cleanup_older_than=_KEPT)
     except RuntimeError as error:
-        if not _CONFLICT.search(str(error)):
+        if not is_conflict(error):
             raise

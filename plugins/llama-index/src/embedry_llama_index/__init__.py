@@ -5,6 +5,7 @@
     index = VectorStoreIndex.from_documents(documents, embed_model=EmbedryEmbedding("bge-small-en-v1.5"))
 
 When LlamaIndex saves it, the space of its vectors is included. It opens again only while the model makes the same vectors.
+`EmbedryRerank` orders what a retriever found, and `EmbedrySparse` makes sparse vectors for hybrid search.
 """
 
 from collections.abc import Mapping
@@ -16,8 +17,10 @@ from pydantic import computed_field
 
 from embedry import OptionError, Space, resolve
 from embedry.views import LazyEmbedder
+from embedry_llama_index.reranking import EmbedryRerank
+from embedry_llama_index.sparse import EmbedrySparse
 
-__all__ = ["EmbedryEmbedding"]
+__all__ = ["EmbedryEmbedding", "EmbedryRerank", "EmbedrySparse"]
 
 
 class EmbedryEmbedding(BaseEmbedding):

@@ -1,0 +1,87 @@
+"""A ranker: orders documents by how well they answer a query."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from haystack import Document, component
+
+from embedry import OptionError
+from embedry_haystack.models import AnyModel, DocumentModel
+
+
+@component
+class EmbedryRanker(DocumentModel):
+    """Ranks documents with a reranker, such as those that several retrievers found. Making one loads nothing.
+
+    Args:
+        model: what `embedry.resolve_reranker` takes or returns.
+        options: options of `embedry.resolve_reranker` as plain values: backend, device, threads and so on.
+        top_k: how many documents to return; None for all.
+        meta_fields_to_embed: names of meta fields whose values are put before the content.
+        embedding_separator: what stands between them.
+        space: what `to_dict` saved of the model; it must still give the same scores.
+
+    Raises:
+        TypeError: `meta_fields_to_embed` is a single str.
+        SpaceError: the model does not give the scores of `space`.
+        OptionError: the model gives several scores for a pair, or an option is impossible.
+        UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
+    """
+
+    kind, for_str = "reranker", "Document(content=...)"
+
+    def __init__(
+        self,
+        model: AnyModel,
+        *,
+        options: Mapping[str, Any] | None = None,
+        top_k: int | None = 10,
+        meta_fields_to_embed: list[str] | None = None,
+        embedding_separator: str = "\n",
+        space: Mapping[str, Any] | None = None,
+    ) -> None:
+        DocumentModel.__init__(  # `component` makes a new class, where super() fails
+            self,
+            model,
+            options=options,
+            meta_fields_to_embed=meta_fields_to_embed,
+            embedding_separator=embedding_separator,
+            space=space,
+        )
+        if self._model.dims != 1:
+            raise OptionError(f"{self._model.name!r} gives {self._model.dims} scores for a pair, so it cannot rank")
+        self.top_k = top_k
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, what tells the model's scores among them."""
+        saved = DocumentModel.to_dict(self)
+        saved["init_parameters"]["top_k"] = self.top_k
+        return saved
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
+        """`documents`: copies of the best, each with its `score`, the best first; `meta`: the model's name.
+
+        Args:
+            query: the question.
+            documents: to rank. Of several with one id the last counts.
+            top_k: how many to return, in place of the component's.
+
+        Raises:
+            TypeError: `documents` is not a list of `Document`.
+            TextTypeError: `query` is not a `str`.
+            OptionError: `top_k` is not a positive integer.
+        """
+        texts = self._texts(documents)
+        different = {document.id: (document, text) for document, text in zip(documents, texts, strict=True)}
+        found = list(different.values())
+        most = self.top_k if top_k is None else top_k
+        ranked = self._model.rank(query, [text for _, text in found], top_k=most)
+        return {"documents": [replace(found[at][0], score=score) for at, score in ranked], "meta": self.meta}
+
+    @component.output_types(documents=list[Document], meta=dict[str, Any])
+    async def run_async(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
+        """`run` without blocking the event loop."""
+        return await asyncio.to_thread(self.run, query, documents, top_k)

@@ -1,0 +1,79 @@
+"""A reranker of embedry for the searches of LanceDB: by vectors, of full text, and hybrid."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Unpack
+
+from lancedb.rerankers import Reranker  # noqa: TID253  the base of our class
+
+from embedry import LazyReranker, ModelSpec, OptionError, RerankerOptions, resolve_reranker
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+class EmbedryReranker(Reranker):
+    """Orders what a search found by how well its text answers the query. Making one loads nothing.
+
+    The column `_relevance_score` (float32) has the scores. Rows that the model finds equal stay in their order.
+
+    Args:
+        model: a name, an alias, a repository id, a folder or an entry, as `embedry.resolve_reranker` takes it, or what it
+            returned.
+        column: of the texts.
+        return_score: "relevance", or "all" to keep `_distance` and `_score` too.
+        **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
+
+    Raises:
+        ValueError: `return_score` is something else.
+        OptionError: the model gives several scores for a pair, or options are given for a model that has its own.
+        UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path | ModelSpec | LazyReranker,
+        *,
+        column: str = "text",
+        return_score: Literal["relevance", "all"] = "relevance",
+        **options: Unpack[RerankerOptions],
+    ) -> None:
+        super().__init__(return_score)
+        if isinstance(model, LazyReranker) and options:
+            raise OptionError(f"{model.name!r} has its options already; give them to resolve_reranker, got {options}")
+        self.reranker = model if isinstance(model, LazyReranker) else resolve_reranker(model, **options)
+        if self.reranker.dims != 1:
+            raise OptionError(f"{self.reranker.name!r} gives {self.reranker.dims} scores for a pair, so it cannot rank")
+        self.column = column
+
+    def __str__(self) -> str:
+        return f"EmbedryReranker({self.reranker.name!r})"
+
+    def rerank_hybrid(
+        self, query: Any, vector_results: "pyarrow.Table", fts_results: "pyarrow.Table"
+    ) -> "pyarrow.Table":
+        """The rows of both searches, each once. LanceDB itself puts the scores of both into the columns that are kept."""
+        return self._ranked(query, self.merge_results(vector_results, fts_results))
+
+    def rerank_vector(self, query: Any, vector_results: "pyarrow.Table") -> "pyarrow.Table":
+        """The rows of a search by a vector, for which `rerank` needs `query_string`."""
+        return self._ranked(query, vector_results)
+
+    def rerank_fts(self, query: Any, fts_results: "pyarrow.Table") -> "pyarrow.Table":
+        """The rows of a search of full text."""
+        return self._ranked(query, fts_results)
+
+    def _ranked(self, query: Any, found: "pyarrow.Table") -> "pyarrow.Table":
+        import pyarrow as pa
+
+        words = query if isinstance(query, str) else getattr(query, "query", None)  # that of a MatchQuery and its like
+        if not isinstance(words, str):
+            raise TypeError(f"the query must be a str, or a full-text query with one, got {query!r}")
+        if self.column not in found.column_names:
+            raise OptionError(
+                f"there is no column {self.column!r} to rank by among {', '.join(found.column_names)}; "
+                "name the one with the texts: EmbedryReranker(..., column=NAME)"
+            )
+        ranked = self.reranker.rank(words, found[self.column].to_pylist())
+        ordered = found.take(pa.array([position for position, _ in ranked], pa.int64()))
+        scores = pa.array([score for _, score in ranked], pa.float32())
+        return self._keep_relevance_score(ordered.append_column("_relevance_score", scores))

@@ -1,0 +1,92 @@
+"""Rerankers for LangChain: a compressor of documents, and a cross-encoder for LangChain's own."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeAlias, Unpack
+
+from langchain_core.callbacks import Callbacks
+from langchain_core.cross_encoders import BaseCrossEncoder
+from langchain_core.documents import BaseDocumentCompressor, Document
+from pydantic import Field, PrivateAttr
+
+from embedry import LazyReranker, ModelSpec, OptionError, RerankerOptions, resolve_reranker
+
+RerankerModel: TypeAlias = str | Path | ModelSpec | LazyReranker
+"""A name, an alias, a repository id, a folder or an entry, as `resolve_reranker` takes it, or what it returned."""
+
+
+def opened(model: RerankerModel, **options: Unpack[RerankerOptions]) -> LazyReranker:
+    """The reranker of a name or an entry with these options, or the one that is given.
+
+    Raises:
+        OptionError: the model gives several scores for a pair, or options are given for a model that has its own.
+        UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
+    """
+    if isinstance(model, LazyReranker) and options:
+        raise OptionError(f"{model.name!r} has its options already; give them to resolve_reranker, got {options}")
+    reranker = model if isinstance(model, LazyReranker) else resolve_reranker(model, **options)
+    if reranker.dims != 1:
+        raise OptionError(f"{reranker.name!r} gives {reranker.dims} scores for a pair, so it cannot rank documents")
+    return reranker
+
+
+class EmbedryCrossEncoder(BaseCrossEncoder):
+    """A shared reranker under LangChain's names, for its `CrossEncoderReranker`. Making one loads nothing.
+
+    Args:
+        model: see `RerankerModel`.
+        **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
+
+    Raises:
+        As `opened`.
+    """
+
+    def __init__(self, model: RerankerModel, **options: Unpack[RerankerOptions]) -> None:
+        self.reranker = opened(model, **options)
+
+    def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
+        """How well each document answers its query, of pairs of a query and a document."""
+        scores: list[float] = self.reranker.score(text_pairs).tolist()
+        return scores
+
+    def __repr__(self) -> str:
+        return f"EmbedryCrossEncoder({self.reranker!r})"
+
+
+class EmbedryReranker(BaseDocumentCompressor):
+    """Ranks documents by how well they answer the query, and keeps the best. Making one loads nothing.
+
+    Each comes back as a copy with its score in the metadata, as `relevance_score`.
+
+    Args:
+        model: see `RerankerModel`.
+        top_n: how many documents to keep; None for all.
+        **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
+
+    Raises:
+        pydantic.ValidationError: `top_n` is no positive integer.
+        As `opened`.
+    """
+
+    top_n: int | None = Field(default=3, ge=1, strict=True)
+    _reranker: LazyReranker = PrivateAttr()
+
+    def __init__(self, model: RerankerModel, *, top_n: int | None = 3, **options: Unpack[RerankerOptions]) -> None:
+        super().__init__(top_n=top_n)  # type: ignore[call-arg]  # a field of this class, not of the base
+        self._reranker = opened(model, **options)
+
+    @property
+    def reranker(self) -> LazyReranker:
+        """The shared reranker."""
+        return self._reranker
+
+    def compress_documents(
+        self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
+    ) -> list[Document]:
+        """The best documents, the best first; equal ones in the order given."""
+        ranked = self._reranker.rank(query, [each.page_content for each in documents], top_k=self.top_n)
+        return [_scored(documents[position], score) for position, score in ranked]
+
+
+def _scored(document: Document, score: float) -> Document:
+    return document.model_copy(update={"metadata": {**document.metadata, "relevance_score": score}})

@@ -1,0 +1,128 @@
+"""A reranker as a postprocessor of what a retriever found."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from llama_index.core.bridge.pydantic import Field, PrivateAttr
+from llama_index.core.callbacks import CBEventType, EventPayload
+from llama_index.core.postprocessor.types import BaseNodePostprocessor
+from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
+from pydantic import computed_field
+
+from embedry import LazyReranker, ModelSpec, OptionError, Space, resolve_reranker
+
+
+class EmbedryRerank(BaseNodePostprocessor):
+    """Orders nodes by how well their texts answer the query, and keeps the best. Making one loads nothing.
+
+    A node's text is what would be embedded of it, so metadata that is for embeddings is read too. When LlamaIndex saves the
+    postprocessor, what tells the model's scores is included; it opens again only while the model gives the same ones.
+    """
+
+    model_name: str = Field(description="The name, or the folder, of the model.")
+    top_n: int | None = Field(default=2, ge=1, description="How many nodes are kept; None for all.")
+    options: dict[str, str | int | bool | None] = Field(
+        default_factory=dict, description="Options of `embedry.resolve_reranker`: backend, device, threads and so on."
+    )
+    keep_retrieval_score: bool = Field(
+        default=False, description="Whether a node keeps the score of its search in its metadata, as retrieval_score."
+    )
+    _reranker: LazyReranker = PrivateAttr()
+
+    def __init__(
+        self,
+        model_name: str | Path | ModelSpec | LazyReranker,
+        *,
+        top_n: int | None = 2,
+        options: Mapping[str, str | int | bool | None] | None = None,
+        keep_retrieval_score: bool = False,
+        space: Mapping[str, Any] | None = None,
+        **fields: Any,
+    ) -> None:
+        """Finds the model in the registry and checks the options.
+
+        Args:
+            model_name: what `embedry.resolve_reranker` takes or returns.
+            top_n: how many nodes to keep; None for all.
+            options: options of `embedry.resolve_reranker`.
+            keep_retrieval_score: whether a node keeps the score of its search in its metadata, as `retrieval_score`.
+            space: what was saved of the model; it must still give the same scores.
+            **fields: the other fields of `BaseNodePostprocessor`, such as callback_manager.
+
+        Raises:
+            SpaceError: the model does not give the scores of `space`.
+            OptionError: the model gives several scores for a pair, an option is impossible, or options are given for a model
+                that has its own.
+            UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
+        """
+        reranker = _opened(model_name, dict(options or {}), space)
+        spec = reranker.spec
+        super().__init__(
+            model_name=spec.folder if spec.folder and not spec.repo else spec.name,  # type: ignore[call-arg]
+            top_n=top_n,
+            options=dict(options or {}),
+            keep_retrieval_score=keep_retrieval_score,
+            **fields,
+        )
+        self._reranker = reranker
+
+    @computed_field(repr=False)  # type: ignore[prop-decorator]
+    @property
+    def space(self) -> dict[str, Any]:
+        """What tells the model's scores, `embedry.Space` as plain values; a part of whatever is saved."""
+        return Space.of(self._reranker).as_dict()
+
+    @classmethod
+    def class_name(cls) -> str:
+        """The name under which LlamaIndex saves it."""
+        return "EmbedryRerank"
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = super().__getstate__()
+        return state | {"__dict__": state["__dict__"] | {"space": self.space}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # The base class restores the fields even where __init__ raises, and so would open another model.
+        self.__init__(**state["__dict__"])  # type: ignore[misc]
+
+    def _postprocess_nodes(
+        self, nodes: list[NodeWithScore], query_bundle: QueryBundle | None = None
+    ) -> list[NodeWithScore]:
+        if query_bundle is None:
+            raise ValueError("there is no query to rank by; give query_str or query_bundle")
+        payload: dict[str, Any] = {
+            EventPayload.NODES: nodes,
+            EventPayload.MODEL_NAME: self.model_name,
+            EventPayload.QUERY_STR: query_bundle.query_str,
+            EventPayload.TOP_K: self.top_n,
+        }
+        with self.callback_manager.event(CBEventType.RERANKING, payload=payload) as event:
+            texts = [each.node.get_content(metadata_mode=MetadataMode.EMBED) for each in nodes]
+            ranked = self._reranker.rank(query_bundle.query_str, texts, top_k=self.top_n)
+            found = [self._scored(nodes[position], score) for position, score in ranked]
+            event.on_end(payload={EventPayload.NODES: found})
+        return found
+
+    def _scored(self, found: NodeWithScore, score: float) -> NodeWithScore:
+        node = found.node
+        if self.keep_retrieval_score:
+            node = node.model_copy(update={"metadata": {**node.metadata, "retrieval_score": found.score}})
+        return NodeWithScore(node=node, score=score)
+
+
+def _opened(
+    model: str | Path | ModelSpec | LazyReranker, options: dict[str, Any], space: Mapping[str, Any] | None
+) -> LazyReranker:
+    if isinstance(model, LazyReranker):
+        if options:
+            raise OptionError(f"{model.name!r} has its options already; give them to resolve_reranker, got {options}")
+        reranker = model
+    elif space is not None:
+        reranker = replace(Space.from_dict(space), model=str(model)).resolve_model(**options)  # type: ignore[assignment]
+    else:
+        reranker = resolve_reranker(model, **options)
+    if reranker.dims != 1:
+        raise OptionError(f"{reranker.name!r} gives {reranker.dims} scores for a pair, so it cannot rank")
+    return reranker

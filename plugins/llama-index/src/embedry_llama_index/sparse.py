@@ -1,0 +1,41 @@
+"""Sparse vectors in the form in which LlamaIndex's vector stores take them."""
+
+from pathlib import Path
+from typing import TypeAlias, Unpack
+
+from embedry import LazySparseEmbedder, ModelSpec, OptionError, Options, SparseVectors, resolve_sparse
+
+SparseLists: TypeAlias = tuple[list[list[int]], list[list[float]]]
+"""Of each text the ids of its terms, and of each the weights."""
+
+
+class EmbedrySparse:
+    """A sparse model with the two functions that a store such as QdrantVectorStore takes. Making one loads nothing.
+
+    Args:
+        model: a name, an alias, a repository id, a folder or an entry, as `embedry.resolve_sparse` takes it, or what it
+            returned.
+        **options: those of `embedry.resolve_sparse`: backend, device, threads and so on.
+
+    Raises:
+        OptionError: an option is impossible for this model, or options are given for a model that has its own.
+        UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_sparse`.
+    """
+
+    def __init__(self, model: str | Path | ModelSpec | LazySparseEmbedder, **options: Unpack[Options]) -> None:
+        if isinstance(model, LazySparseEmbedder) and options:
+            raise OptionError(f"{model.name!r} has its options already; give them to resolve_sparse, got {options}")
+        self.embedder = model if isinstance(model, LazySparseEmbedder) else resolve_sparse(model, **options)
+
+    def sparse_doc_fn(self, texts: list[str]) -> SparseLists:
+        """The terms of documents and their weights."""
+        return _lists(self.embedder.encode_document(texts))
+
+    def sparse_query_fn(self, texts: list[str]) -> SparseLists:
+        """The terms of queries and their weights."""
+        return _lists(self.embedder.encode_query(texts))
+
+
+def _lists(vectors: SparseVectors) -> SparseLists:
+    rows = list(vectors)
+    return [indices.tolist() for indices, _ in rows], [values.tolist() for _, values in rows]
