@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from embedry._files.artifacts import artifact
     from embedry._files.isolation import only_listed
     from embedry._files.resources import resource_file
-    from embedry._files.tokenizer_file import unknown_token
+    from embedry._files.tokenizer_file import terms, unknown_token
     from embedry._files.weights import Tensor, is_read, tensors
     from embedry._threads import PROCESS_SETTING, LibraryThreads
 
@@ -38,13 +38,14 @@ _HELPERS = {
     "Tensor": "_files.weights",
     "is_read": "_files.weights",
     "tensors": "_files.weights",
+    "terms": "_files.tokenizer_file",
     "unknown_token": "_files.tokenizer_file",
 }
 """What is imported when it is first used, because every program that resolves a model imports this module -> its module."""
 
 __all__ = [
     "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "PairEncoder", "Tensor", "TextEncoder",
-    "artifact", "cpu_features", "is_failure", "is_read", "only_listed", "resource_file", "tensors", "unknown_token",
+    "artifact", "cpu_features", "is_failure", "is_read", "only_listed", "resource_file", "tensors", "terms", "unknown_token",
 ]  # fmt: skip
 
 

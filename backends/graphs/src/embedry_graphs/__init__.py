@@ -8,7 +8,8 @@ from pathlib import Path
 
 from embedry import ModelSpec
 from embedry.backend import ModelConfig
-from embedry.chains import leaves_out_prompt
+from embedry.chains import Kind, leaves_out_prompt
+from embedry.heads import Classifier, MaskedLM, SpladePooling, TermWeights
 from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 FAMILIES = {
@@ -33,13 +34,19 @@ _LOOKING_BACK = ("qwen3", "gemma3_text")
 
 _ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "gated-gelu", "relu", "silu")
 
-MODULES = (Pooling, Dense, LayerNorm, Normalize)
+MODULES = (Pooling, Dense, LayerNorm, Normalize, Classifier, MaskedLM, SpladePooling, TermWeights)
 """Modules of a chain that a graph can have behind the encoder."""
+
+OUTPUTS: tuple[Kind, ...] = ("dense", "reranker", "sparse", "multi_vector")
+"""Kinds of models that graphs are written for."""
 
 VERSION = 7
 """Raised whenever the graph that is written for the same weights changes."""
 
 GRAPH_FILE = "model.onnx"
+
+SEGMENTS = "token_type_ids"
+"""The input that the graphs of some rerankers have besides `input_ids` and `attention_mask`."""
 
 WEIGHTS_FILE = "weights.bin"
 """The graph's external data, beside it."""
@@ -51,6 +58,11 @@ def refusal(spec: ModelSpec) -> str | None:
         return "its pooling leaves out the prompt, which token ids do not tell"
     if spec.architecture not in FAMILIES:
         return f"graphs are written for {', '.join(FAMILIES)}, not for {spec.architecture!r}"
+    if any(isinstance(module, Classifier | MaskedLM) for module in spec.body):
+        from embedry_graphs import head_names
+
+        faults = (head_names.fault(module, spec.architecture) for module in spec.body)
+        return next(filter(None, faults), None)
     return None
 
 
@@ -66,7 +78,11 @@ def config_fault(config: ModelConfig) -> str | None:
 
 def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None = None) -> None:
     """Writes `GRAPH_FILE` and `WEIGHTS_FILE`: from `input_ids` and `attention_mask`, both int32 (batch, sequence) and padded
-    on the right, to what the body of the chain gives, float32 (batch, width).
+    on the right, to what the body of the chain gives, float32.
+
+    That is (batch, width), or of a multi-vector model (batch, sequence, width), where the mask may be 0 at the end of a text for
+    tokens that the others do not attend to. The graph of a reranker takes `SEGMENTS` as well, int32 (batch, sequence), if its
+    family has more than one token type.
 
     Args:
         spec: the entry.

@@ -24,13 +24,39 @@ def words(graph: Graph, weights: Checkpoint, name: str, shape: Shape, *, types: 
         weights: of the model.
         name: of the table.
         shape: of the model.
-        types: the table of token types. A single text has type 0 throughout, so its row is added to every word's.
-        scale: what the rows are multiplied with.
+        types: the table of token types, if there is one.
+        scale: what the rows are multiplied with, in families without token types.
     """
     table = weights.read(f"{name}.weight", shape.words, shape.width)
+    apart = ""
     if types:
-        table = table + weights.read(f"{types}.weight", shape.token_types, shape.width)[0]
-    return graph.op("Gather", graph.weight(table * np.float32(scale) if scale != 1 else table), "input_ids")
+        table, apart = with_types(graph, weights, types, shape, table)
+    x = graph.op("Gather", graph.weight(table * np.float32(scale) if scale != 1 else table), "input_ids")
+    return plus(graph, x, apart)
+
+
+def plus(graph: Graph, x: str, apart: str) -> str:
+    """The sum of token vectors and what `with_types` leaves to be added."""
+    return graph.op("Add", x, apart) if apart else x
+
+
+def with_types(graph: Graph, weights: Checkpoint, name: str, shape: Shape, table: Floats) -> tuple[Floats, str]:
+    """What token types add to words: a table with it, and what is to be added besides for each token; "" for nothing.
+
+    A single text has type 0 throughout, so that type's row joins those of a table that has one for each token. The tokens of a
+    pair have the types of their segments, in models with more than one.
+
+    Args:
+        graph: is added to.
+        weights: of the model.
+        name: of the table of token types.
+        shape: of the model.
+        table: of words or of positions, (rows, width).
+    """
+    types = weights.read(f"{name}.weight", shape.token_types, shape.width)
+    if graph.of_pairs and shape.token_types > 1:
+        return table, graph.op("Gather", graph.weight(types), graph.segments())
+    return table + types[0], ""
 
 
 def norm(
@@ -94,8 +120,9 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
     "gated-gelu": lambda graph, x: graph.op("Gelu", x, approximate="tanh"),
     "relu": lambda graph, x: graph.op("Relu", x),
     "silu": lambda graph, x: graph.op("Mul", x, graph.op("Sigmoid", x)),
+    "tanh": lambda graph, x: graph.op("Tanh", x),
 }
-"""Names that config.json gives activations -> the operators; "gelu" is the exact one, the others the approximation by tanh."""
+"""Names that config.json gives activations -> the operators; "gelu" is the exact one, the other three approximate it by tanh."""
 
 
 def first(graph: Graph, x: str, axis: int) -> str:

@@ -1,65 +1,130 @@
-"""The body of a chain as part of the graph: from token vectors to the vector that the model's modules make of them.
+"""The body of a chain as part of the graph: from token vectors to what the model's modules make of them.
 
 Shapes: token vectors are (batch, sequence, width), a text's vector is (batch, width); every text has at least one token.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import TensorProto
 
 from embedry import UnsupportedModelError
+from embedry.heads import Classifier, MaskedLM, SpladePooling, TermWeights
 from embedry.modules import Chain, Dense, LayerNorm, Normalize, Pooling
+from embedry_graphs import blocks, head_names, heads, sparse
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
+from embedry_graphs.head_names import Head
+from embedry_graphs.shape import Shape
 
 _FEW = np.float32(1e-12)
 """The least norm divided by (torch.nn.functional.normalize)."""
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What modules are made of."""
+
+    folder: Path
+    """Holds the weights of the modules that have their own."""
+    encoder: Checkpoint
+    """The transformer's weights, with those of its heads."""
+    shape: Shape
+    architecture: str
+    settings: Mapping[str, Any]
+    """The transformer's config.json."""
+
+    def head(self, module: Classifier | MaskedLM) -> Head:
+        """The head among the transformer's tensors that a module stands for."""
+        return head_names.of(module, self.architecture, self.settings)
+
+
 def first_only(body: Chain) -> bool:
     """Whether nothing but the vectors of first tokens matters."""
-    return all(module.mode == "cls" for module in body if isinstance(module, Pooling))
+    taken = [
+        module.pooling if isinstance(module, Classifier) else module.mode
+        for module in body
+        if isinstance(module, Classifier | Pooling)
+    ]
+    return bool(taken) and set(taken) == {"cls"}
 
 
-def apply(graph: Graph, body: Chain, tokens: str, folder: Path, width: int) -> tuple[str, int]:
+def apply(graph: Graph, body: Chain, tokens: str, parts: Parts) -> tuple[str, int]:
     """Adds the modules of the body in their order; the name and the width of the result.
 
     Args:
         graph: is added to.
         body: of the model's entry.
         tokens: the name of the token vectors.
-        folder: holds the weights of the modules.
-        width: of a token vector.
+        parts: what the modules are made of.
     """
-    x, size = tokens, width
-    for module in body:
+    x, size = tokens, parts.shape.width
+    is_text = False  # whether x is a vector of a text, and not of each token
+    for position, module in enumerate(body):
         if isinstance(module, Pooling):
-            parts = [_POOLINGS[mode](graph, tokens) for mode in module.modes]
-            x = parts[0] if len(parts) == 1 else graph.op("Concat", *parts, axis=1)
-            size = width * len(parts)
+            found = [_POOLINGS[mode](graph, tokens) for mode in module.modes]
+            x = found[0] if len(found) == 1 else graph.op("Concat", *found, axis=1)
+            size, is_text = parts.shape.width * len(found), True
         elif isinstance(module, Dense):
-            x = _dense(graph, module, x, folder)
-            size = module.outputs
+            x, size = _dense(graph, module, x, parts, is_text=is_text), module.outputs
         elif isinstance(module, LayerNorm):
-            x = _norm(graph, module, x, folder, size)
+            x = _norm(graph, module, x, parts.folder, size)
         elif isinstance(module, Normalize):
-            length = graph.op("Max", graph.op("ReduceL2", x, graph.integers(1)), graph.scalar(_FEW))
-            x = graph.op("Div", x, length)
+            length = graph.op("ReduceL2", x, graph.integers(1 if is_text else 2))
+            x = graph.op("Div", x, graph.op("Max", length, graph.scalar(_FEW)))
+        elif isinstance(module, Classifier):
+            x, size, is_text = _classifier(graph, module, tokens, parts), module.labels, True
+        elif isinstance(module, MaskedLM):
+            pass  # its logits are never there as a whole: the pooling behind it computes them
+        elif isinstance(module, SpladePooling) and body[position - 1] == MaskedLM():
+            x, size = _splade(graph, module, x, parts), parts.shape.words
+        elif isinstance(module, TermWeights):
+            x, size = _term_weights(graph, module, x, parts.folder), module.outputs
         else:
             raise UnsupportedModelError(f"no graph is written for {module}")
     return x, size
 
 
-def _dense(graph: Graph, module: Dense, x: str, folder: Path) -> str:
+def prefixes(body: Chain, parts: Parts) -> list[str]:
+    """How the names of the transformer's tensors begin that belong to the heads in use."""
+    found = [parts.head(module) for module in body if isinstance(module, Classifier | MaskedLM)]
+    return [prefix for head in found for prefix in head.prefixes]
+
+
+def _classifier(graph: Graph, module: Classifier, tokens: str, parts: Parts) -> str:
+    head = parts.head(module)
+    x = heads.transformed(graph, parts.encoder, parts.shape, head, _POOLINGS[module.pooling](graph, tokens))
+    return blocks.product(graph, x, *heads.output(parts.encoder, parts.shape, head, module.labels))
+
+
+def _splade(graph: Graph, module: SpladePooling, tokens: str, parts: Parts) -> str:
+    shape, head = parts.shape, parts.head(MaskedLM())
+    x = heads.transformed(graph, parts.encoder, shape, head, tokens)
+    weight, bias = heads.output(parts.encoder, shape, head, shape.words)
+    return sparse.splade(graph, module, x, weight, bias, shape.positions)
+
+
+def _term_weights(graph: Graph, module: TermWeights, tokens: str, folder: Path) -> str:
     weights = Checkpoint([folder / module.weights])
-    weight = graph.weight(weights.read("linear.weight", module.outputs, module.inputs).T)
-    if module.bias:
-        x = graph.op("Gemm", x, weight, graph.weight(weights.read("linear.bias", module.outputs)))
-    else:
-        x = graph.op("MatMul", x, weight)
+    linear = weights.linear("linear", module.inputs, 1)
     weights.check_all_read()
+    x = graph.op("Relu", blocks.product(graph, tokens, *linear))
+    return sparse.by_term(graph, graph.op("Squeeze", x, graph.integers(2)), module.outputs, module.skip)
+
+
+def _dense(graph: Graph, module: Dense, x: str, parts: Parts, *, is_text: bool) -> str:
+    weights = Checkpoint([parts.folder / module.weights]) if module.weights else parts.encoder
+    weight = weights.read("linear.weight", module.outputs, module.inputs).T
+    bias = weights.read("linear.bias", module.outputs) if module.bias else None
+    if module.weights:
+        weights.check_all_read()
+    if is_text and bias is not None:
+        x = graph.op("Gemm", x, graph.weight(weight), graph.weight(bias))
+    else:
+        x = blocks.product(graph, x, weight, bias)
     if module.activation == "silu":
         return graph.op("Mul", x, graph.op("Sigmoid", x))
     return graph.op(_ACTIVATIONS[module.activation], x)

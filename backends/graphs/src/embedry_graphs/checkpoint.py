@@ -63,13 +63,14 @@ class Checkpoint:
         """Whether there is a tensor of this name."""
         return name in self._tensors
 
-    def check_all_read(self, architecture: str = "") -> None:
+    def check_all_read(self, architecture: str = "", heads: Sequence[str] = ()) -> None:
         """IntegrityError if there are trained values that the model's configuration does not account for.
 
         Args:
             architecture: of the encoder that was read, which may have parts of its own that do not matter.
+            heads: how names begin of parts that matter here, though token vectors do not depend on them.
         """
-        left = sorted(name for name in self._unread if is_read(name, architecture))
+        left = sorted(name for name in self._unread if is_read(name, architecture) or name.startswith(tuple(heads)))
         if left:
             shown = ", ".join(left[:5]) + (f" and {len(left) - 5} more" if len(left) > 5 else "")
             raise IntegrityError(f"{self._where} has tensors that config.json does not account for: {shown}")

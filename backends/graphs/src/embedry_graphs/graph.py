@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from embedry_graphs import WEIGHTS_FILE
+from embedry_graphs import SEGMENTS, WEIGHTS_FILE
 
 FUSED = "com.microsoft"
 """The domain of ONNX Runtime's fused operators (its ContribOperators documentation)."""
@@ -27,7 +27,10 @@ _ALIGNMENT = 4096
 class Graph:
     """A graph under construction in `folder`. Every method adds one step and returns the name of its result."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, of_pairs: bool = False) -> None:
+        self.of_pairs = of_pairs
+        """Whether a row of ids is a pair of texts, whose tokens have the segments 0 and 1, and not a single text."""
+        self._inputs = ["input_ids", "attention_mask"]
         self._numbers = count()
         self._nodes: list[NodeProto] = []
         self._initializers: list[TensorProto] = []
@@ -74,6 +77,12 @@ class Graph:
         nodes, self._nodes = self._nodes, outer
         return helper.make_graph(nodes, f"part_{next(self._numbers)}", list(inputs), outputs)
 
+    def segments(self) -> str:
+        """The segment of each token, int32 (batch, sequence): an input that a graph has if something asks for it."""
+        if SEGMENTS not in self._inputs:
+            self._inputs.append(SEGMENTS)
+        return SEGMENTS
+
     def fused(self, op: str, *inputs: str, **attributes: Any) -> str:
         """One of the runtime's fused operators."""
         return self.op(op, *inputs, domain=FUSED, **attributes)
@@ -111,15 +120,14 @@ class Graph:
         """Closes the weights file; the caller that makes a graph closes it, also when writing fails."""
         self._weights.close()
 
-    def save(self, path: Path, output: str, width: int) -> None:
-        """Writes the graph whose result, float32 (batch, width), is `output`."""
+    def save(self, path: Path, output: str, width: int, axes: Sequence[str] = ("batch",)) -> None:
+        """Writes the graph whose result, float32 (*axes, width), is `output`."""
         self._weights.flush()
-        ids, mask = (
-            helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "sequence"])
-            for name in ("input_ids", "attention_mask")
-        )
-        pooled = helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", width])
-        graph = helper.make_graph(self._nodes, "embedry", [ids, mask], [pooled], self._initializers)
+        inputs = [
+            helper.make_tensor_value_info(name, TensorProto.INT32, ["batch", "sequence"]) for name in self._inputs
+        ]
+        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, [*axes, width])
+        graph = helper.make_graph(self._nodes, "embedry", inputs, [result], self._initializers)
         opsets = [helper.make_opsetid("", _OPSET), helper.make_opsetid(FUSED, 1)]
         model: ModelProto = helper.make_model(graph, opset_imports=opsets, ir_version=_IR_VERSION)
         path.write_bytes(model.SerializeToString())

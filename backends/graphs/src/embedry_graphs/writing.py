@@ -1,5 +1,6 @@
 """Writing the whole graph of a model: the encoder of its family, then the modules of its chain."""
 
+import json
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -15,14 +16,17 @@ from embedry_graphs.shape import Shape
 
 def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None) -> None:
     """See `embedry_graphs.write`."""
+    assert spec.transformer is not None  # noqa: S101  every family has one
     family = import_module(FAMILIES[spec.architecture])
     weights = Checkpoint([source / file for file in spec.weights], family.PREFIXES)
-    shape = Shape.of(config)
+    settings = json.loads((source / spec.transformer.file("config.json")).read_text(encoding="utf-8"))
+    parts = chain.Parts(source, weights, Shape.of(config), spec.architecture, settings)
     quantised = {"build_layer": QuantisedLayers(calibration)} if calibration is not None else {}
-    with closing(Graph(target)) as graph:
-        tokens = family.token_vectors(graph, weights, shape, first_only=chain.first_only(spec.body), **quantised)
-        weights.check_all_read(spec.architecture)
-        vectors, width = chain.apply(graph, spec.body, tokens, source, shape.width)
+    with closing(Graph(target, of_pairs=spec.kind == "reranker")) as graph:
+        tokens = family.token_vectors(graph, weights, parts.shape, first_only=chain.first_only(spec.body), **quantised)
+        result, width = chain.apply(graph, spec.body, tokens, parts)
+        weights.check_all_read(spec.architecture, chain.prefixes(spec.body, parts))
         if width != spec.dims:
             raise SpecError(f"the modules of {spec.name!r} give vectors of {width}, the entry says dims={spec.dims}")
-        graph.save(target / GRAPH_FILE, vectors, width)
+        axes = ("batch", "sequence") if spec.kind == "multi_vector" else ("batch",)
+        graph.save(target / GRAPH_FILE, result, width, axes)

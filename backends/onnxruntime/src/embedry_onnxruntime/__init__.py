@@ -8,7 +8,7 @@ import os
 
 import embedry_graphs as graphs
 from embedry import ModelSpec, UnsupportedModelError
-from embedry.backend import Backend, Encoder, LoadRequest
+from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder
 from embedry.modules import Pooling
 
 
@@ -18,15 +18,16 @@ class OnnxRuntimeBackend(Backend):
     devices = ("cpu",)
     precisions = ("fp32", "int8")
     modules = graphs.MODULES
+    outputs = graphs.OUTPUTS
 
     def refusal(self, spec: ModelSpec) -> str | None:
         """Why the model cannot be reproduced here, or None."""
         if spec.onnx is None:
             return graphs.refusal(spec)
-        plain = len(spec.body) == 1 and spec.body[0] in (Pooling(mode="mean"), Pooling(mode="cls"))
+        plain = spec.kind == "dense" and spec.body in ((Pooling(mode="mean"),), (Pooling(mode="cls"),))
         return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
 
-    def load(self, request: LoadRequest) -> Encoder:
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
         # Some builds of the runtime report their use to their makers, unless told not to before they are imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -36,7 +37,13 @@ class OnnxRuntimeBackend(Backend):
         if spec.onnx is None:
             # Our graph is in its final form; leaving it as it is also saves a third of the start.
             path = compiled.folder(request, precision) / graphs.GRAPH_FILE
-            return session.OnnxEncoder(path, threads=request.threads, precision=precision, optimize=False)
+            return session.OnnxEncoder(
+                path,
+                threads=request.threads,
+                precision=precision,
+                optimize=False,
+                batch_tokens=session.batch_tokens(spec),
+            )
         if precision == "int8":
             raise UnsupportedModelError(
                 f"{spec.name!r} runs from an ONNX file of its own, which int8 cannot be made of"

@@ -45,6 +45,7 @@ def folder(request: LoadRequest, precision: str) -> Path:
         settings=[
             graphs.VERSION, [as_dict(module) for module in spec.body], precision, onnxruntime.__version__,
             packing.level(precision),
+            *([] if spec.kind == "dense" else [spec.kind]),  # the same body may be another graph, of pairs or for each token
         ],
     )  # fmt: skip
 

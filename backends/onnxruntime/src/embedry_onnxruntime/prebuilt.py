@@ -31,7 +31,11 @@ class PrebuiltEncoder(OnnxEncoder):
             )
 
     def run(
-        self, session: onnxruntime.InferenceSession, ids: NDArray[np.int32], mask: NDArray[np.int32]
+        self,
+        session: onnxruntime.InferenceSession,
+        ids: NDArray[np.int32],
+        mask: NDArray[np.int32],
+        *segments: NDArray[np.int32],
     ) -> NDArray[np.float32]:
         """Pooled vectors of a batch, float32 (batch, dims)."""
         values = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}

@@ -8,31 +8,40 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from embedry import BackendError
-from embedry.backend import Encoder
+import embedry_graphs as graphs
+from embedry import BackendError, ModelSpec
+from embedry.backend import Encoder, PairEncoder
 from embedry_onnxruntime import packing
 
 BATCH_TOKENS = 512
 """Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
 matters (docs/performance.md)."""
 
+_ROWS = 2**24
+"""Weights of a sparse model's batch, 64 MB, if its texts have no more than `_FEWEST` tokens."""
+
+_FEWEST = 3
+"""The tokens of nearly any text, with special ones."""
+
 _PROVIDER = "CPUExecutionProvider"
 
 
-class OnnxEncoder(Encoder):
-    """See `embedry.backend.Encoder`.
+class OnnxEncoder(Encoder, PairEncoder):
+    """See `embedry.backend.Encoder`, and for rerankers `embedry.backend.PairEncoder`.
 
     A batch that comes alone, such as a query, is computed on all threads. Of several at a time each is computed by the thread
     that brings it: then no thread waits for another at the end of every product.
     """
 
-    batch_tokens = BATCH_TOKENS
-
-    def __init__(self, path: Path, *, threads: int, precision: str, optimize: bool) -> None:
+    def __init__(
+        self, path: Path, *, threads: int, precision: str, optimize: bool, batch_tokens: int = BATCH_TOKENS
+    ) -> None:
+        self.batch_tokens = batch_tokens
         self._path = path
         self._optimize = optimize
         self._wide = open_session(path, threads=threads, optimize=optimize)
         self._narrow: onnxruntime.InferenceSession | None = self._wide if threads == 1 else None
+        self._has_segments = any(each.name == graphs.SEGMENTS for each in self._wide.get_inputs())
         self._lock = Lock()
         self.workers = threads
         files = [path] if optimize else path.parent.iterdir()  # a compiled graph has its weights beside it
@@ -46,19 +55,30 @@ class OnnxEncoder(Encoder):
             **compiled,
         }
 
-    def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """What the body of the chain gives, float32 (batch, width), computed by the calling thread."""
-        return self.run(self._single(), ids, mask)
+    def forward(
+        self, ids: NDArray[np.int32], mask: NDArray[np.int32], *segments: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        """What the body of the chain gives, float32, computed by the calling thread."""
+        return self.run(self._single(), ids, mask, *segments)
 
-    def forward_wide(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
+    def forward_wide(
+        self, ids: NDArray[np.int32], mask: NDArray[np.int32], *segments: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
         """The same on all threads."""
-        return self.run(self._wide, ids, mask)
+        return self.run(self._wide, ids, mask, *segments)
 
     def run(
-        self, session: onnxruntime.InferenceSession, ids: NDArray[np.int32], mask: NDArray[np.int32]
+        self,
+        session: onnxruntime.InferenceSession,
+        ids: NDArray[np.int32],
+        mask: NDArray[np.int32],
+        *segments: NDArray[np.int32],
     ) -> NDArray[np.float32]:
         """The same by one of the two sessions."""
-        result: NDArray[np.float32] = session.run(None, {"input_ids": ids, "attention_mask": mask})[0]
+        feed = {"input_ids": ids, "attention_mask": mask}
+        if self._has_segments:
+            (feed[graphs.SEGMENTS],) = segments
+        result: NDArray[np.float32] = session.run(None, feed)[0]
         return result
 
     def _single(self) -> onnxruntime.InferenceSession:
@@ -67,6 +87,11 @@ class OnnxEncoder(Encoder):
                 if self._narrow is None:
                     self._narrow = open_session(self._path, threads=1, optimize=self._optimize)
         return self._narrow
+
+
+def batch_tokens(spec: ModelSpec) -> int:
+    """Padded tokens a batch: fewer than usual where the shortest texts would have too many weights of terms together."""
+    return min(BATCH_TOKENS, max(1, _FEWEST * _ROWS // spec.dims)) if spec.kind == "sparse" else BATCH_TOKENS
 
 
 def open_session(
