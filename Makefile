@@ -10,14 +10,14 @@ SPARK   := .venv-spark
 # What the demo and the tests download stays inside this folder.
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
-BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/cli
+BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/layouts plugins/cli
 # What the benchmark measures, and no adapters to other libraries.
 MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers plugins/server plugins/bulk
 # Every distribution of the repository: adding one is adding its folder.
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test test-spark lint docs bench bench-families bench-server bench-bulk soak soak-server soak-bulk clean
+.PHONY: help demo test test-spark lint docs bench bench-families bench-kinds bench-server bench-bulk soak soak-server soak-bulk clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -46,6 +46,9 @@ bench: $(BENCH)/.installed ## measure embedry beside other libraries, in 15 to 2
 bench-families: $(BENCH)/.installed ## measure architectures at their real sizes, in about 15 minutes
 	$(BENCH)/bin/python tests/benchmarks/families.py $(ARGS)
 	$(BENCH)/bin/python tests/benchmarks/static.py $(filter --write,$(ARGS))
+
+bench-kinds: $(BENCH)/.installed ## measure rerankers, sparse and token vectors beside other libraries, in about 15 minutes
+	$(BENCH)/bin/python tests/benchmarks/kinds.py $(ARGS)
 
 bench-server: $(BENCH)/.installed $(INFINITY)/.installed ## measure the server beside other servers, then 1,000 connections, in about 20 minutes
 	$(BENCH)/bin/python tests/benchmarks/server.py $(ARGS)

@@ -6,8 +6,8 @@ from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from typing import Any
 
-from embedry import ModelSpec, Normalize, Pooling, Resource
-from embedry._files import digests, st_layout
+from embedry import ModelSpec, Normalize, Pooling, Resource, _layouts
+from embedry._files import digests
 
 COMMIT = "1234567890abcdef1234567890abcdef12345678"
 
@@ -33,7 +33,7 @@ def resource(path: Path) -> Resource:
 
 def registered(folder: Path, **changes: Any) -> ModelSpec:
     """The entry that a checkpoint's own files describe, with their digests, as a plugin would register it."""
-    spec = st_layout.from_folder(folder)
+    spec = _layouts.from_folder(folder)
     return replace(spec, files={file: digests.sha256(folder / file) for file in spec.files}, **changes)
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch_file
 
-from embedry import IntegrityError
-from embedry._files import sources, st_layout, weights
+from embedry import IntegrityError, _layouts
+from embedry._files import sources, weights
 from entries import contents, fill, registered
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -119,7 +119,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_weights_without_a_digest_are_checked_once_and_again_when_they_change(
     model: Path, tmp_path: Path, checked: list[Path]
 ) -> None:
-    spec = st_layout.from_folder(model)
+    spec = _layouts.from_folder(model)
     for _ in range(3):
         sources.ensure_local(spec, tmp_path / "cache")
     assert checked == [model / "model.safetensors"]

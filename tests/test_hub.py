@@ -17,8 +17,8 @@ import pytest
 from safetensors.numpy import save
 
 from command_line import run
-from embedry import IntegrityError, ModelSpec, UnknownModelError, register
-from embedry._files import hub, hub_errors, sources, st_layout, stated
+from embedry import IntegrityError, ModelSpec, UnknownModelError, _layouts, register
+from embedry._files import hub, hub_errors, sources, stated
 from embedry._files.hub_cache import cached
 from embedry.errors import CacheError, DownloadError
 from entries import COMMIT, contents, entry, fill, hub_cache
@@ -232,7 +232,7 @@ def test_the_files_that_describe_a_repository_are_compared_before_they_are_read(
     commit = small_hub.commit("acme/tiny", {"modules.json": b"[]"})
     small_hub.faults = [Fault(path=f"{commit}/modules.json", body=b"{}")]
     with pytest.raises(IntegrityError, match=r"^modules\.json of acme/tiny at [0-9a-f]{40} did not come as the hub"):
-        st_layout.from_hub("acme/tiny", cache)
+        _layouts.from_hub("acme/tiny", cache)
     assert cached("acme/tiny", None, ["modules.json"], cache) is None
 
 
@@ -325,7 +325,7 @@ def test_a_repository_that_does_not_exist_is_an_unknown_model(
     sentence = f"the hub ({small_hub.url}) has no public repository acme/tinny; if it is private, set HF_TOKEN"
     assert str(error.value) == sentence
     with pytest.raises(UnknownModelError) as error:
-        st_layout.from_hub("acme/tinny", cache)
+        _layouts.from_hub("acme/tinny", cache)
     assert "no model is called 'acme/tinny'" in str(error.value)
     assert sentence in str(error.value)
 
@@ -600,10 +600,10 @@ def test_a_repository_of_which_the_cache_has_only_a_part_is_completed_or_called_
     with monkeypatch.context() as offline:
         offline.setattr(constants, "HF_HUB_OFFLINE", True)
         with pytest.raises(DownloadError) as error:
-            st_layout.from_hub("acme/tiny", cache)
+            _layouts.from_hub("acme/tiny", cache)
     assert str(error.value).startswith(f"the cache has only a part of acme/tiny ({snapshot} has no ")
     assert "HF_HUB_OFFLINE" in str(error.value)
-    assert st_layout.from_hub("acme/tiny", cache).revision == COMMIT
+    assert _layouts.from_hub("acme/tiny", cache).revision == COMMIT
 
 
 UNREADABLE = """

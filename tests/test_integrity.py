@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from embedry import IntegrityError, OptionError, UnsupportedModelError, resolve
-from embedry._files import digests, sources, st_layout
+from embedry import IntegrityError, OptionError, UnsupportedModelError, _layouts, resolve
+from embedry._files import digests, sources
 from embedry.views import LazyEmbedder
 from entries import contents, fill, registered
 
@@ -221,7 +221,7 @@ def test_a_tokenizer_that_was_cut_short_is_refused(model: Path, tmp_path: Path) 
 def test_an_entry_that_contradicts_its_files_is_refused_whether_or_not_the_graph_is_compiled(
     model: Path, tmp_path: Path, changes: dict[str, object], error: type[Exception], text: str
 ) -> None:
-    wrong = replace(st_layout.from_folder(model), **changes)  # type: ignore[arg-type]
+    wrong = replace(_layouts.from_folder(model), **changes)  # type: ignore[arg-type]
     for _ in range(2):
         with pytest.raises(error, match=text):
             resolve(wrong, cache_dir=tmp_path / "cache").embed_query("a text")

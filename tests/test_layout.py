@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from embedry import IntegrityError, ModelSpec, UnknownModelError, UnsupportedModelError, WeightsNotFoundError, resolve
-from embedry._files.st_layout import from_folder
+from embedry._layouts import from_folder
 from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 from embedry.transformer import BertNormalizer, Transformer
 
@@ -354,12 +354,21 @@ def test_a_dense_layer_decides_the_length_of_the_vectors(checkpoint: Callable[..
     assert (spec.chain, spec.dims) == ((Pooling(mode="mean"), dense, Normalize()), 16)
 
 
-@pytest.mark.parametrize("file", ["modules.json", "config.json", "1_Pooling/config.json"])
+@pytest.mark.parametrize("file", ["config.json", "1_Pooling/config.json"])
 def test_a_file_that_is_missing_is_named_with_what_to_do(read: Read, tmp_path: Path, file: str) -> None:
     with pytest.raises(WeightsNotFoundError) as error:
         read({file: None})
     assert f"{tmp_path / 'model'} has no {file}: " in str(error.value)
     assert "write a ModelSpec" in str(error.value)
+
+
+def test_files_of_no_layout_are_an_error_that_names_the_layouts(read: Read, tmp_path: Path) -> None:
+    with pytest.raises(WeightsNotFoundError) as error:
+        read({"modules.json": None})
+    assert str(error.value) == (
+        f"the files of '{tmp_path / 'model'}' follow no layout that is installed (sentence-transformers); write a ModelSpec for "
+        "it and pass that to resolve"
+    )
 
 
 @pytest.mark.parametrize("file", ["modules.json", "config.json", "sentence_bert_config.json"])

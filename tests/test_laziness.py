@@ -7,7 +7,7 @@ import pytest
 
 HEAVY = (
     "torch", "transformers", "sentence_transformers", "onnxruntime", "onnx", "tokenizers", "safetensors",
-    "huggingface_hub", "numpy", "typer", "rich", "pyarrow", "asyncio",
+    "huggingface_hub", "numpy", "typer", "rich", "pyarrow", "asyncio", "embedry_layouts",
 )  # fmt: skip
 
 Fresh = Callable[..., subprocess.CompletedProcess[str]]

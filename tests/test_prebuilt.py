@@ -11,8 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from embedry import BackendError, ModelSpec, UnsupportedModelError, resolve
-from embedry._files import st_layout
+from embedry import BackendError, ModelSpec, UnsupportedModelError, _layouts, resolve
 
 TEXTS = ["", "a text", "another text of a few more words", "one that is longer than all the others are, " * 3]
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -31,7 +30,7 @@ def prebuilt(checkpoint: Callable[..., Path], tmp_path: Path) -> Entry:
             (tmp_path / file).write_bytes((model / file).read_bytes())
         write(model, tmp_path / "onnx" / "model.onnx")
         files = dict.fromkeys(("onnx/model.onnx", "tokenizer.json", "config.json"))
-        spec = st_layout.from_folder(model)
+        spec = _layouts.from_folder(model)
         return replace(spec, folder=str(tmp_path), files=files, onnx="onnx/model.onnx")
 
     return make

@@ -31,9 +31,9 @@ from embedry import (
     TextTooLongError,
     TruncationWarning,
     UnsupportedModelError,
+    _layouts,
     resolve,
 )
-from embedry._files import st_layout
 from embedry.backend import TextEncoder
 from embedry.views import LazyEmbedder
 
@@ -220,7 +220,7 @@ def test_a_text_too_long_for_a_model_with_its_own_input_is_treated_as_the_policy
 def test_a_model_with_its_own_input_reads_as_many_tokens_as_its_entry_says(reading_cased: Path) -> None:
     shorter = reference(reading_cased)
     shorter.max_seq_length = 16
-    entry = replace(st_layout.from_folder(reading_cased), max_seq_length=16)
+    entry = replace(_layouts.from_folder(reading_cased), max_seq_length=16)
     assert furthest(embedder(entry).encode_query(TEXTS), shorter.encode_query(TEXTS)) <= 1e-5
 
 
@@ -315,7 +315,7 @@ def test_damage_in_the_weights_of_a_dense_layer_is_seen(checkpoint: Checkpoint, 
 
 def test_the_entry_decides_the_pooling_not_a_file_that_it_does_not_list(checkpoint: Checkpoint) -> None:
     mean = checkpoint("bert")
-    entry = replace(st_layout.from_folder(mean), chain=(Pooling(mode="cls"), Normalize()))
+    entry = replace(_layouts.from_folder(mean), chain=(Pooling(mode="cls"), Normalize()))
     assert "modules.json" not in entry.files
     expected = resolve(checkpoint("bert", "cls"), backend="onnxruntime").encode_document(TEXTS)
     assert furthest(embedder(entry).encode_document(TEXTS), expected) <= 1e-5

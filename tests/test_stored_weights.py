@@ -20,7 +20,7 @@ from agreement import POOLINGS, TEXTS, expected, furthest, longest
 from checkpoints import FAMILIES, LONG_FAMILIES
 from embedry import IntegrityError
 from embedry._files import model_config
-from embedry._files.st_layout import from_folder
+from embedry._layouts import from_folder
 
 Checkpoint = Callable[..., Path]
 Encode = Callable[..., agreement.Vectors]

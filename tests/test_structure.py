@@ -73,6 +73,7 @@ def test_what_the_default_installs_needs_no_torch() -> None:
         "backends/onnxruntime",
         "backends/static",
         "plugins/models",
+        "plugins/layouts",
         "plugins/cli",
     ):
         for need in project(ROOT / folder)["dependencies"]:  # type: ignore[attr-defined]
@@ -93,6 +94,7 @@ def test_a_module_can_be_held_in_the_head(folder: Path) -> None:
 
 def test_what_reads_files_knows_nothing_of_engines_and_of_the_pipeline() -> None:
     above = ("embedry._pipeline", "embedry.backend", "embedry._backends", "embedry.views", "embedry.resolver")
-    for source in (ROOT / "core/src/embedry/_files").glob("*.py"):
+    readers = (ROOT / "core/src/embedry/_files", ROOT / "plugins/layouts/src/embedry_layouts")
+    for source in (source for folder in readers for source in folder.glob("*.py")):
         reached = [name for name in imports(source) if name.startswith(above)]
         assert not reached, f"{source.name} imports {', '.join(reached)}"

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 import tokenizer_kinds
 from agreement import POOLINGS, Vectors, expected, furthest
 from embedry import UnsupportedModelError, resolve
-from embedry._files.st_layout import from_folder
+from embedry._layouts import from_folder
 from embedry._pipeline.tokenizer import Tokenizer
 from tokenizer_kinds import KINDS, TEXTS
 

@@ -9,7 +9,7 @@ import pytest
 
 import hostile
 from embedry import EmbedryError, resolve
-from embedry._files import tokenizer_limits
+from embedry_layouts import tokenizer_limits
 from mutations import VALUES
 
 TOKENIZERS: dict[str, tuple[dict[str, Any], str]] = {

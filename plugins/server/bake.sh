@@ -3,7 +3,7 @@
 #
 #   bake.sh PREFIX MODEL...
 #
-# A MODEL may be NAME=MODEL, as for `embedry serve`. PREFIX is a new folder; the environment works at this path alone:
+# A MODEL may be NAME=MODEL and MODEL:KIND, as for `embedry serve`. PREFIX is a new folder; the environment works at this path alone:
 #
 #   bin/serve      serves the models on every address; takes the options of `embedry serve`
 #   embedry.lock   the lock file that the models were fetched by
@@ -34,6 +34,15 @@ if [ -e "$prefix" ]; then
 fi
 checkout=$(cd "$(dirname "$0")/../.." && pwd)
 
+# What a model is called outside a server.
+plain() {
+    name=${1##*=}
+    for kind in dense reranker sparse multi_vector; do
+        name=${name%":$kind"}
+    done
+    printf '%s' "$name"
+}
+
 # Half an environment would be in the way of the next call.
 trap 'rm -rf "$prefix"' EXIT
 trap 'exit 130' INT TERM
@@ -43,7 +52,7 @@ trap 'exit 130' INT TERM
 "$prefix/bin/python" -m pip install --quiet --disable-pip-version-check --no-compile \
     "$checkout/core" \
     "$checkout/backends/graphs" "$checkout/backends/onnxruntime" "$checkout/backends/static" \
-    "$checkout/plugins/models" "$checkout/plugins/cli" "$checkout/plugins/server"
+    "$checkout/plugins/models" "$checkout/plugins/layouts" "$checkout/plugins/cli" "$checkout/plugins/server"
 find "$prefix/lib" -depth -type d -name tests -exec rm -r {} +
 # Nothing can be compiled where the environment is read-only. Copies may have other times, so these are not compared.
 "$prefix/bin/python" -m compileall -q -j 0 --invalidation-mode unchecked-hash "$prefix/lib"
@@ -54,12 +63,12 @@ if [ -f embedry.lock ]; then
     export EMBEDRY_LOCK="$PWD/embedry.lock"
 else
     for model in "$@"; do
-        "$prefix/bin/embedry" lock "${model##*=}" --file "$prefix/embedry.lock"
+        "$prefix/bin/embedry" lock "$(plain "$model")" --file "$prefix/embedry.lock"
     done
     export EMBEDRY_LOCK="$prefix/embedry.lock"
 fi
 for model in "$@"; do
-    "$prefix/bin/embedry" pull "${model##*=}" --locked --compile ${PRECISION:+--precision "$PRECISION"}
+    "$prefix/bin/embedry" pull "$(plain "$model")" --locked --compile ${PRECISION:+--precision "$PRECISION"}
 done
 [ -e "$prefix/embedry.lock" ] || cp embedry.lock "$prefix/embedry.lock"
 

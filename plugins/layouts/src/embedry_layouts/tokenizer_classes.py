@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from embedry._files.tokenizer_schema import (
+from embedry_layouts.tokenizer_schema import (
     ConfigFile,
     Normalizer,
     PostProcessor,
@@ -35,9 +35,17 @@ class Built:
     """Whether a space is put before a text, unless add_prefix_space says so; None for classes that never do."""
     unk_id: int = 3
     """Of a Unigram: the piece that stands for what it does not know."""
+    mask: str | None = "<mask>"
+    """The token that stands for a missing one, without a setting of its own."""
+
+    @property
+    def special(self) -> dict[str, str]:
+        """The special tokens that hold without settings, by their names in tokenizer_config.json."""
+        found = dict(each for each in self.around if each is not None)
+        return found | ({"mask_token": self.mask} if self.mask is not None else {})
 
 
-_BERT = Built("WordPiece", "BertPreTokenizer", (("cls_token", "[CLS]"), ("sep_token", "[SEP]")))
+_BERT = Built("WordPiece", "BertPreTokenizer", (("cls_token", "[CLS]"), ("sep_token", "[SEP]")), mask="[MASK]")
 
 BUILT = {
     **dict.fromkeys(("Bert", "DistilBert", "Electra", "MobileBert", "Lxmert", "LayoutLM"), _BERT),
@@ -45,7 +53,7 @@ BUILT = {
     "MPNet": Built("WordPiece", "BertPreTokenizer", (("cls_token", "<s>"), ("sep_token", "</s>"))),
     "Roberta": Built("BPE", "ByteLevel", (("cls_token", "<s>"), ("sep_token", "</s>")), False),
     "XLMRoberta": Built("Unigram", "Metaspace", (("bos_token", "<s>"), ("eos_token", "</s>")), True),
-    "T5": Built("Unigram", "Metaspace", (None, ("eos_token", "</s>")), True, unk_id=2),
+    "T5": Built("Unigram", "Metaspace", (None, ("eos_token", "</s>")), True, unk_id=2, mask=None),
 }
 """The name of a class, less "Tokenizer" or "TokenizerFast" -> what it makes."""
 

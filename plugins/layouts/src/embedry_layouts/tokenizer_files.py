@@ -5,14 +5,16 @@ tokenizer_config.json, whatever else tokenizer.json says. That is what a folder 
 what holds. What cannot be honoured is refused by name.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from embedry._files import parsing, tokenizer_limits
-from embedry._files.st_files import Files
-from embedry._files.tokenizer_classes import BUILT, disagreements
-from embedry._files.tokenizer_schema import ConfigFile, ModelFile, TokenizerFile
+from embedry._files import parsing
 from embedry.errors import UnsupportedModelError
 from embedry.transformer import BertNormalizer, Transformer
+from embedry_layouts import tokenizer_limits
+from embedry_layouts.files import Files
+from embedry_layouts.tokenizer_classes import BUILT, disagreements
+from embedry_layouts.tokenizer_schema import ConfigFile, ModelFile, TokenizerFile
 
 _CLASS_OF = {"bert": "Bert", "distilbert": "Bert", "mpnet": "MPNet", "electra": "Bert", "roberta": "Roberta",
              "xlm-roberta": "XLMRoberta", "nomic_bert": "Bert", "jina_bert_v2": "Bert", "jina_bert_v2_qk_post_norm": "Bert",
@@ -24,10 +26,14 @@ _CLASS_OF = {"bert": "Bert", "distilbert": "Bert", "mpnet": "MPNet", "electra": 
 class TokenizerSettings:
     """What holds instead of what tokenizer.json says."""
 
+    kind: str
+    """The name of its class, less "Tokenizer"; empty where no file says it."""
     normalizer: BertNormalizer | None
     split_at_spaces: bool
     truncate_left: bool
     model_max_length: int | None
+    special: Mapping[str, str]
+    """The special tokens that have names, by those, such as "mask_token"."""
 
 
 def read(files: Files, at: Transformer, architecture: str) -> TokenizerSettings:
@@ -47,11 +53,13 @@ def read(files: Files, at: Transformer, architecture: str) -> TokenizerSettings:
         config = config.under(files.read_or(at.file("special_tokens_map.json"), ConfigFile, ConfigFile()))
     length = config.model_max_length
     settings = TokenizerSettings(
+        kind="",
         normalizer=None,
         split_at_spaces=False,
         truncate_left=config.truncation_side == "left",
         # Tokenizers without a limit state 1e30 or so.
         model_max_length=int(length) if length is not None and 1 <= length < 2**31 else None,
+        special=config.named(),
     )
     if not files.has(at.file("tokenizer.json")):
         return settings  # which is an error of its own, with what to do about it
@@ -69,6 +77,8 @@ def read(files: Files, at: Transformer, architecture: str) -> TokenizerSettings:
         settings = replace(settings, truncate_left=file.truncation.direction == "Left")
     return replace(
         settings,
+        kind=kind,
+        special=(BUILT[kind].special if kind in BUILT else {}) | config.named(),
         normalizer=_normalizer(config, file, kind),
         split_at_spaces=kind in ("XLMRoberta", "T5")
         and file.pre_tokenizer is not None

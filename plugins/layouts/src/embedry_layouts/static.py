@@ -2,11 +2,12 @@
 
 from msgspec import Struct
 
-from embedry._files.st_files import Count, Files, ModuleEntry
 from embedry._files.weights import tensors
 from embedry.errors import IntegrityError
 from embedry.modules import Normalize, StaticEmbedding
-from embedry.spec import NO_LIMIT, ModelSpec
+from embedry.spec import NO_LIMIT
+from embedry_layouts.files import Count, Files, ModuleEntry
+from embedry_layouts.found import Found
 
 
 class StaticFile(Struct):
@@ -57,8 +58,8 @@ def is_model2vec(files: Files) -> bool:
     )
 
 
-def entry(files: Files, repo: str | None) -> ModelSpec:
-    """The entry of a model in model2vec's own layout: config.json, a table and a tokenizer, all at the top.
+def model2vec(files: Files) -> Found:
+    """A model in model2vec's own layout: config.json, a table and a tokenizer, all at the top.
 
     Raises:
         WeightsNotFoundError: a file is missing.
@@ -66,18 +67,9 @@ def entry(files: Files, repo: str | None) -> ModelSpec:
     """
     module, width = table(files, "", skip_unknown=True)
     stated = files.read("config.json", StaticFile)
-    files.check_present([module.tokenizer])
-    return ModelSpec(
-        name=repo or files.folder.resolve().name or "model",
-        repo=repo,
-        revision=files.folder.name if repo else None,
-        folder=None if repo else str(files.folder),
-        files=dict.fromkeys((module.weights, module.tokenizer)),
-        dims=width,
-        max_seq_length=stated.max_length or NO_LIMIT,
-        preferred_backend="static",
-        architecture="static",
-        transformer=None,
+    return Found(
         chain=(module, *((Normalize(),) if stated.normalize else ())),
-        description=f"read from {repo or files.folder}",
+        dims=width,
+        body=None,
+        max_seq_length=stated.max_length or NO_LIMIT,
     )

@@ -1,17 +1,30 @@
 """One module of modules.json: which kind of module its class name stands for, and what its own files say."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
-from embedry._files import static_files
-from embedry._files.st_files import POOLING_SWITCHES, DenseFile, Files, NamesFile, PoolingFile
 from embedry.errors import IntegrityError, UnsupportedModelError
 from embedry.modules import POOLINGS, Dense, LayerNorm, LibraryModule, Module, Normalize, Pooling
+from embedry_layouts import static
+from embedry_layouts.files import POOLING_SWITCHES, DenseFile, Files, NamesFile, PoolingFile
+
+TEXT, TOKENS, SCORES = "sentence_embedding", "token_embeddings", "scores"
+"""What modules read and write, by the library's names."""
 
 _LIBRARY = "sentence_transformers."
 
-_TYPED = ("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "StaticEmbedding", "Dropout")
-"""Classes of the library that an entry says in its own words."""
+_SHARED = ("models", "base.modules", "sentence_transformer.modules")
+_SPARSE = ("sparse_encoder.models", "sparse_encoder.modules")
+_PACKAGES = {
+    **dict.fromkeys(
+        ("Transformer", "Pooling", "Normalize", "Dense", "LayerNorm", "StaticEmbedding", "Dropout"), _SHARED
+    ),
+    **dict.fromkeys(("MLMTransformer", "SpladePooling", "SparseStaticEmbedding"), _SPARSE),
+    "LogitScore": ("cross_encoder.modules",),
+    "MultiVectorMask": ("multi_vector_encoder.modules",),
+}
+"""Classes of the library that an entry says in its own words -> the packages in which versions 0 to 6 have them."""
 
 _ACTIVATIONS = {
     "torch.nn.modules.linear.Identity": "identity",
@@ -29,20 +42,21 @@ def kind(class_name: str) -> str:
     if not class_name.startswith(_LIBRARY):
         return ""
     last = class_name.rpartition(".")[2]
-    return last if class_name in set(_spellings(last)) or last not in _TYPED else ""
+    return last if last not in _PACKAGES or class_name in set(_spellings(last)) else ""
 
 
 def _spellings(last: str) -> Iterator[str]:
     """The whole names under which versions 0 to 6 of the library wrote one of its classes."""
-    snake = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in last).lstrip("_")
-    for package in ("models", "base.modules", "sentence_transformer.modules"):
+    snake = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", last).lower()
+    for package in _PACKAGES[last]:
         yield f"{_LIBRARY}{package}.{last}"
         yield f"{_LIBRARY}{package}.{last}.{last}"
         yield f"{_LIBRARY}{package}.{snake}.{last}"
 
 
 def read(files: Files, class_name: str, path: str) -> tuple[Module, int | None]:
-    """A module that is no Transformer, and the width of its vectors; None where it does not change that, or does not say.
+    """A module of an embedder that is no Transformer, and the width of its vectors; None where it does not change that, or
+    does not say.
 
     Args:
         files: of the model.
@@ -56,24 +70,31 @@ def read(files: Files, class_name: str, path: str) -> tuple[Module, int | None]:
     """
     last = kind(class_name)
     if last == "Pooling":
-        return _pooling(files, path)
+        return pooling(files, path)
     if last == "Dense":
-        return _dense(files, class_name, path)
+        found, others = dense(files, path)
+        return LibraryModule(class_name=class_name, path=path) if others else found, found.outputs
     if last == "LayerNorm":
         return LayerNorm(path=path), None
     if last == "StaticEmbedding":
-        return static_files.table(files, path)
-    if last == "Normalize" and files.read_or(_config(path), NamesFile, NamesFile()).of_text:
+        return static.table(files, path)
+    if last == "Normalize" and not files.read_or(config(path), NamesFile, NamesFile()).differing(TEXT, TEXT, TEXT):
         return Normalize(), None
     return LibraryModule(class_name=class_name, path=path), _library_width(files, path)
 
 
-def _config(path: str) -> str:
+def config(path: str) -> str:
+    """The configuration of the module in this folder."""
     return f"{path}/config.json" if path else "config.json"
 
 
-def _pooling(files: Files, path: str) -> tuple[Pooling, int]:
-    settings = files.read(_config(path), PoolingFile)
+def pooling(files: Files, path: str) -> tuple[Pooling, int]:
+    """A Pooling, and the width of its vectors.
+
+    Raises:
+        As `read`.
+    """
+    settings = files.read(config(path), PoolingFile)
     if settings.pooling_mode is None:
         modes = [mode for switch, mode in POOLING_SWITCHES.items() if getattr(settings, switch)]
     else:
@@ -81,31 +102,49 @@ def _pooling(files: Files, path: str) -> tuple[Pooling, int]:
     modes = ["last" if mode == "lasttoken" else mode for mode in modes]
     if not modes or not set(modes) <= set(POOLINGS):
         raise UnsupportedModelError(
-            f"{_config(path)} in {files.folder} names no pooling that is known ({', '.join(POOLINGS)}), but "
+            f"{config(path)} in {files.folder} names no pooling that is known ({', '.join(POOLINGS)}), but "
             f"{', '.join(map(repr, modes)) or 'none'}"
         )
     width = settings.embedding_dimension or settings.word_embedding_dimension
     if width is None:
-        raise IntegrityError(f"{_config(path)} in {files.folder} does not state embedding_dimension")
+        raise IntegrityError(f"{config(path)} in {files.folder} does not state embedding_dimension")
     return Pooling(mode="+".join(modes), include_prompt=settings.include_prompt is not False), width * len(modes)
 
 
-def _dense(files: Files, class_name: str, path: str) -> tuple[Module, int]:
-    stated = files.read(_config(path), DenseFile)
+def dense(
+    files: Files, path: str, *, reads: str = TEXT, writes: str = TEXT, default: str = TEXT
+) -> tuple[Dense, dict[str, object]]:
+    """A Dense, and those of its settings that an entry cannot say.
+
+    Args:
+        files: of the model.
+        path: its folder.
+        reads: what it has to read.
+        writes: what it has to write.
+        default: what it reads where its configuration does not say it.
+
+    Raises:
+        As `read`.
+    """
+    stated = files.read(config(path), DenseFile)
     if not stated.activation_function.startswith("torch."):
-        raise UnsupportedModelError(
-            f"{_config(path)} in {files.folder} names the activation {stated.activation_function!r}: the model needs "
-            "code of its own, and embedry never runs code that comes with a model"
-        )
-    activation = _ACTIVATIONS.get(stated.activation_function)
-    if activation is None or stated.use_residual or not stated.of_text:
-        return LibraryModule(class_name=class_name, path=path), stated.out_features
-    sizes = {"inputs": stated.in_features, "outputs": stated.out_features}
-    return Dense(path=path, **sizes, activation=activation, bias=stated.bias), stated.out_features
+        raise files.of_code(config(path), "activation", stated.activation_function)
+    others: dict[str, object] = dict(stated.differing(reads, writes, default))
+    if stated.activation_function not in _ACTIVATIONS:
+        others["activation_function"] = stated.activation_function
+    if stated.use_residual:
+        others["use_residual"] = True
+    return Dense(
+        path=path,
+        inputs=stated.in_features,
+        outputs=stated.out_features,
+        activation=_ACTIVATIONS.get(stated.activation_function, "identity"),
+        bias=stated.bias,
+    ), others
 
 
 def _library_width(files: Files, path: str) -> int | None:
     """What modules of the library that have no type here call the length of their vectors."""
-    stated = files.read_or(_config(path), dict[str, Any], {})
+    stated = files.read_or(config(path), dict[str, Any], {})
     widths = [stated.get(key) for key in ("out_features", "embedding_dim", "out_channels", "hidden_dim")]
     return next((width for width in widths if isinstance(width, int) and 0 < width < 2**31), None)

@@ -77,6 +77,8 @@ class _NamedToken(Struct):
 
 _Token = str | _NamedToken | None
 
+_NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
 
 class ConfigFile(Struct):
     """tokenizer_config.json."""
@@ -89,6 +91,7 @@ class ConfigFile(Struct):
     add_prefix_space: bool | None = None
     split_special_tokens: bool | None = None
     model_max_length: int | float | None = None
+    chat_template: str | list[dict[str, str]] | None = None
     added_tokens_decoder: dict[str, _NamedToken] | None = None
     additional_special_tokens: list[str | _NamedToken] | None = None
     extra_special_tokens: list[str | _NamedToken] | dict[str, str | _NamedToken] | None = None
@@ -104,13 +107,16 @@ class ConfigFile(Struct):
         """These settings, less those that the other file has."""
         return replace(self, **{key: value for key, value in asdict(other).items() if value is not None})
 
+    def named(self) -> dict[str, str]:
+        """The special tokens that have a name of their own."""
+        tokens = {name: getattr(self, name) for name in _NAMES}
+        return {name: token_text(token) for name, token in tokens.items() if token is not None}
+
     def special(self) -> list[str]:
         """Every token that the file calls special."""
-        names = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
         extra = self.extra_special_tokens or []
-        tokens = [getattr(self, name) for name in names]
-        tokens += [*(self.additional_special_tokens or []), *(extra.values() if isinstance(extra, dict) else extra)]
-        return [token_text(token) for token in tokens if token is not None]
+        others = [*(self.additional_special_tokens or []), *(extra.values() if isinstance(extra, dict) else extra)]
+        return [*self.named().values(), *map(token_text, others)]
 
 
 class ModelFile(Struct):

@@ -1,15 +1,14 @@
 """The files of the sentence-transformers layout: their names, what may stand in each, and how one is read or found missing."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
 from embedry._files import parsing
 from embedry._files.paths import inside
-from embedry.errors import WeightsNotFoundError, some
-from embedry.spec import Similarity
+from embedry.errors import UnsupportedModelError, WeightsNotFoundError, some
 
 T = TypeVar("T")
 
@@ -23,9 +22,14 @@ LENGTHS = (
 )  # fmt: skip
 """Where a transformer's length may be stated; the first one that says anything holds, as in sentence-transformers."""
 
+CHAT_TEMPLATE = "chat_template.jinja"
+
+STANFORD = "artifact.metadata"
+"""What the code of ColBERT's authors writes its settings to."""
+
 DESCRIPTION = (
     "modules.json", SETTINGS, "*config.json", "*/*config.json", "*index.json", "*/*index.json", "tokenizer.json",
-    "*/tokenizer.json", "*special_tokens_map.json", "*/model.safetensors",
+    "*/tokenizer.json", "*special_tokens_map.json", f"*{CHAT_TEMPLATE}", STANFORD, "*idf.json", "*/model.safetensors",
 )  # fmt: skip
 """Patterns of the files that describe a model, and of the small weights of its modules."""
 
@@ -38,6 +42,14 @@ POOLING_SWITCHES = {
     "pooling_mode_lasttoken": "last",
 }
 """The switches that sentence-transformers wrote before version 6 -> poolings, in the order of concatenation."""
+
+TASKS = {
+    "feature-extraction": ("token_embeddings", "last_hidden_state"),
+    "sequence-classification": ("scores", "logits"),
+    "text-generation": ("causal_logits", "logits"),
+    "fill-mask": ("token_embeddings", "logits"),
+}
+"""What a transformer may be loaded for -> the name of what it gives, and what its class in the transformers library calls that."""
 
 Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -57,11 +69,12 @@ class LengthFile(Struct):
     do_lower_case: bool | None = None
     transformer_task: str | None = None
     module_output_name: str | None = None
-    modality_config: dict[str, Any] | None = None
+    modality_config: dict[str, dict[str, Any]] | None = None
     tokenizer_name_or_path: str | None = None
-    query_length: int | None = None
-    document_length: int | None = None
-    query_expansion: Any = None
+    query_length: Count | None = None
+    document_length: Count | None = None
+    query_expansion: Any = UNSET
+    """None is no expansion, whatever else says that there is one."""
     processing_kwargs: dict[str, Any] | None = None
     model_args: dict[str, Any] | None = None
     model_kwargs: dict[str, Any] | None = None
@@ -70,19 +83,24 @@ class LengthFile(Struct):
     config_args: dict[str, Any] | None = None
     config_kwargs: dict[str, Any] | None = None
 
-    def not_honoured(self) -> dict[str, Any]:
-        """Settings that change vectors, or what the library does, and that nobody here reproduces."""
+    def not_honoured(self, task: str, honoured: Collection[str] = ()) -> dict[str, Any]:
+        """Settings that change results, or what the library does, and that nobody here reproduces.
+
+        Args:
+            task: what the transformer is loaded for, one of `TASKS`.
+            honoured: those of these settings that the caller looks at itself; "message" is that of `modality_config`.
+        """
         names = (
             "tokenizer_name_or_path", "query_length", "document_length", "query_expansion", "processing_kwargs",
             "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs",
         )  # fmt: skip
-        found = {name: getattr(self, name) for name in names if getattr(self, name)}
-        if self.transformer_task not in (None, "feature-extraction"):
-            found["transformer_task"] = self.transformer_task
+        found = {name: getattr(self, name) for name in names if name not in honoured and getattr(self, name)}
+        output, of_method = TASKS[task]
         text = (self.modality_config or {}).get("text", {})
-        if text and text != {"method": "forward", "method_output_name": "last_hidden_state"}:
+        chats = "message" in (self.modality_config or {}) and "message" not in honoured
+        if chats or (text and text != {"method": "forward", "method_output_name": of_method}):
             found["modality_config"] = self.modality_config
-        if self.module_output_name not in (None, "token_embeddings"):
+        if self.module_output_name not in (None, output):
             found["module_output_name"] = self.module_output_name
         return found
 
@@ -103,15 +121,17 @@ class PoolingFile(Struct):
 
 
 class NamesFile(Struct):
-    """What a module reads and writes; anything but the text's vector is for models of another kind."""
+    """What a module reads and writes: a text's vector ("sentence_embedding"), its tokens', or scores."""
 
     module_input_name: str | None = None
     module_output_name: str | None = None
 
-    @property
-    def of_text(self) -> bool:
-        """Whether both are the text's vector."""
-        return {self.module_input_name, self.module_output_name} <= {None, "sentence_embedding"}
+    def differing(self, reads: str, writes: str, default: str) -> dict[str, str]:
+        """The two names, if they differ from these; `default` is the first of them where the file does not say it."""
+        stated = self.module_input_name or default
+        found = {"module_input_name": stated, "module_output_name": self.module_output_name or stated}
+        wanted = {"module_input_name": reads, "module_output_name": writes}
+        return {key: name for key, name in found.items() if name != wanted[key]}
 
 
 class DenseFile(NamesFile, kw_only=True):
@@ -122,16 +142,6 @@ class DenseFile(NamesFile, kw_only=True):
     bias: bool = True
     activation_function: str = "torch.nn.modules.activation.Tanh"
     use_residual: bool = False
-
-
-class SettingsFile(Struct):
-    """config_sentence_transformers.json."""
-
-    model_type: str | None = None
-    prompts: dict[str, str | None] | None = None
-    default_prompt_name: str | None = None
-    similarity_fn_name: Similarity | None = None
-    truncate_dim: Count | None = None
 
 
 LARGEST_INDEX = 16 * 2**20
@@ -196,3 +206,16 @@ class Files:
             elif present:
                 text += f"; it has {some(present, 12)}"
             raise WeightsNotFoundError(text)
+
+    def refused(self, file: str, key: str, value: object) -> UnsupportedModelError:
+        """The error for a setting that no engine follows; names the file, the key and the value."""
+        return UnsupportedModelError(
+            f"{self.folder / file} sets {key} to {value!r}, which no engine of embedry honours"
+        )
+
+    def of_code(self, file: str, what: str, name: str) -> UnsupportedModelError:
+        """The error for a file that names code of the model's own: what of it, and the name of that."""
+        return UnsupportedModelError(
+            f"{file} in {self.folder} names the {what} {name!r}: the model needs code of its own, and embedry never runs code "
+            "that comes with a model"
+        )

@@ -1,0 +1,114 @@
+"""The transformer of a model: how long texts it reads, with which tokenizer, and which files it consists of."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from embedry._files import model_config
+from embedry.errors import UnsupportedModelError, WeightsNotFoundError
+from embedry.transformer import Transformer
+from embedry_layouts import tokenizer_files
+from embedry_layouts.files import INDEX, LARGEST_INDEX, LENGTHS, WEIGHTS, Files, IndexFile, LengthFile
+from embedry_layouts.tokenizer_files import TokenizerSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Body:
+    """A transformer, and what its files say."""
+
+    transformer: Transformer
+    architecture: str
+    max_seq_length: int
+    weights: tuple[str, ...]
+    """The files with its weights."""
+    task: str
+    """What it is loaded for, one of `TASKS`."""
+    stated: LengthFile
+    """What is stated beside its config.json."""
+    tokenizer: TokenizerSettings
+
+    def file(self, name: str) -> str:
+        """The path of one of its files."""
+        return self.transformer.file(name)
+
+    @property
+    def files(self) -> list[str]:
+        """What engines read of it."""
+        return [*self.weights, self.file("tokenizer.json"), self.file("config.json")]
+
+
+def stated(files: Files, at: Transformer) -> LengthFile:
+    """What is stated of a transformer beside its config.json: the first file that says anything holds."""
+    lengths = (files.read_or(at.file(name), LengthFile, LengthFile()) for name in LENGTHS)
+    return next((length for length in lengths if length != LengthFile()), LengthFile())
+
+
+def read(
+    files: Files,
+    path: str,
+    options: LengthFile,
+    *,
+    tasks: Collection[str] = ("feature-extraction",),
+    honoured: Collection[str] = (),
+) -> Body:
+    """The transformer in a folder of a model.
+
+    Args:
+        files: of the model.
+        path: the folder, empty for the top.
+        options: what is stated beside its config.json; nothing where the library would not look for that.
+        tasks: what it may be loaded for; the first one where the options do not say it.
+        honoured: options that the caller looks at.
+
+    Raises:
+        WeightsNotFoundError: a file is missing, or none states how long texts are.
+        IntegrityError: a file is not JSON of the right form.
+        UnsupportedModelError: a file asks for what nobody here does; names the key and the value.
+    """
+    at = Transformer(path=path)
+    if files.has(at.file("adapter_config.json")):
+        raise UnsupportedModelError(
+            f"{files.folder} has {at.file('adapter_config.json')}: an adapter over another model's weights, which no engine "
+            "of embedry loads; merge it into the model and save that"
+        )
+    architecture = files.read(at.file("config.json"), model_config.Raw).architecture
+    task = options.transformer_task or next(iter(tasks))
+    refused = {"transformer_task": task} if task not in tasks else options.not_honoured(task, honoured)
+    for key, value in refused.items():
+        raise UnsupportedModelError(
+            f"the options of the transformer in {files.folder / at.path} set {key} to {value!r}, which no engine of "
+            "embedry honours"
+        )
+    tokenizer = tokenizer_files.read(files, at, architecture)
+    return Body(
+        transformer=Transformer(
+            path=path,
+            lower_case=bool(options.do_lower_case),
+            normalizer=tokenizer.normalizer,
+            split_at_spaces=tokenizer.split_at_spaces,
+            truncate_left=tokenizer.truncate_left,
+        ),
+        architecture=architecture,
+        max_seq_length=_length(files, options, tokenizer.model_max_length, at),
+        weights=tuple(_weight_files(files, at)),
+        task=task,
+        stated=options,
+        tokenizer=tokenizer,
+    )
+
+
+def _length(files: Files, options: LengthFile, tokenizers: int | None, at: Transformer) -> int:
+    if options.max_seq_length is not None:  # whether the model has that many positions is seen when it is loaded
+        return options.max_seq_length
+    longest = model_config.read(files.folder, at.file("config.json")).longest
+    lengths = [length for length in (tokenizers, longest) if length is not None]
+    if not lengths:
+        raise WeightsNotFoundError(f"no file in {files.folder} states how many tokens the model reads")
+    return max(1, min(lengths))
+
+
+def _weight_files(files: Files, at: Transformer) -> list[str]:
+    if not files.has(at.file(WEIGHTS)) and files.has(at.file(INDEX)):
+        shards = files.read(at.file(INDEX), IndexFile, LARGEST_INDEX).weight_map.values()
+        # Libraries that load the shards look for the index too.
+        return [*(at.file(shard) for shard in dict.fromkeys(shards)), at.file(INDEX)]
+    return [at.file(WEIGHTS)]

@@ -1,0 +1,62 @@
+"""modules.json: the modules of a model, in order, each with its folder."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from embedry._files.paths import inside
+from embedry.errors import IntegrityError, UnsupportedModelError
+from embedry_layouts import modules
+from embedry_layouts.files import Files, ModuleEntry
+
+FILE = "modules.json"
+
+_MOST_MODULES = 64
+"""Models have three to six; each is looked for on disk, and becomes a part of a graph."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A module."""
+
+    kind: str
+    """The last part of its class's name."""
+    class_name: str
+    path: str
+    """Its folder, empty for the top."""
+
+
+def read(files: Files, others: Mapping[str, str] | None = None) -> list[Listed]:
+    """The modules of a model, without Dropout, which does nothing when results are computed.
+
+    Args:
+        files: of the model.
+        others: classes of other libraries that are the same as one of this -> that one's name.
+
+    Raises:
+        WeightsNotFoundError: there is no modules.json.
+        IntegrityError: it is not JSON of its form, gives a name to two modules, or names a folder outside the model's.
+        UnsupportedModelError: it names a class that is not the library's, or too many.
+    """
+    listed = files.read(FILE, list[ModuleEntry])
+    if len(listed) > _MOST_MODULES:
+        raise UnsupportedModelError(
+            f"{FILE} in {files.folder} lists {len(listed)} modules; embedry reads no more than {_MOST_MODULES}"
+        )
+    names = [module.name for module in listed if module.name is not None]
+    for name in names:
+        if names.count(name) > 1:  # of which the library would keep one
+            raise IntegrityError(f"{FILE} in {files.folder} gives the name {name!r} to {names.count(name)} modules")
+    found = [one(files, FILE, module.type, module.path, others or {}) for module in listed]
+    for position, module in enumerate(found):
+        if module.kind == "Transformer" and position > 0:
+            raise UnsupportedModelError(f"{FILE} in {files.folder} lists a Transformer in place {position}, not first")
+    return [module for module in found if module.kind != "Dropout"]
+
+
+def one(files: Files, file: str, class_name: str, path: str, others: Mapping[str, str]) -> Listed:
+    """A module that a file lists. Raises as `read`."""
+    inside(files.folder, path or ".")
+    kind = others.get(class_name) or modules.kind(class_name)
+    if not kind:
+        raise files.of_code(file, "class", class_name)
+    return Listed(kind, class_name, path.rstrip("/").removeprefix("."))
