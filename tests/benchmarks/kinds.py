@@ -107,7 +107,8 @@ class FastEmbed:
         if self._kind == "reranker":
             return np.array(list(self._model.rerank(QUESTION, texts)), dtype=np.float32)
         if self._kind == "sparse":
-            return np.concatenate([each.values for each in self._model.embed(texts)])
+            # By default 256 texts go together, whose logits take more than 10 GB.
+            return np.concatenate([each.values for each in self._model.embed(texts, batch_size=16)])
         return np.concatenate(list(self._model.embed(texts)))
 
     def encode_query(self, text: str) -> "NDArray[np.float32]":
