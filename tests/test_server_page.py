@@ -8,12 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from embedry import LazyEmbedder, resolve
-from serving import Server, running
+from embedry_server import create_app
+from kind_models import registered
+from serving import Server, in_thread, running
 
 BROWSER = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
@@ -322,3 +325,53 @@ def test_the_example_of_the_documentation_is_one_that_the_server_answers(browser
                 body["model"] = MINILM
             assert words[:2] == ["curl", server.url + path]
             assert server.client.post(path, json=body).status_code == 200
+
+
+@pytest.fixture
+def kinds_url(tmp_path: Path, minilm: LazyEmbedder) -> Iterator[str]:
+    """A server with a model of every kind, the dense one last."""
+    names = [registered(tmp_path, kind).name for kind in ("reranker", "sparse", "multi_vector")]
+    with in_thread(create_app([*names, MINILM])) as url:
+        yield url
+
+
+def test_models_of_all_kinds_are_shown_and_texts_are_tried_with_dense_ones(
+    browser: Any, kinds_url: str, minilm: LazyEmbedder
+) -> None:
+    with opened(browser, kinds_url) as page:
+        page.get_by_role("heading", name=MINILM).wait_for()
+        rows = [row.inner_text() for row in page.locator("#models > li").all()]
+        expected = [
+            ("Reranker", "Scores\n1"),
+            ("Sparse", "Terms\n4,000"),
+            ("Multi-vector", "Dims\n16"),
+            ("Dense", "Dims\n384"),
+        ]
+        for row, words in zip(rows, expected, strict=True):
+            assert all(word in row for word in words)
+        assert page.locator("#model option").all_inner_texts() == [MINILM]
+        found = compare(page, TEXTS[0], TEXTS[1])
+        expected_value = cosines(minilm.encode_query(TEXTS[:1])[0], minilm.encode_document(TEXTS[1:2]))[0]
+        assert abs(float(found) - expected_value) <= 0.0006
+        assert page.faults == []
+
+
+def test_without_a_dense_model_there_is_nothing_to_try(browser: Any, tmp_path: Path) -> None:
+    with in_thread(create_app([registered(tmp_path, "reranker").name])) as url, opened(browser, url) as page:
+        page.get_by_role("heading", name="tiny-reranker").wait_for()
+        assert page.get_by_role("heading", name="Models").is_visible()
+        assert not page.get_by_role("heading", name="Try texts").is_visible()
+
+
+def test_the_examples_of_routes_for_other_kinds_are_answered(browser: Any, kinds_url: str) -> None:
+    with opened(browser, f"{kinds_url}/docs") as page:
+        page.locator("article").first.wait_for()
+        for path, role in (
+            ("/rerank", {}), ("/v1/rerank", {}), ("/v2/rerank", {}), ("/embed_sparse", {}),
+            ("/embed_all", {"prompt_name": "document"}),
+        ):  # fmt: skip
+            article = page.locator("article").filter(has=page.get_by_role("heading", name=f"POST {path} ")).first
+            words = shlex.split(article.locator("pre").inner_text().replace("\\\n", " "))
+            answer = httpx.post(words[1], json=json.loads(words[words.index("-d") + 1]) | role, trust_env=False)
+            assert answer.status_code == 200, answer.text
+            assert words[1] == kinds_url + path

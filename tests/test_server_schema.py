@@ -19,10 +19,19 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from embedry import LazyEmbedder
-from recording import Recorder, over
-from serving import app_over, in_thread
+from embedry_server import create_app
+from kind_models import registered
+from serving import in_thread
 
 MINILM = "all-MiniLM-L6-v2"
+MODELS = {
+    "/rerank": "tiny-reranker",
+    "/v1/rerank": "tiny-reranker",
+    "/v2/rerank": "tiny-reranker",
+    "/embed_sparse": "tiny-sparse",
+    "/embed_all": "tiny-multi-vector",
+}
+"""Routes -> the model that they are for, where it is not the dense one."""
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -34,9 +43,11 @@ CHECKS = [
 
 
 @pytest.fixture(scope="module")
-def api(minilm: LazyEmbedder) -> Iterator[Any]:
-    """The document, as the server gives it."""
-    with in_thread(app_over(over(Recorder(), minilm))) as url:
+def api(minilm: LazyEmbedder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The document, as a server with a model of every kind gives it."""
+    root = tmp_path_factory.mktemp("models")
+    names = [registered(root, kind).name for kind in ("reranker", "sparse", "multi_vector")]
+    with in_thread(create_app([MINILM, *names], unnamed_role="document")) as url:
         yield schemathesis.openapi.from_url(f"{url}/openapi.json")
         assert httpx.get(f"{url}/health/ready", trust_env=False).status_code == 200
 
@@ -54,7 +65,7 @@ def test_every_answer_is_one_that_the_document_describes(api: Any) -> None:
         )
         def check(case: Any) -> None:
             if isinstance(case.body, dict) and case.body.get("model") != "nope":
-                case.body["model"] = MINILM  # any other name ends at a 404
+                case.body["model"] = MODELS.get(case.path, MINILM)  # any other name ends at a 404 or a 400
             response = case.call()
             answered[case.path, response.status_code] += 1
             case.validate_response(response, checks=CHECKS)
@@ -62,6 +73,6 @@ def test_every_answer_is_one_that_the_document_describes(api: Any) -> None:
         check()
     # schemathesis leaves out the document itself, which it was given already
     assert {path for path, _ in answered} | {"/openapi.json"} == set(api.raw_schema["paths"]), "all routes"
-    for path in ("/v1/embeddings", "/embed", "/tokenize"):
+    for path in ("/v1/embeddings", "/embed", "/tokenize", *MODELS):
         assert answered[path, 200] > 0
         assert answered[path, 400] > 0

@@ -1,8 +1,8 @@
-"""`embedry serve`: embeddings over HTTP, for clients of OpenAI's API and of text-embeddings-inference.
+"""`embedry serve`: embeddings and rankings over HTTP, for clients of OpenAI, Cohere, Jina and text-embeddings-inference.
 
     app = create_app(["all-MiniLM-L6-v2"])  # an ASGI application, for a server of your own
 
-One process, several models. Requests are calls of embedders: what is computed together, and who comes first, is decided by
+One process, several models. Requests are calls of embedders and rerankers: what is computed together, and who comes first, is decided by
 the scheduler in embedry's core.
 """
 

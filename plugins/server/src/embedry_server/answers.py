@@ -1,12 +1,14 @@
-"""Answers in JSON: the vectors, and headers that say how they were made."""
+"""Answers in JSON: results of texts, and headers that say how they were made."""
 
 import base64
+from typing import Any
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from embedry import SparseVectors, TokenVectors
 from embedry.errors import some
 from embedry_server.computing import Computed, Read
 
@@ -50,14 +52,36 @@ def rows(vectors: NDArray[np.float32]) -> bytes:
     return orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
+def token_rows(vectors: TokenVectors) -> bytes:
+    """The vectors of each text's tokens, as text-embeddings-inference gives them."""
+    return orjson.dumps(list(vectors), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def terms(vectors: SparseVectors) -> bytes:
+    """The terms of each text and their weights, as text-embeddings-inference gives them."""
+    return orjson.dumps(
+        [
+            [{"index": index, "value": value} for index, value in zip(indices.tolist(), values, strict=True)]
+            for indices, values in vectors
+        ],
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+def size(result: Any) -> int:
+    """Bytes of the numbers of a result."""
+    numbers = result.values if isinstance(result, SparseVectors | TokenVectors) else result
+    return int(numbers.nbytes)
+
+
 def headers(read: Read, read_seconds: float, computed: Computed) -> dict[str, str]:
-    """The headers of an answer that describe how its vectors were made."""
+    """The headers of an answer that describe how its results were made."""
     found = {
         "embedry-role": read.role,
         "embedry-space": read.model.space_of(read.view),
         "server-timing": f"read;dur={1e3 * read_seconds:.1f}, queue;dur={1e3 * computed.queued:.1f}, "
         f"compute;dur={1e3 * computed.seconds:.1f}",
     }
-    if read.prepared.truncated:
-        found["embedry-truncated"] = some(read.prepared.truncated, _MOST_POSITIONS)
+    if read.truncated:
+        found["embedry-truncated"] = some(read.truncated, _MOST_POSITIONS)
     return found

@@ -8,6 +8,7 @@ from starlette.types import Receive, Scope, Send
 
 from embedry import Options
 from embedry_server import openapi
+from embedry_server.answering import Answering
 from embedry_server.computing import Computing
 from embedry_server.embedding_routes import EmbeddingRoutes
 from embedry_server.envelope import Envelope
@@ -16,12 +17,16 @@ from embedry_server.models import Models
 from embedry_server.observing import Metrics
 from embedry_server.operations import COMPUTED, Operation
 from embedry_server.readiness import Readiness
+from embedry_server.rerank_routes import RerankRoutes
+from embedry_server.rerank_schemas import Rank, RerankAnswer, RerankRequest, TextsToRank
 from embedry_server.schemas import (
     EmbeddingsAnswer,
     EmbeddingsRequest,
     EmbedRequest,
     ModelCard,
     ModelList,
+    Term,
+    TextsRequest,
     TokenizeRequest,
     TokenOut,
 )
@@ -36,21 +41,23 @@ _REFUSED = {
     429: "There is no room for the request now; Retry-After says when to try again.",
     500: "The engine failed.",
     503: "The models are being loaded.",
-    504: "The vectors were not ready within the server's deadline.",
+    504: "The results were not ready within the server's deadline.",
 }
 _NOT_READY = {503: "It cannot compute; the message says why."}
 
 
 class App:
-    """An ASGI application that serves models. `load` them before it is asked for vectors; until then it answers 503."""
+    """An ASGI application that serves models. `load` them before they are asked; until then it answers 503."""
 
     def __init__(self, models: Models, *, keys: Keys, limits: Limits) -> None:
         self.computing = Computing(limits)
         self.readiness = Readiness(models, self.computing.queue, limits.deadline)
         metrics = Metrics(models, self.computing.queue)
         status = StatusRoutes(models, limits, self.computing.queue, metrics, self.readiness)
-        embedding = EmbeddingRoutes(models, self.computing, self.readiness)
-        operations = _operations(embedding, status)
+        answering = Answering(self.computing, self.readiness)
+        operations = _operations(
+            EmbeddingRoutes(models, self.computing, answering), RerankRoutes(models, self.computing, answering), status
+        )
         status.openapi = openapi.document(operations)
         router = Router(
             [
@@ -89,14 +96,15 @@ def create_app(
     """An ASGI application with its models loaded.
 
     Args:
-        models: each what `resolve` takes, or NAME=MODEL to give it another name.
-        unnamed_role: the role of requests that state none, for models whose queries and documents have different prompts.
+        models: each a model of any kind, as `resolve` takes it; NAME=MODEL gives it another name, and MODEL:KIND says which of
+            several kinds it is served as.
+        unnamed_role: the role of requests that state none, for models that read queries and documents differently.
         keys: who may ask; everybody without any.
         limits: what a request may ask for, and how much may wait.
         **options: those of `resolve`, for all models.
 
     Raises:
-        OptionError: two models have one name, or an option is impossible.
+        OptionError: two models have one name, an option is impossible, or a reranker gives several scores.
         EmbedryError: a model cannot be found or loaded.
     """
     app = App(Models(models, unnamed_role=unnamed_role, **options), keys=Keys(keys), limits=limits or Limits())
@@ -107,7 +115,7 @@ def create_app(
 _MODEL = "/v1/models/{name}"
 
 
-def _operations(embedding: EmbeddingRoutes, status: StatusRoutes) -> list[Operation]:
+def _operations(embedding: EmbeddingRoutes, ranking: RerankRoutes, status: StatusRoutes) -> list[Operation]:
     def post(path: str, handler: Any, summary: str, request: Any, answer: Any, **more: Any) -> Operation:
         return Operation(
             method="POST",
@@ -123,14 +131,19 @@ def _operations(embedding: EmbeddingRoutes, status: StatusRoutes) -> list[Operat
     def get(path: str, handler: Any, summary: str, answer: Any = dict, **more: Any) -> Operation:
         return Operation(method="GET", path=path, handler=handler, summary=summary, answer=answer, **more)
 
-    openai, tei, about = "OpenAI", "text-embeddings-inference", "The server"
+    openai, cohere, tei, about = "OpenAI", "Cohere and Jina", "text-embeddings-inference", "The server"
     return [
         post("/v1/embeddings", embedding.embeddings, "The vectors of texts.", EmbeddingsRequest, EmbeddingsAnswer, tag=openai, headers=COMPUTED),
-        get("/v1/models", status.models, "The names under which vectors can be asked for.", ModelList, tag=openai),
+        get("/v1/models", status.models, "The names under which models can be asked.", ModelList, tag=openai),
         get(_MODEL, status.model, "One of these names.", ModelCard, tag=openai, errors={404: "There is no such model."}),
+        post("/v1/rerank", ranking.rerank_v1, "Documents in the order in which they answer a query.", RerankRequest, RerankAnswer, tag=cohere, headers=COMPUTED),
+        post("/v2/rerank", ranking.rerank_v2, "The same as /v1/rerank.", RerankRequest, RerankAnswer, tag=cohere, headers=COMPUTED),
         post("/embed", embedding.embed, "The vectors of texts.", EmbedRequest, list[list[float]], tag=tei, is_tei=True, headers=COMPUTED),
         # Where the clients of Hugging Face's Inference Endpoints ask, which are given no more than the address.
         post("/", embedding.embed, "The same as /embed.", EmbedRequest, list[list[float]], tag=tei, is_tei=True, headers=COMPUTED),
+        post("/embed_sparse", embedding.embed_sparse, "The terms of texts, and their weights.", TextsRequest, list[list[Term]], tag=tei, is_tei=True, headers=COMPUTED),
+        post("/embed_all", embedding.embed_all, "The vectors of the tokens of texts.", TextsRequest, list[list[list[float]]], tag=tei, is_tei=True, headers=COMPUTED),
+        post("/rerank", ranking.rerank, "Texts in the order in which they answer a query.", TextsToRank, list[Rank], tag=tei, is_tei=True, headers=COMPUTED),
         post("/tokenize", embedding.tokenize, "The tokens of texts.", TokenizeRequest, list[list[TokenOut]], tag=tei, is_tei=True),
         get("/info", status.info, "The first model.", tag=tei, is_tei=True),
         get("/health", status.ready, "Whether it can compute.", tag=tei, is_tei=True, is_open=True, errors=_NOT_READY),

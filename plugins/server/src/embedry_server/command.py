@@ -12,7 +12,11 @@ _DEFAULT = Limits()
 
 def serve(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL", help="Models to serve; NAME=MODEL gives one another name.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="Models of any kind; NAME=MODEL gives one another name, MODEL:KIND says which of several kinds to serve.",
+        ),
     ],
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes a free one.", min=0, max=65535)] = 8080,
@@ -46,7 +50,7 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option(help="For people, or for programs.")] = "plain",
     no_request_log: Annotated[bool, typer.Option("--no-request-log", help="Log no line for each request.")] = False,
 ) -> None:
-    """Serve models over HTTP, for clients of OpenAI and of text-embeddings-inference."""
+    """Serve models over HTTP, for clients of OpenAI, Cohere, Jina and text-embeddings-inference."""
     from embedry_server import keys as api_keys
     from embedry_server import logs, serving
     from embedry_server.app import App

@@ -1,18 +1,16 @@
-"""From the body of a request to vectors: it is read, accepted or refused, and computed."""
+"""From the body of a request to its results: it is read, accepted or refused, and computed."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.requests import Request
 
-from embedry import EmbedryError, LazyEmbedder, Prepared
+from embedry import EmbedryError, LazyReranker, Prepared
 from embedry_server.errors import ApiError, ClientGoneError, as_api_error
-from embedry_server.models import ServedModel
+from embedry_server.models import AnyModel, ServedModel
 from embedry_server.queue import Queue
 from embedry_server.settings import Limits
 
@@ -30,18 +28,22 @@ class Read(NamedTuple):
     """A request that was read."""
 
     model: ServedModel
-    view: LazyEmbedder
+    view: AnyModel
     role: str
-    prepared: Prepared
+    prepared: Prepared[Any]
     inputs: int
+    """Texts, or pairs."""
     tokens: int
     """Of all inputs together."""
+    truncated: Sequence[int]
+    """The positions of inputs that are longer than the model reads."""
 
 
 class Computed(NamedTuple):
     """What a request gives."""
 
-    vectors: NDArray[np.float32]
+    result: Any
+    """What its model gives: an array of vectors or of logits, `SparseVectors` or `TokenVectors`."""
     queued: float
     """Seconds until the first of it was computed."""
     seconds: float
@@ -49,7 +51,7 @@ class Computed(NamedTuple):
 
 
 class Computing:
-    """What all routes share to compute vectors."""
+    """What all routes share to compute."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -62,51 +64,70 @@ class Computing:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def read(
-        self, model: ServedModel, view: LazyEmbedder, role: str, given: str | Sequence[object], *, truncate: bool
+    def read_texts(
+        self, model: ServedModel, view: AnyModel, role: str, given: str | Sequence[object], *, truncate: bool
     ) -> Read:
         """Checks the texts of a request and reads them into tokens.
 
         Raises:
             ApiError: there are none or too many, one is no text, too long, or all have too many tokens.
         """
-        texts = self.texts(given)
+        return self._read(model, view, role, self.texts(given), "input", truncate=truncate)
+
+    def read_pairs(
+        self, model: ServedModel, role: str, query: str, documents: Sequence[str], field: str, *, truncate: bool
+    ) -> Read:
+        """The same of a query and of documents, which the request has in this field."""
+        view = cast("LazyReranker", model.embedder)
+        pairs = [(query, document) for document in self.texts(documents, field)]
+        if len(query) * len(pairs) > self.limits.tokens:  # before a long query is put together with each document
+            least = min(view.count_tokens([(query, "")], role=role)[0], view.max_seq_length)
+            self._check_tokens(least * len(pairs), field)
+        return self._read(model, view, role, pairs, field, truncate=truncate)
+
+    def _read(
+        self, model: ServedModel, view: AnyModel, role: str, items: Sequence[Any], field: str, *, truncate: bool
+    ) -> Read:
         try:
-            prepared = view.prepare(texts, role=role)
+            prepared = view.prepare(items, role=role)
             tokens = prepared.tokens
             if tokens is None:  # only the engine knows
-                tokens = [min(count, view.max_seq_length) for count in view.count_tokens(texts, role=role)]
+                tokens = [min(count, view.max_seq_length) for count in view.count_tokens(items, role=role)]
+            truncated = _truncated(view, role, items, prepared)
         except EmbedryError as error:
-            raise as_api_error(error) from error
-        if prepared.truncated and not truncate:
+            raise as_api_error(error, field) from error
+        if truncated and not truncate:
+            what = "documents, with their query," if view.spec.kind == "reranker" else "inputs"
             raise ApiError(
                 400,
-                f"{len(prepared.truncated)} of {len(texts)} inputs are longer than the {view.max_seq_length} tokens that "
-                f"{model.name!r} reads, at positions {', '.join(map(str, prepared.truncated[:10]))}; split them, or send "
-                "truncate: true",
-                param="input",
+                f"{len(truncated)} of {len(items)} {what} are longer than the {view.config.length(role)} tokens that "
+                f"{model.name!r} reads, at positions {', '.join(map(str, truncated[:10]))}; split them, or send truncate: true",
+                param=field,
                 code="context_length_exceeded",
             )
         total = sum(tokens)
+        self._check_tokens(total, field)
+        return Read(model, view, role, prepared, len(items), total, truncated)
+
+    def _check_tokens(self, total: int, field: str) -> None:
         if total > self.limits.tokens:
             raise ApiError(
                 400,
                 f"the inputs have {total:,} tokens, and a request may have {self.limits.tokens:,}; send fewer inputs a request",
-                param="input",
+                param=field,
                 code="too_many_tokens",
             )
-        return Read(model, view, role, prepared, len(texts), total)
 
-    def texts(self, given: str | Sequence[object]) -> list[str]:
+    def texts(self, given: str | Sequence[object], field: str = "input") -> list[str]:
         """The texts of a request. Raises ApiError if there are none, too many, or one is no text."""
         texts = [given] if isinstance(given, str) else list(given)
         if not texts:
-            raise ApiError(400, "there are no inputs; send at least one text", param="input")
+            raise ApiError(400, "there are no inputs; send at least one text", param=field)
         if len(texts) > self.limits.inputs:
             raise ApiError(
                 400,
                 f"there are {len(texts):,} inputs, and a request may have {self.limits.inputs:,}; send several requests",
-                param="input",
+                param=field,
             )
         wrong = next((position for position, text in enumerate(texts) if not isinstance(text, str)), None)
         if wrong is not None:
@@ -114,13 +135,13 @@ class Computing:
                 400,
                 f"input {wrong} is made of token ids, which depend on a tokenizer; send texts. LangChain: "
                 "OpenAIEmbeddings(check_embedding_ctx_length=False)",
-                param="input",
+                param=field,
                 code="token_ids",
             )
         return texts  # type: ignore[return-value]
 
     async def compute(self, request: Request, read: Read) -> Computed:
-        """The vectors of a request that was read.
+        """The results of a request that was read.
 
         Raises:
             ApiError: it has no room, status 429; its deadline has passed, 504; the engine failed, 500.
@@ -129,24 +150,34 @@ class Computing:
         with self.queue.accepted(read.tokens):
             begun = perf_counter()
             computation = read.prepared.start()
-            vectors = asyncio.ensure_future(computation)
+            results = asyncio.ensure_future(computation)
             gone = asyncio.ensure_future(request.receive())
             try:
-                await asyncio.wait({vectors, gone}, timeout=self.limits.deadline, return_when=asyncio.FIRST_COMPLETED)
-                if vectors.done():
+                await asyncio.wait({results, gone}, timeout=self.limits.deadline, return_when=asyncio.FIRST_COMPLETED)
+                if results.done():
                     queued = computation.queued or 0.0
-                    return Computed(vectors.result(), queued, perf_counter() - begun - queued)
+                    return Computed(results.result(), queued, perf_counter() - begun - queued)
                 if gone.done():
                     raise ClientGoneError
                 raise ApiError(
                     504,
-                    f"the vectors were not ready within the {self.limits.deadline:g} s of the server's deadline; send fewer inputs",
+                    f"the results were not ready within the {self.limits.deadline:g} s of the server's deadline; send fewer inputs",
                     code="deadline_exceeded",
                 )
             except EmbedryError as error:
                 raise as_api_error(error) from error
             finally:
-                if not vectors.done():
-                    vectors.cancel()
+                if not results.done():
+                    results.cancel()
                     computation.cancel()
                 gone.cancel()
+
+
+def _truncated(view: AnyModel, role: str, items: Sequence[Any], prepared: Prepared[Any]) -> Sequence[int]:
+    """The positions of inputs that are longer than the model reads; of pairs, whichever of their texts was cut."""
+    if not isinstance(view, LazyReranker):
+        return prepared.truncated
+    known, limit = set(prepared.truncated), view.max_seq_length
+    full = [at for at, count in enumerate(prepared.tokens or ()) if count >= limit and at not in known]
+    counts = view.count_tokens([items[at] for at in full], role=role)
+    return sorted([*known, *(at for at, count in zip(full, counts, strict=True) if count > limit)])

@@ -58,10 +58,10 @@ class ClientGoneError(Exception):
     """The client closed its connection, or did not send its request in time: nobody waits for an answer."""
 
 
-def as_api_error(error: EmbedryError) -> ApiError:
-    """What an error of embedry means to a client."""
+def as_api_error(error: EmbedryError, field: str = "input") -> ApiError:
+    """What an error of embedry means to a client, whose request has its texts in this field."""
     if isinstance(error, TextError | OptionError):
-        return ApiError(400, str(error), param="input" if isinstance(error, TextError) else None)
+        return ApiError(400, str(error), param=field if isinstance(error, TextError) else None)
     if isinstance(error, EncodeTimeoutError):
         return ApiError(504, str(error), code="deadline_exceeded")
     return ApiError(500, str(error), code="engine_failed")

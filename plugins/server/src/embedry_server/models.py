@@ -1,16 +1,23 @@
-"""The models of a server: under which names they are asked for, and which embedder answers."""
+"""The models of a server: under which names they are asked for, on which routes, and what answers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, Unpack
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias, Unpack, cast
 
-from embedry import LazyEmbedder, OptionError, Options, resolve
-from embedry_server import roles
+from embedry import LazyReranker, OptionError, Options, resolve
+from embedry._files import cache
+from embedry.chains import Kind
+from embedry.resolver import find, resolve_kind
+from embedry.views import LazyTextModel
+from embedry_server import kinds, roles
 from embedry_server.errors import ApiError
 from embedry_server.settings import UnnamedRole
 
+AnyModel: TypeAlias = LazyTextModel[Any] | LazyReranker
+
 
 class Listed(NamedTuple):
-    """A name under which vectors can be asked for."""
+    """A name under which a model can be asked."""
 
     id: str
     model: "ServedModel"
@@ -19,23 +26,36 @@ class Listed(NamedTuple):
 
 
 class ServedModel:
-    """A model under the name that the server gives it."""
+    """A model under the name that the server gives it.
+
+    Args:
+        name: the name; None for the model's own.
+        model: what `resolve` takes; with `:KIND` at its end, for a model that gives several kinds of results.
+        options: those of `resolve`.
+
+    Raises:
+        OptionError: the model gives nothing of that kind, or several scores for a pair, for which there is no route.
+        EmbedryError: it is not known, or cannot be used.
+    """
 
     def __init__(self, name: str | None, model: str, options: Options) -> None:
-        self._model = model
+        self._model, stated = kinds.split(model)
         self._options = options
-        self.embedder = resolve(model, **options)
-        self.name = name or self.embedder.name
+        cache_dir = options.get("cache_dir")
+        spec = find(self._model, Path(cache_dir) if cache_dir else cache.default_folder())
+        self.kind: Kind = stated or spec.kind
+        if self.kind not in spec.kinds:
+            raise OptionError(f"{spec.name!r} gives nothing of the kind {self.kind}, only {', '.join(spec.kinds)}")
+        self.embedder = cast("AnyModel", resolve_kind(self.kind, self._model, **options))
+        if self.kind == "reranker" and self.embedder.dims != 1:
+            raise OptionError(
+                f"{spec.name!r} gives {self.embedder.dims} scores for a pair, so it does not rank, and no route serves it"
+            )
+        self.name = name or (f"{spec.name}:{stated}" if stated else spec.name)
         self._spaces = {self.embedder: self.embedder.fingerprint}
-        self.aliases = {
-            self.name,
-            model,
-            *self.embedder.spec.aliases,
-            self.embedder.spec.name,
-            self.embedder.spec.repo or self.name,
-        }
-        self.needs_role = self.embedder.spec.prompt("query") != self.embedder.spec.prompt("document")
-        self._views: dict[tuple[int | None, bool | None], LazyEmbedder] = {(None, None): self.embedder}
+        self.aliases = {self.name, self._model, *spec.aliases, spec.name, spec.repo or self.name}
+        self.needs_role = kinds.needs_role(self.embedder.spec)
+        self._views: dict[tuple[int | None, bool | None], AnyModel] = {(None, None): self.embedder}
 
     @property
     def space(self) -> str:
@@ -48,12 +68,12 @@ class ServedModel:
         spec = self.embedder.spec
         return [spec.dims, *spec.matryoshka.dims]
 
-    def space_of(self, view: LazyEmbedder) -> str:
+    def space_of(self, view: AnyModel) -> str:
         """The fingerprint of the space of one of its views."""
         return self._spaces[view]
 
-    def view(self, dimensions: int | None = None, normalize: bool | None = None) -> LazyEmbedder:
-        """The embedder for these options, over the same weights.
+    def view(self, dimensions: int | None = None, normalize: bool | None = None) -> AnyModel:
+        """The dense model with these options, over the same weights.
 
         Raises:
             ApiError: the model was not trained for that length.
@@ -69,12 +89,27 @@ class ServedModel:
             self._views[dimensions, normalize] = view  # never many: one for each length that the model has
         return view
 
+    def load(self) -> None:
+        """Loads all that it computes with. Raises EmbedryError if that is not possible."""
+        self.embedder.load()
+        if self.embedder.spec.query_chain:
+            self.embedder.prepare([], role="query")  # which have an engine of their own
+
+    def probe(self, seconds: float) -> None:
+        """Computes a word within so many seconds. Raises EmbedryError if that is not possible."""
+        model = self.embedder
+        if isinstance(model, LazyReranker):
+            model.score([("ready", "ready")], timeout=seconds)
+            return
+        for role in ("query", "document") if model.spec.query_chain else ("unprompted",):
+            model.encode(["ready"], role=role, timeout=seconds)
+
 
 class Models:
     """The models of a server, by name.
 
     Args:
-        models: NAME=MODEL or just MODEL, each what `resolve` takes.
+        models: each MODEL or NAME=MODEL, see `ServedModel`.
         unnamed_role: the role of a request that states none, for models whose roles differ; None refuses it.
         options: those of `resolve`, for all models.
 
@@ -96,7 +131,8 @@ class Models:
             self._served[served.name] = served
         if not self._served:
             raise OptionError("a server needs at least one model")
-        self._names = self._all_names()
+        groups = (kinds.KINDS, kinds.OF_TEXTS, *((kind,) for kind in kinds.KINDS))
+        self._names = {group: self._all_names(group) for group in groups}
 
     def __iter__(self) -> Iterator[ServedModel]:
         return iter(self._served.values())
@@ -104,37 +140,59 @@ class Models:
     def listed(self) -> list[Listed]:
         """All names: of a model whose roles differ one for each, because many clients can send nothing but a name."""
         return [
-            self._names[model.name + suffix]
+            self._names[kinds.KINDS][model.name + suffix]
             for model in self
             for suffix in (("-query", "-passage", "-unprompted") if model.needs_role else ("",))
         ]
 
-    def find(self, name: str | None) -> Listed:
+    def find(self, name: str | None, among: tuple[Kind, ...] = kinds.KINDS) -> Listed:
         """The model of a name, its own or with a role at its end; the first model without a name.
 
+        Args:
+            name: what a request says.
+            among: the kinds of models that its route is for.
+
         Raises:
-            ApiError: there is none, status 404.
+            ApiError: there is none, status 404; or it is of another kind, status 400.
         """
-        found = self._names.get(name if name is not None else next(iter(self._served)))
+        names = self._names[among]
+        found = next(iter(names.values()), None) if name is None else names.get(name)
         if found is not None:
             return found
-        known = ", ".join(listed.id for listed in self.listed())
-        raise ApiError(
-            404, f"there is no model {name!r} here; there is: {known}", param="model", code="model_not_found"
-        )
+        other = self._names[kinds.KINDS].get(name) if name is not None else None
+        if other is not None:
+            kind = other.model.kind
+            raise ApiError(
+                400,
+                f"{name!r} is {kinds.NAMES[kind]}; send this request to {kinds.ROUTES[kind]}",
+                param="model",
+                code="wrong_route",
+            )
+        wanted = " or ".join(kinds.NAMES[kind] for kind in among)
+        missing = f"no model {name!r} here" if name is not None else f"no model here that is {wanted}"
+        known = [listed.id for listed in self.listed() if listed.model.kind in among] or [
+            f"{listed.id} ({kinds.NAMES[listed.model.kind]})" for listed in self.listed()
+        ]
+        raise ApiError(404, f"there is {missing}; there is: {', '.join(known)}", param="model", code="model_not_found")
 
-    def _all_names(self) -> dict[str, Listed]:
-        """Every name that is understood. Of equal ones a model's own comes before an alias of another, and that before a role."""
-        aliases = {alias: model for model in reversed(list(self)) for alias in model.aliases} | self._served
+    def _all_names(self, among: tuple[Kind, ...]) -> dict[str, Listed]:
+        """Every name of models of these kinds, the first model's first.
+
+        Of equal ones a model's own comes before an alias of another, and that before a role.
+        """
+        models = [model for model in self if model.kind in among]
+        aliases = {alias: model for model in reversed(models) for alias in model.aliases}
+        own = {model.name: Listed(model.name, model, None) for model in models}
+        names = own | {alias: Listed(alias, model, None) for alias, model in aliases.items() if alias not in own}
         with_roles = {
-            f"{alias}-{suffix}": Listed(f"{alias}-{suffix}", model, role)
-            for alias, model in aliases.items()
-            for suffix, role in roles.suffixes(model.embedder.spec).items()
+            f"{alias}-{suffix}": Listed(f"{alias}-{suffix}", listed.model, role)
+            for alias, listed in names.items()
+            for suffix, role in roles.suffixes(listed.model.embedder.spec).items()
         }
-        return with_roles | {alias: Listed(alias, model, None) for alias, model in aliases.items()}
+        return names | {name: listed for name, listed in with_roles.items() if name not in names}
 
     def role(self, listed: Listed, fields: Mapping[str, str | None]) -> str:
-        """The role of a request's texts.
+        """The role of a request's texts, or of the query of its pairs.
 
         Raises:
             ApiError: the request states none and the model needs one, or it states a wrong one, or two.
@@ -144,14 +202,14 @@ class Models:
         if role is not None:
             return role
         if not model.needs_role:
-            return "document"
+            return "query" if model.kind == "reranker" else "document"
         if self._unnamed_role is not None:
             return self._unnamed_role
         field = next(iter(fields))
         raise ApiError(
             400,
-            f"{model.name!r} has different prompts for queries and for documents, and the request does not say which its texts "
-            f"are. Send {field}: \"query\" or \"document\"; or, from a client without that field, name the model "
+            f"{model.name!r} reads queries and documents differently, and the request does not say which its texts are. "
+            f"Send {field}: \"query\" or \"document\"; or, from a client without that field, name the model "
             f"{model.name}-query, {model.name}-passage, or {model.name}-unprompted if the texts have their prompts already; or "
             "start the server with --unnamed-role",
             param=field,

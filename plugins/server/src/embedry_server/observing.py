@@ -31,6 +31,7 @@ class Observed:
         self.route = ""
         self.model = ""
         self.role = ""
+        self.kind = ""
         self.dims = 0
         self.inputs = 0
         self.tokens = 0
@@ -48,11 +49,11 @@ class Observed:
         """Its texts were read."""
         self.model, self.role = read.model.name, read.role
         self.inputs, self.tokens = read.inputs, read.tokens
-        self.dims = read.view.dims
-        self.truncated = len(read.prepared.truncated)
+        self.kind, self.dims = read.model.kind, read.view.dims
+        self.truncated = len(read.truncated)
 
     def computed(self, computed: Computed) -> None:
-        """Its vectors are there."""
+        """Its results are there."""
         self.queued, self.compute = computed.queued, computed.seconds
 
     def failed(self, error: "ApiError") -> None:
@@ -61,7 +62,7 @@ class Observed:
 
 
 class Recent:
-    """The requests for vectors of the last seconds."""
+    """The requests of the last seconds for which a model computed."""
 
     def __init__(self) -> None:
         self._ended: deque[tuple[float, float]] = deque()

@@ -25,7 +25,7 @@ def document(operations: Sequence[Operation]) -> dict[str, Any]:
         "info": {
             "title": "embedry",
             "version": __version__,
-            "description": "Embeddings over HTTP, for clients of OpenAI's API and of text-embeddings-inference.",
+            "description": "Embeddings and rankings over HTTP, for clients of OpenAI, Cohere, Jina and text-embeddings-inference.",
         },
         "paths": paths,
         "components": {

@@ -13,8 +13,8 @@ ANSWERED = {
     "x-request-id": "The request's own id, or a new one.",
 }
 COMPUTED = {
-    "embedry-role": "The role that the texts were given.",
-    "embedry-space": "The fingerprint of the vector space.",
+    "embedry-role": "The role that the texts, or the query, were given.",
+    "embedry-space": "The fingerprint of the vector space; of a reranker, of its scores.",
     "embedry-truncated": "The positions of inputs that were longer than the model reads; absent without any.",
     "server-timing": "Milliseconds of reading, waiting and computing.",
 }

@@ -43,7 +43,7 @@ class Readiness:
             EmbedryError: one cannot be loaded.
         """
         for model in self._models:
-            model.embedder.load()
+            model.load()
             self._compute(model)
 
     async def reason(self) -> str | None:
@@ -75,7 +75,7 @@ class Readiness:
         return None
 
     def _compute(self, model: ServedModel) -> None:
-        model.embedder.encode(["ready"], role="unprompted", timeout=_PROBE_SECONDS)
+        model.probe(_PROBE_SECONDS)
         self.proven(model)
 
     def proven(self, model: ServedModel) -> None:

@@ -44,21 +44,21 @@ def stated(spec: ModelSpec, fields: Mapping[str, str | None], suffix: str | None
 
 def suffixes(spec: ModelSpec) -> dict[str, str]:
     """What may follow a model's name, for clients that cannot send a field -> the role; NAME-query and NAME-passage are NVIDIA's."""
-    return {"passage": "document", **{role: role for role in names(spec)}}
+    known = names(spec)
+    return ({"passage": "document"} if "document" in known else {}) | {role: role for role in known}
 
 
 def names(spec: ModelSpec) -> list[str]:
-    """The roles that a model knows."""
-    return list(
-        dict.fromkeys(("query", "document", *(task for task in spec.prompts if task not in _SYNONYMS), "unprompted"))
-    )
+    """The roles that a model knows; of a reranker those of a pair's query."""
+    tasks = [task for task in spec.prompts if task not in _SYNONYMS]
+    return ["query", *tasks] if spec.kind == "reranker" else ["query", "document", *tasks, "unprompted"]
 
 
 def _role(spec: ModelSpec, field: str, word: str) -> str:
     if word in spec.prompts and word.lower() not in _SYNONYMS:
         return word
     role = _SYNONYMS.get(word.lower())
-    if role is None:
+    if role is None or role not in names(spec):
         raise ApiError(
             400, f"{field}={word!r} is no role of {spec.name!r}; it has {', '.join(names(spec))}", param=field
         )

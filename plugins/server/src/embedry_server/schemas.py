@@ -5,6 +5,7 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from embedry.chains import Kind
 from embedry_server.errors import ApiError
 
 Input = Annotated[
@@ -24,6 +25,10 @@ Truncate = Annotated[
     Meta(
         description='true or "END", the default: longer texts are cut at their end. false or "NONE": they are refused.'
     ),
+]
+Direction = Annotated[Literal["Right", "Left", "right", "left"] | None, Meta(description="Only Right is possible.")]
+OptionalModel = Annotated[
+    str | None, Meta(description="A name from /v1/models; by default the first model that the route is for.")
 ]
 
 
@@ -48,25 +53,28 @@ class EmbeddingsRequest(Struct, kw_only=True):
     truncate: Truncate = None
 
 
-class EmbedRequest(Struct, kw_only=True):
-    """A request for vectors, as text-embeddings-inference has it."""
+class TextsRequest(Struct, kw_only=True):
+    """A request for the terms or the token vectors of texts, as text-embeddings-inference has it."""
 
     inputs: Input
-    model: Annotated[str | None, Meta(description="A name from /v1/models; by default the first model.")] = None
+    model: OptionalModel = None
     prompt_name: Annotated[str | None, Meta(description="The role: query, document, or a task of the model.")] = None
+    truncate: Truncate = None
+    truncation_direction: Direction = None
+
+
+class EmbedRequest(TextsRequest, kw_only=True):
+    """A request for vectors, as text-embeddings-inference has it."""
+
     normalize: Normalized = None
     dimensions: Dimensions = None
-    truncate: Truncate = None
-    truncation_direction: Annotated[
-        Literal["Right", "Left", "right", "left"] | None, Meta(description="Only Right is possible.")
-    ] = None
 
 
 class TokenizeRequest(Struct, kw_only=True):
     """A request for the tokens of texts."""
 
     inputs: Input
-    model: Annotated[str | None, Meta(description="A name from /v1/models; by default the first model.")] = None
+    model: OptionalModel = None
     prompt_name: Annotated[str | None, Meta(description="The role, whose prompt is put before each text.")] = None
 
 
@@ -85,6 +93,13 @@ class Usage(Struct, kw_only=True):
     total_tokens: int
 
 
+class Term(Struct, kw_only=True):
+    """A term of a text."""
+
+    index: Annotated[int, Meta(description="Its place in the model's vocabulary.")]
+    value: Annotated[float, Meta(description="Its weight, above 0.")]
+
+
 class EmbeddingsAnswer(Struct, kw_only=True):
     """The vectors, in the order of the inputs."""
 
@@ -95,25 +110,32 @@ class EmbeddingsAnswer(Struct, kw_only=True):
 
 
 class ModelCard(Struct, kw_only=True):
-    """A name under which vectors can be asked for."""
+    """A name under which a model can be asked."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     root: Annotated[str, Meta(description="The model itself.")]
+    kind: Annotated[Kind, Meta(description="What the model gives, which decides the routes that it is for.")]
     role: Annotated[str | None, Meta(description="The role that the name stands for; null if the request says it.")]
     roles: list[str]
-    dims: int
+    dims: Annotated[
+        int, Meta(description="The length of a vector; of a sparse model the terms of its vocabulary, of a reranker 1.")
+    ]
     dimensions: Annotated[list[int], Meta(description="The lengths that vectors can have.")]
     max_input_tokens: int
     space: Annotated[
-        str, Meta(description="The fingerprint of the vector space: only vectors of one space can be compared.")
+        str,
+        Meta(
+            description="The fingerprint of the vector space: only vectors of one space can be compared. Of a reranker, of its "
+            "scores."
+        ),
     ]
 
 
 class ModelList(Struct, kw_only=True):
-    """All names under which vectors can be asked for."""
+    """All names under which models can be asked."""
 
     object: Literal["list"]
     data: list[ModelCard]

@@ -8,7 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from embedry import __version__
+from embedry import ModelSpec, Pooling, __version__
 from embedry_server import answers, roles
 from embedry_server.errors import ApiError
 from embedry_server.models import Listed, Models, ServedModel
@@ -47,15 +47,15 @@ class StatusRoutes:
 
     async def info(self, request: Request) -> Response:
         """GET /info, of the first model."""
-        embedder = self._models.find(None).model.embedder
+        model = self._models.find(None).model
+        embedder = model.embedder
         return answers.as_json(
             {
                 "model_id": embedder.spec.repo or embedder.name,
                 "model_sha": embedder.spec.revision,
                 "model_dtype": embedder.info.get("precision", "float32"),
-                "model_type": {
-                    "embedding": {"pooling": next((m.mode for m in embedder.spec.chain if hasattr(m, "mode")), "none")}
-                },
+                "model_type": _type(embedder.spec),
+                "kind": model.kind,
                 "max_concurrent_requests": None,
                 "max_input_length": embedder.max_seq_length,
                 "max_batch_tokens": self._limits.queue_tokens,
@@ -120,6 +120,7 @@ class StatusRoutes:
             "created": self._created,
             "owned_by": "embedry",
             "root": model.name,
+            "kind": model.kind,
             "role": listed.role,
             "roles": roles.names(model.embedder.spec),
             "dims": model.embedder.dims,
@@ -133,6 +134,7 @@ class StatusRoutes:
         info = embedder.info
         return {
             "name": model.name,
+            "kind": model.kind,
             "ready": await self._readiness.reason_of(model) is None,
             "dims": embedder.dims,
             "dimensions": model.lengths,
@@ -144,6 +146,14 @@ class StatusRoutes:
             "device": info["device"],
             "space": model.space,
         }
+
+
+def _type(spec: ModelSpec) -> dict[str, Any]:
+    """What kind of model it is, in the words of text-embeddings-inference."""
+    if spec.kind == "reranker":
+        return {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
+    pooling = next((module.mode for module in spec.chain if isinstance(module, Pooling)), "none")
+    return {"embedding": {"pooling": "splade" if spec.kind == "sparse" else pooling}}
 
 
 def _page(name: str) -> Response:

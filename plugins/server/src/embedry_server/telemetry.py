@@ -41,11 +41,12 @@ def _attributes(observed: Observed, method: str) -> dict[str, Any]:
     }
     if observed.model:
         found |= {
-            "gen_ai.operation.name": "embeddings",
+            "gen_ai.operation.name": "rerank" if observed.kind == "reranker" else "embeddings",
             "gen_ai.request.model": observed.model,
             "gen_ai.usage.input_tokens": observed.tokens,
-            "gen_ai.embeddings.dimension.count": observed.dims,
         }
+        if observed.kind != "reranker":
+            found["gen_ai.embeddings.dimension.count"] = observed.dims
     if observed.status >= 400:
         found["error.type"] = observed.code or str(observed.status)
     return found
