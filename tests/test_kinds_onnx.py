@@ -4,11 +4,13 @@ multi-vector encoders: of every family with a head of its own, for pairs and tex
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
@@ -32,7 +34,18 @@ from embedry.chains import Kind
 from embedry.heads import Classifier, MaskedLM, Score, SpladePooling, TermTable, TermWeights
 from embedry.modules import Dense, LayerNorm, Normalize
 from embedry_graphs import sparse
-from kind_folders import MULTI_VECTOR, RERANKERS, SPARSE, WIDTH, Maker, make_classes, make_multi_vector, make_sparse
+from embedry_graphs.graph import Graph
+from kind_folders import (
+    MULTI_VECTOR,
+    RERANKERS,
+    SPARSE,
+    WIDTH,
+    Maker,
+    as_gte,
+    make_classes,
+    make_multi_vector,
+    make_sparse,
+)
 from kind_references import PAIRS, TEXTS, Floats, Role
 
 CLOSE = 1e-5
@@ -186,6 +199,36 @@ def test_a_long_text_has_the_weights_of_all_its_tokens(
     weights = np.log1p(np.maximum(logits, 0)) * mask[:, :, None]
     wanted = weights.max(1) if strategy == "max" else weights.sum(1)
     np.testing.assert_allclose(_run(spec, tmp_path / "cache", ids, mask), wanted, rtol=1e-5, atol=CLOSE_WEIGHTS)
+
+
+@pytest.mark.parametrize(("positions", "apart"), [(512, 2), (8192, 0), (0, 0)])
+def test_the_logits_of_a_long_text_are_never_there_at_once(positions: int, apart: int, tmp_path: Path) -> None:
+    with closing(Graph(tmp_path)) as graph:
+        weight = np.ones((4, 5000), np.float32)
+        found = sparse.splade(graph, SpladePooling(), graph.op("Identity", "tokens"), weight, None, positions)
+        graph.save(tmp_path / "graph.onnx", found, 5000)
+    nodes = onnx.load(tmp_path / "graph.onnx", load_external_data=False).graph.node
+    (loop, *_) = [node.attribute[0].g.node for node in nodes if node.op_type == "Loop"] or [[]]
+    assert [sum(node.op_type == "MatMul" for node in each) for each in (nodes, loop)] == [apart, 2 - apart]
+
+
+def test_the_masked_language_model_of_new(folder: Folder, tmp_path: Path) -> None:
+    """Its own code names the parts of the head as transformers does those of "gte", but for the norm."""
+    path = tmp_path / "model"
+    shutil.copytree(folder("reranker", "new"), path)
+    model = AutoModelForMaskedLM.from_pretrained(as_gte(folder("reranker", "new")))
+    torch.manual_seed(0)
+    head = {name: torch.randn_like(tensor) for name, tensor in model.lm_head.state_dict().items()}
+    model.lm_head.load_state_dict(head | {"decoder.weight": model.lm_head.decoder.weight})
+    names = {name: f"lm_head.{name.replace('layer_norm', 'norm')}" for name in head if name != "decoder.weight"}
+    own = {name: tensor for name, tensor in load_file(path / "model.safetensors").items() if name.startswith("new.")}
+    save_file(own | {names[name]: head[name].numpy() for name in names}, path / "model.safetensors")
+    ids, mask = _some_ids(len(model.lm_head.decoder.weight), 20, 6)
+    with torch.inference_mode():
+        logits = model(input_ids=torch.tensor(ids), attention_mask=torch.tensor(mask)).logits.numpy()
+    spec = replace(kind_entries.RERANKERS["new"](path), chain=(MaskedLM(), SpladePooling()), dims=logits.shape[-1])
+    wanted = (np.log1p(np.maximum(logits, 0)) * mask[:, :, None]).max(1)
+    _close(_run(spec, tmp_path / "cache", ids, mask), wanted, CLOSE_WEIGHTS)
 
 
 @pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
@@ -396,7 +439,8 @@ def queries(folder: Folder, tmp_path: Path) -> ModelSpec:
 
 def test_a_table_in_json_gives_each_term_its_weight_once(queries: ModelSpec, cache: Path) -> None:
     path = Path(queries.folder or "")
-    stated = json.loads((path / "idf.json").read_text(encoding="utf-8"))
+    stated = json.loads((path / "idf.json").read_text(encoding="utf-8")) | {"[PAD]": 3}
+    (path / "idf.json").write_text(json.dumps(stated), encoding="utf-8")
     tokenizer = Tokenizer.from_file(str(path / "tokenizer.json"))
     found = resolve_sparse(queries, cache_dir=cache).encode(TEXTS, role="query")
     for row, text in enumerate(TEXTS):

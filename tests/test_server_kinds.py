@@ -1,7 +1,6 @@
 """Models of other kinds behind the server: terms and the vectors of tokens, and which routes each kind has."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from embedry import (
 )
 from embedry_server import create_app
 from embedry_server.kinds import KINDS, split
+from embedry_server.models import Models
 from kind_folders import WIDTH
 from kind_models import registered
 
@@ -278,12 +278,12 @@ def test_a_kind_is_told_from_the_rest_of_a_name() -> None:
         assert split(name) == (name, None)
 
 
-async def test_a_query_side_of_its_own_is_loaded_before_the_server_is_ready(root: Path) -> None:
+def test_a_query_side_of_its_own_is_loaded_before_the_server_is_ready(root: Path) -> None:
     spec = named(root, "sparse", "router", "router")
-    app = create_app([spec.name], threads=1)
-    model = resolve_sparse(replace(spec), threads=1)
+    (served,) = Models([spec.name], threads=1)
+    model = resolve_sparse(spec, threads=1)
     assert model._queries is not None
+    assert not model._queries.loaded
+    served.load()
     assert model.loaded
     assert model._queries.loaded
-    async with client_of(app) as client:
-        the_same_terms(await ask(client, "/embed_sparse", model="router-query"), model.encode_query(TEXTS))
