@@ -180,13 +180,13 @@ def _export_multi_vector(into: Path) -> None:
             self.model = BertModel.from_pretrained(model / "raw", attn_implementation="eager")
             self.linear = load_file(model / "1_Dense" / "model.safetensors")["linear.weight"]
 
-        def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
-            tokens = self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
+        def forward(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+            tokens = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
             projected: torch.Tensor = tokens @ self.linear.T
             return projected
 
-    inputs = ["input_ids", "attention_mask", "token_type_ids"]
-    _export(Vectors(), into / "model.onnx", inputs, "output", {0: "batch", 1: "tokens"})
+    # Without token types, as it is published: fastembed puts a marker into the other two.
+    _export(Vectors(), into / "model.onnx", ["input_ids", "attention_mask"], "output", {0: "batch", 1: "tokens"})
     _beside("multi_vector", into)
 
 

@@ -142,7 +142,7 @@ def main() -> None:
     threads = int(resolve("all-MiniLM-L6-v2").info["threads"])
     rows = []
     for kind in [arguments.only] if arguments.only else KINDS:
-        rows += measure(kind, threads, rounds=1 if arguments.quick else 5)
+        rows += measure(kind, threads, rounds=1 if arguments.quick else 3)
         print(report.table(COLUMNS, rows[-len(LIBRARIES) :]), flush=True)
     table = f"{report.table(COLUMNS, rows)}\n\n{maxsim_line()}"
     print(table)
