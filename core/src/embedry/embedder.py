@@ -18,9 +18,8 @@ if TYPE_CHECKING:
 _STREAM_BLOCK = 1024
 
 
-@runtime_checkable
-class Embedder(Protocol):
-    """Turns texts into vectors. Safe to call from many threads."""
+class _Model(Protocol):
+    """What models of all kinds have."""
 
     @property
     def name(self) -> str:
@@ -28,11 +27,16 @@ class Embedder(Protocol):
 
     @property
     def dims(self) -> int:
-        """Length of every vector."""
+        """Length of every vector; of a sparse model the terms of its vocabulary, of a reranker the scores of a pair."""
 
     @property
     def max_seq_length(self) -> int:
-        """Tokens read of each text, special tokens included."""
+        """Tokens read of each text, or of each pair, special tokens included."""
+
+
+@runtime_checkable
+class Embedder(_Model, Protocol):
+    """Turns texts into vectors. Safe to call from many threads."""
 
     def encode(self, texts: Iterable[str], *, role: str) -> "NDArray[np.float32]":
         """Vectors of the texts, float32 (number of texts, dims), in their order; (0, dims) for none.
@@ -52,16 +56,8 @@ class Embedder(Protocol):
 
 
 @runtime_checkable
-class Reranker(Protocol):
+class Reranker(_Model, Protocol):
     """Scores pairs of a query and a document. Safe to call from many threads."""
-
-    @property
-    def name(self) -> str:
-        """The model's name in the registry."""
-
-    @property
-    def max_seq_length(self) -> int:
-        """Tokens read of each pair, special tokens included."""
 
     def score(self, pairs: Iterable[tuple[str, str]]) -> "NDArray[np.float64]":
         """How well each document answers its query, float64 (pairs,), in their order. Errors as `Embedder.encode`."""
@@ -71,40 +67,16 @@ class Reranker(Protocol):
 
 
 @runtime_checkable
-class SparseEmbedder(Protocol):
+class SparseEmbedder(_Model, Protocol):
     """Turns texts into weights of the terms of a vocabulary. Safe to call from many threads."""
-
-    @property
-    def name(self) -> str:
-        """The model's name in the registry."""
-
-    @property
-    def dims(self) -> int:
-        """Terms of the vocabulary."""
-
-    @property
-    def max_seq_length(self) -> int:
-        """Tokens read of each text, special tokens included."""
 
     def encode(self, texts: Iterable[str], *, role: str) -> "SparseVectors":
         """The texts' weights, in their order. Arguments and errors as `Embedder.encode`."""
 
 
 @runtime_checkable
-class MultiVectorEmbedder(Protocol):
+class MultiVectorEmbedder(_Model, Protocol):
     """Turns texts into a vector for each token. Safe to call from many threads."""
-
-    @property
-    def name(self) -> str:
-        """The model's name in the registry."""
-
-    @property
-    def dims(self) -> int:
-        """Length of every vector."""
-
-    @property
-    def max_seq_length(self) -> int:
-        """Tokens read of each text, special tokens included."""
 
     def encode(self, texts: Iterable[str], *, role: str) -> "TokenVectors":
         """The vectors of the texts' tokens, in their order. Arguments and errors as `Embedder.encode`."""

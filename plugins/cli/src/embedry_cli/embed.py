@@ -12,6 +12,7 @@ from embedry_cli.lengths import Lengths
 from embedry_cli.options import DEFAULT_MODEL, Backend, Column, Model, Precision, Role, TextKind, Threads
 from embedry_cli.rows import Rows, kind_of
 from embedry_cli.texts import Texts, named, told_by_place
+from embedry_cli.vectors import VectorColumn
 
 
 def embed(
@@ -60,7 +61,7 @@ def embed(
     texts = Texts(rows, vector_column if others else None)
     output = outputs.opened(
         to,
-        outputs.Column(vector_column, embedder.spec.kind, embedder.dims),
+        VectorColumn(vector_column, embedder.spec.kind, embedder.dims),
         overwrite=overwrite,
         parquet_inputs=names if {input_format or kind_of(name) for name in names} == {"parquet"} else (),
     )

@@ -8,16 +8,15 @@ from contextlib import closing, contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 
-from embedry.chains import Kind
 from embedry_cli.errors import InputError, OutputError
 from embedry_cli.parts import part_of
 from embedry_cli.row import Row, in_short
 from embedry_cli.terminal import shown
-from embedry_cli.vectors import Vectors, plain
+from embedry_cli.vectors import VectorColumn, Vectors, plain
 
 STDOUT = "-"
 
@@ -25,15 +24,6 @@ _SUFFIXES = (".npy", ".jsonl", ".parquet")
 
 _NOT_JSON = (TypeError, ValueError, RecursionError)
 """Raised for values without a representation in JSON, as NaN and bytes, and for nesting that is too deep."""
-
-
-class Column(NamedTuple):
-    """The vectors' column."""
-
-    name: str
-    kind: Kind
-    dims: int
-    """Length of every vector; of sparse ones the terms of the vocabulary."""
 
 
 class Writer(Protocol):
@@ -96,7 +86,7 @@ class JsonlWriter:
 
 
 @contextmanager
-def opened(to: str, column: Column, *, overwrite: bool, parquet_inputs: Sequence[str]) -> Iterator[Writer]:
+def opened(to: str, column: VectorColumn, *, overwrite: bool, parquet_inputs: Sequence[str]) -> Iterator[Writer]:
     """The writer for a file's name, or for JSON lines on standard output.
 
     Args:
@@ -142,7 +132,7 @@ def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         part.replace(final)
 
 
-def _writer(file: BinaryIO, path: Path, column: Column, parquet_inputs: Sequence[str]) -> Writer:
+def _writer(file: BinaryIO, path: Path, column: VectorColumn, parquet_inputs: Sequence[str]) -> Writer:
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return NpyWriter(file, column.dims)

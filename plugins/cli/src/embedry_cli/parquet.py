@@ -8,9 +8,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from embedry_cli.errors import InputError, MissingExtraError
-from embedry_cli.outputs import Column
 from embedry_cli.row import Row, in_short
-from embedry_cli.vectors import Vectors
+from embedry_cli.vectors import VectorColumn, Vectors
 
 try:
     import pyarrow as pa
@@ -87,7 +86,7 @@ class ParquetWriter:
     column would change is an error.
     """
 
-    def __init__(self, file: BinaryIO, column: Column, inputs: Sequence[str]) -> None:
+    def __init__(self, file: BinaryIO, column: VectorColumn, inputs: Sequence[str]) -> None:
         self._file = file
         self._vectors = pa.field(column.name, _type_of(column))
         self._inputs = bool(inputs)
@@ -120,7 +119,7 @@ class ParquetWriter:
         return self._writer
 
 
-def _type_of(column: Column) -> pa.DataType:
+def _type_of(column: VectorColumn) -> pa.DataType:
     if column.kind == "sparse":
         return pa.struct([("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.float32()))])
     vector = pa.list_(pa.float32(), column.dims)

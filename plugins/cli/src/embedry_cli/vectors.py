@@ -1,14 +1,24 @@
 """What models give for texts, of each kind, as values of JSON."""
 
-from typing import Any, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embedry import SparseVectors, TokenVectors
+from embedry.chains import Kind
 
 Vectors: TypeAlias = NDArray[np.float32] | SparseVectors | TokenVectors
 """Float32 (texts, dims), or what models of other kinds give."""
+
+
+class VectorColumn(NamedTuple):
+    """The vectors' column."""
+
+    name: str
+    kind: Kind
+    dims: int
+    """Length of every vector; of sparse ones the terms of the vocabulary."""
 
 
 def plain(vectors: Vectors) -> list[Any]:
