@@ -13,7 +13,7 @@ class Classifier:
 
     labels: int = 1
     pooling: Literal["cls", "mean"] = "cls"
-    """Which token vectors it takes: the first, or the mean of all."""
+    """Which token vectors it takes: the first, or the mean of all. A decoder's class takes the last one, whatever this says."""
 
 
 @dataclass(frozen=True, kw_only=True)
