@@ -49,7 +49,10 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "other tokens around a text": (ENGINES, "disagree about post_processor: ['[CLS]', '[SEP]']"),
     "lowercased in tokenizer.json alone": (ENGINES, "disagree about normalizer: None"),
     "truncate_dim": (ENGINES, "sets truncate_dim to 16, which no engine of embedry honours"),
-    "SparseEncoder": (ENGINES, "sets model_type to 'SparseEncoder', which no engine of embedry honours"),
+    "SparseEncoder": (
+        ENGINES,
+        "lists Transformer, Pooling, Normalize for documents; of sparse embedders embedry computes",
+    ),
     "custom class": (ENGINES, "names the class 'custom_st.Transformer': the model needs code of its own"),
     "custom activation": (ENGINES, "2_Dense/config.json"),
     "Dense of pickled weights": (ENGINES, "has no 2_Dense/model.safetensors; it has pytorch_model.bin, a pickle"),
