@@ -26,8 +26,9 @@ help: ## show this list
 demo: $(VENV)/.bundle ## embed the documentation of Python's standard library and ask it three questions
 	$(BIN)/python docs/demo.py
 
+# Two files of tests at a time: for half of the time a test waits for processes that it starts.
 test: lint ## check types, style and structure, then run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-spark: $(SPARK)/.installed ## run the Spark and Daft examples of the documentation; needs Java
 	$(SPARK)/bin/python tests/spark_example.py
