@@ -28,7 +28,8 @@ demo: $(VENV)/.bundle ## embed the documentation of Python's standard library an
 
 # Two files of tests at a time: for half of the time a test waits for processes that it starts.
 test: lint ## check types, style and structure, then run every test
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 test-spark: $(SPARK)/.installed ## run the Spark and Daft examples of the documentation; needs Java
 	$(SPARK)/bin/python tests/spark_example.py

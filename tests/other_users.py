@@ -34,9 +34,9 @@ texts = ["a text", "another text of a few more words", ""]
 right = resolve(model, cache_dir=warm, threads=1).encode_query(texts)  # imports all that the other user may not read
 
 compiled, real = [], Graph.__init__
-def counting(graph, *arguments):
+def counting(graph, *arguments, **options):
     compiled.append(graph)
-    real(graph, *arguments)
+    real(graph, *arguments, **options)
 Graph.__init__ = counting
 
 os.umask(int(umask))

@@ -17,16 +17,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from embedry import engine, prepared, views
-from embedry._pipeline import loaded, pipeline, readers, scheduler, texts
+from embedry import engine, lazy, prepared, views
+from embedry._pipeline import loaded, pipeline, readers, results, scheduler, texts
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 from waiting import PATIENCE, until
 
+pytestmark = pytest.mark.alone
+
 INTERRUPTS = int(os.environ.get("EMBEDRY_TEST_INTERRUPTS", "1000"))
 """How many random ones; 20,000 take a few minutes."""
 
-FILES = {module.__file__ for module in (engine, loaded, pipeline, prepared, readers, scheduler, texts, views)}
+FILES = {
+    module.__file__ for module in (engine, lazy, loaded, pipeline, prepared, readers, results, scheduler, texts, views)
+}
 """Where a caller meets the scheduler, and what it passes on the way there."""
 
 TEXTS = ["one", "two words", "and three words", "one", "this one is the longest of them all", "six"]

@@ -28,6 +28,8 @@ from recording import Gated, Recorder, over
 from serving import app_over, in_thread, running
 from waiting import asked, until
 
+pytestmark = pytest.mark.alone
+
 MINILM = "all-MiniLM-L6-v2"
 LONG = "word " * 250
 
