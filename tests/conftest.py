@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from embedry import ModelSpec, _backends, discovery, engine, registry, resolve
 from embedry._files import sources
+from embedry.chains import Kind
 from embedry.registry import installed
 from embedry.views import LazyEmbedder
 from small_hub import SmallHub
@@ -73,6 +75,36 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory, minilm_folder: Path) ->
         return made[key]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the tiny models of every kind, see `kind_models`; each is made once, and nobody changes it."""
+    return tmp_path_factory.mktemp("kinds")
+
+
+@pytest.fixture(scope="session")
+def kind_folder(root: Path) -> Callable[[Kind, str], Path]:
+    """A factory of the folders of `kind_folders`."""
+    import kind_models
+
+    return partial(kind_models.made, root)
+
+
+@pytest.fixture
+def reranker(root: Path) -> ModelSpec:
+    """A tiny reranker, registered until the test ends."""
+    import kind_models
+
+    return kind_models.registered(root, "reranker")
+
+
+@pytest.fixture
+def sparse(root: Path) -> ModelSpec:
+    """A tiny sparse model that gives queries and documents different prompts, registered until the test ends."""
+    import kind_models
+
+    return kind_models.registered(root, "sparse", "bert, prompts")
 
 
 @pytest.fixture(scope="session")

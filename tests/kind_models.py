@@ -15,18 +15,30 @@ from kind_folders import MULTI_VECTOR, RERANKERS, SPARSE, Maker
 MAKERS: dict[Kind, dict[str, Maker]] = {"reranker": RERANKERS, "sparse": SPARSE, "multi_vector": MULTI_VECTOR}
 
 
+def made(root: Path, kind: Kind, variant: str) -> Path:
+    """The folder of one of `kind_folders`, which is made when it is asked for first.
+
+    Args:
+        root: a folder for all of them.
+        kind: of the model.
+        variant: its name there.
+    """
+    folder = root / kind / variant.replace(", ", "-").replace(" ", "-")
+    if not folder.exists():
+        MAKERS[kind][variant](folder)
+    return folder
+
+
 def registered(root: Path, kind: Kind, variant: str = "bert", **changes: Any) -> ModelSpec:
     """The entry of a tiny model with the digests of its files, by the name "tiny-KIND"; until the test ends.
 
     Args:
-        root: a folder for the files, which are made once.
+        root: see `made`.
         kind: of the model.
         variant: which of `kind_folders`.
         changes: other fields of the entry.
     """
-    folder = root / f"{kind}-{variant.replace(', ', '-').replace(' ', '-')}"
-    if not folder.exists():
-        MAKERS[kind][variant](folder)
+    folder = made(root, kind, variant)
     spec = ENTRIES[kind][variant](folder)
     name = f"tiny-{kind.replace('_', '-')}"
     fields: dict[str, Any] = {

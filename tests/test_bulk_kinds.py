@@ -32,11 +32,6 @@ from kind_models import registered
 TERMS = "struct<indices: list<element: int32>, values: list<element: float>>"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 @pytest.fixture
 def sparse(root: Path) -> ModelSpec:
     return registered(root, "sparse")

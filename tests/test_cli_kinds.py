@@ -31,11 +31,6 @@ TEXTS = ["the early river", "", "seven clouds against the market, because of the
 NAMED = {"name": "another", "repo": "acme/another"}
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 @pytest.fixture
 def lines(tmp_path: Path) -> Path:
     path = tmp_path / "in.txt"

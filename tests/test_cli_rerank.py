@@ -20,11 +20,6 @@ QUESTION = "when do I need new brake pads?"
 LINES = [line for line in MANUAL.splitlines() if line]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 @pytest.fixture
 def model(root: Path) -> ModelSpec:
     """A reranker that shows its logits, so that scores of random weights are far from each other."""

@@ -50,22 +50,6 @@ TEXTS = [
 QUESTION = "When do I get my money back?"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture
-def reranker(root: Path) -> ModelSpec:
-    return registered(root, "reranker")
-
-
-@pytest.fixture
-def sparse(root: Path) -> ModelSpec:
-    """Queries and documents have different prompts."""
-    return registered(root, "sparse", "bert, prompts")
-
-
 def documents() -> list[Document]:
     return [Document(id=f"text-{place}", content=text, score=place / 10) for place, text in enumerate(TEXTS)]
 

@@ -34,10 +34,10 @@ from embedry.spec import NO_LIMIT
 from embedry.transformer import PairFrame, Transformer
 from folder_edits import both, change, set_in
 from kind_entries import ENTRIES
-from kind_folders import MULTI_VECTOR, QWEN_TEMPLATE, RERANKERS, SPARSE, TURNS_TEMPLATE, WIDTH, Maker
+from kind_folders import QWEN_TEMPLATE, TURNS_TEMPLATE, WIDTH, Maker
+from kind_models import MAKERS
 from small_hub import SmallHub
 
-FOLDERS: dict[Kind, dict[str, Maker]] = {"reranker": RERANKERS, "sparse": SPARSE, "multi_vector": MULTI_VECTOR}
 Made = Callable[[Kind, str], Path]
 Edit = Maker
 
@@ -80,27 +80,13 @@ OTHERS: dict[tuple[Kind, str], tuple[Any, Transformer]] = {
 """Folders that `kind_entries` does not have -> chain and transformer."""
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    """The folders of `kind_folders`, each made once."""
-    root = tmp_path_factory.mktemp("kinds")
-
-    def make(kind: Kind, name: str) -> Path:
-        folder = root / kind / name
-        if not folder.exists():
-            FOLDERS[kind][name](folder)
-        return folder
-
-    return make
-
-
 @pytest.fixture
-def edited(made: Made, tmp_path: Path) -> Callable[[Kind, str, Edit], Path]:
+def edited(kind_folder: Made, tmp_path: Path) -> Callable[[Kind, str, Edit], Path]:
     """A copy of such a folder, with a change."""
 
     def make(kind: Kind, name: str, edit: Edit) -> Path:
         folder = tmp_path / "model"
-        shutil.copytree(made(kind, name), folder)
+        shutil.copytree(kind_folder(kind, name), folder)
         edit(folder)
         return folder
 
@@ -123,12 +109,12 @@ def whole(spec: ModelSpec) -> ModelSpec:
     )
 
 
-READ = [(kind, name) for kind, folders in FOLDERS.items() for name in folders if (kind, name) not in REFUSED]
+READ = [(kind, name) for kind, folders in MAKERS.items() for name in folders if (kind, name) not in REFUSED]
 
 
 @pytest.mark.parametrize(("kind", "name"), READ)
-def test_a_folder_is_read_as_the_entry_that_was_written_by_hand(kind: Kind, name: str, made: Made) -> None:
-    folder = made(kind, name)
+def test_a_folder_is_read_as_the_entry_that_was_written_by_hand(kind: Kind, name: str, kind_folder: Made) -> None:
+    folder = kind_folder(kind, name)
     found = from_folder(folder)
     if name in ENTRIES[kind]:
         assert whole(found) == whole(ENTRIES[kind][name](folder))
@@ -138,14 +124,14 @@ def test_a_folder_is_read_as_the_entry_that_was_written_by_hand(kind: Kind, name
     else:
         assert name == "pylate, no model_type"
         assert replace(whole(found), name="pylate", folder="") == replace(
-            whole(ENTRIES[kind]["pylate"](made(kind, "pylate"))), folder=""
+            whole(ENTRIES[kind]["pylate"](kind_folder(kind, "pylate"))), folder=""
         )
 
 
 @pytest.mark.parametrize(("kind", "name"), REFUSED)
-def test_what_a_folder_asks_for_and_nobody_does_is_refused_by_name(kind: Kind, name: str, made: Made) -> None:
+def test_what_a_folder_asks_for_and_nobody_does_is_refused_by_name(kind: Kind, name: str, kind_folder: Made) -> None:
     with pytest.raises(UnsupportedModelError) as error:
-        from_folder(made(kind, name))
+        from_folder(kind_folder(kind, name))
     assert REFUSED[kind, name] in str(error.value)
 
 
@@ -162,8 +148,10 @@ def test_what_a_folder_asks_for_and_nobody_does_is_refused_by_name(kind: Kind, n
         ("multi_vector", "stanford, no artifact.metadata"),
     ],
 )
-def test_a_folder_gives_what_the_library_computes_of_it(kind: Kind, name: str, made: Made, cache_dir: Path) -> None:
-    folder = made(kind, name)
+def test_a_folder_gives_what_the_library_computes_of_it(
+    kind: Kind, name: str, kind_folder: Made, cache_dir: Path
+) -> None:
+    folder = kind_folder(kind, name)
     model: Any = resolve_kind(kind, folder, backend="transformers", cache_dir=cache_dir)
     if kind == "reranker":
         pairs = reference.PAIRS[:60]
@@ -458,14 +446,16 @@ def test_templates_of_other_forms_are_texts_around_a_pair(
 
 
 def test_a_template_in_tokenizer_config_is_as_good_as_one_in_a_file(
-    made: Made, edited: Callable[[Kind, str, Edit], Path]
+    kind_folder: Made, edited: Callable[[Kind, str, Edit], Path]
 ) -> None:
     def edit(folder: Path) -> None:
         (folder / "chat_template.jinja").unlink()
         change(TOKENIZER, chat_template=QWEN_TEMPLATE)(folder)
 
     found = from_folder(edited("reranker", DECODER, edit))
-    assert whole(found) == replace(whole(from_folder(made("reranker", DECODER))), name="model", folder=found.folder)
+    assert whole(found) == replace(
+        whole(from_folder(kind_folder("reranker", DECODER))), name="model", folder=found.folder
+    )
 
 
 def test_each_prompt_of_a_reranker_with_a_template_is_an_instruction_in_it(
@@ -603,10 +593,10 @@ def test_markers_are_whole_tokens_where_the_tokenizer_would_split_them(
 
 
 def test_the_width_of_stanfords_vectors_is_stated_or_that_of_its_matrix(
-    made: Made, edited: Callable[[Kind, str, Edit], Path]
+    kind_folder: Made, edited: Callable[[Kind, str, Edit], Path]
 ) -> None:
     projection = Dense(path="", inputs=WIDTH, outputs=16, bias=False)
-    found = [from_folder(made("multi_vector", name)) for name in ("stanford", "stanford, no artifact.metadata")]
+    found = [from_folder(kind_folder("multi_vector", name)) for name in ("stanford", "stanford, no artifact.metadata")]
     assert [spec.chain[:2] for spec in found] == [(projection, Normalize())] * 2
     assert list(found[0].files) == ["model.safetensors", "tokenizer.json", "config.json"]
     stated = from_folder(edited("multi_vector", "stanford", change("artifact.metadata", dim=8)))
@@ -639,9 +629,9 @@ def cache(tmp_path: Path) -> Path:
     ],
 )
 def test_a_repository_is_read_from_its_descriptions_alone(
-    kind: Kind, name: str, weights: bool, made: Made, small_hub: SmallHub, cache: Path
+    kind: Kind, name: str, weights: bool, kind_folder: Made, small_hub: SmallHub, cache: Path
 ) -> None:
-    folder = made(kind, name)
+    folder = kind_folder(kind, name)
     commit = small_hub.commit("acme/tiny", contents(folder))
     found = from_hub("acme/tiny", cache)
     alike = replace(found, name=folder.name, repo=None, revision=None, folder=str(folder), description="")
@@ -652,11 +642,11 @@ def test_a_repository_is_read_from_its_descriptions_alone(
 
 
 def test_a_plain_reranker_in_the_cache_is_read_without_the_hub_and_says_what_may_be_missing(
-    made: Made, small_hub: SmallHub, cache: Path, monkeypatch: pytest.MonkeyPatch
+    kind_folder: Made, small_hub: SmallHub, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from huggingface_hub import constants
 
-    small_hub.commit("acme/tiny", contents(made("reranker", "bert")))
+    small_hub.commit("acme/tiny", contents(kind_folder("reranker", "bert")))
     found = from_hub("acme/tiny", cache)
     assert from_hub("acme/tiny", cache) == found
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
@@ -687,14 +677,14 @@ def from_hub_at(repo, revision, cache_dir):
 
 
 def test_another_layout_is_asked_for_files_that_the_first_one_does_not_know(
-    plugin: Callable[..., Path], fresh: Callable[..., Any], made: Made, tmp_path: Path
+    plugin: Callable[..., Path], fresh: Callable[..., Any], kind_folder: Made, tmp_path: Path
 ) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "acme.txt").write_text("")
     site = plugin("acme-layout", {"embedry.layouts": {"zz-acme": "acme_layout"}}, {"acme_layout": OTHER})
     code = (
         "from pathlib import Path\nfrom embedry._layouts import from_folder\n"
-        f"print(from_folder(Path({str(tmp_path / 'mine')!r})).dims, from_folder(Path({str(made('reranker', 'bert'))!r})).dims)"
+        f"print(from_folder(Path({str(tmp_path / 'mine')!r})).dims, from_folder(Path({str(kind_folder('reranker', 'bert'))!r})).dims)"
     )
     assert fresh(code, path=site).stdout == "3 1\n"
 
@@ -721,9 +711,11 @@ def test_a_layout_that_cannot_be_imported_is_named_with_its_package(
 
 
 @pytest.mark.parametrize(("kind", "name"), [("reranker", DECODER), ("multi_vector", "stanford"), ("sparse", ROUTER)])
-def test_reading_a_folder_imports_nothing_heavy(kind: Kind, name: str, made: Made, fresh: Callable[..., Any]) -> None:
+def test_reading_a_folder_imports_nothing_heavy(
+    kind: Kind, name: str, kind_folder: Made, fresh: Callable[..., Any]
+) -> None:
     code = (
-        f"from pathlib import Path\nfrom embedry._layouts import from_folder\nfrom_folder(Path({str(made(kind, name))!r}))\n"
+        f"from pathlib import Path\nfrom embedry._layouts import from_folder\nfrom_folder(Path({str(kind_folder(kind, name))!r}))\n"
         "import sys\nprint(*[m for m in ('torch', 'tokenizers', 'onnxruntime', 'huggingface_hub') if m in sys.modules])"
     )
     assert fresh(code).stdout.split() == []

@@ -36,11 +36,7 @@ from embedry.modules import Dense, LayerNorm, Normalize
 from embedry_graphs import sparse
 from embedry_graphs.graph import Graph
 from kind_folders import (
-    MULTI_VECTOR,
-    RERANKERS,
-    SPARSE,
     WIDTH,
-    Maker,
     as_gte,
     make_classes,
     make_multi_vector,
@@ -52,7 +48,6 @@ CLOSE = 1e-5
 CLOSE_WEIGHTS = 2e-5
 """Weights of terms are of logits up to 20, whose rounding errors are as much larger."""
 
-_MAKERS: dict[Kind, dict[str, Maker]] = {"reranker": RERANKERS, "sparse": SPARSE, "multi_vector": MULTI_VECTOR}
 _ROLES: tuple[Role, ...] = ("query", "document")
 
 _ELSEWHERE = {"electra", "deberta-v2", "modernbert, biases"}
@@ -67,20 +62,6 @@ _ALIKE = {
 """Folders whose entry and whose weights are another's."""
 
 Folder = Callable[[Kind, str], Path]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """What gives a folder of `kind_folders`, made once."""
-    root = tmp_path_factory.mktemp("folders")
-
-    def made(kind: Kind, name: str) -> Path:
-        path = root / kind / name
-        if not path.exists():
-            _MAKERS[kind][name](path)
-        return path
-
-    return made
 
 
 @pytest.fixture(scope="module")
@@ -102,8 +83,8 @@ def _entry(kind: Kind, name: str, path: Path) -> ModelSpec:
 
 
 @pytest.mark.parametrize("name", _names("reranker"))
-def test_logits_are_those_of_the_library(name: str, folder: Folder, cache: Path) -> None:
-    path = folder("reranker", name)
+def test_logits_are_those_of_the_library(name: str, kind_folder: Folder, cache: Path) -> None:
+    path = kind_folder("reranker", name)
     reranker = resolve_reranker(_entry("reranker", name, path), threads=1, cache_dir=cache)
     wanted = reference.scores(path, PAIRS, 16).reshape(len(PAIRS), -1)
     _close(reranker.logits(PAIRS), wanted)
@@ -111,8 +92,8 @@ def test_logits_are_those_of_the_library(name: str, folder: Folder, cache: Path)
 
 
 @pytest.mark.parametrize("name", _names("sparse"))
-def test_weights_of_terms_are_those_of_the_library(name: str, folder: Folder, cache: Path) -> None:
-    path = folder("sparse", name)
+def test_weights_of_terms_are_those_of_the_library(name: str, kind_folder: Folder, cache: Path) -> None:
+    path = kind_folder("sparse", name)
     model = resolve_sparse(_entry("sparse", name, path), threads=1, cache_dir=cache)
     for role in _ROLES if model.spec.query_chain or model.spec.prompts else ("document",):
         wanted = reference.sparse(path, TEXTS, role, 16)
@@ -122,8 +103,8 @@ def test_weights_of_terms_are_those_of_the_library(name: str, folder: Folder, ca
 
 
 @pytest.mark.parametrize("name", _names("multi_vector"))
-def test_token_vectors_are_those_of_the_library(name: str, folder: Folder, cache: Path) -> None:
-    path = folder("multi_vector", name)
+def test_token_vectors_are_those_of_the_library(name: str, kind_folder: Folder, cache: Path) -> None:
+    path = kind_folder("multi_vector", name)
     model = resolve_multi_vector(_entry("multi_vector", name, path), threads=1, cache_dir=cache)
     for role in _ROLES:
         wanted = reference.token_vectors(path, TEXTS, role, 16)
@@ -212,11 +193,11 @@ def test_the_logits_of_a_long_text_are_never_there_at_once(positions: int, apart
     assert [sum(node.op_type == "MatMul" for node in each) for each in (nodes, loop)] == [apart, 2 - apart]
 
 
-def test_the_masked_language_model_of_new(folder: Folder, tmp_path: Path) -> None:
+def test_the_masked_language_model_of_new(kind_folder: Folder, tmp_path: Path) -> None:
     """Its own code names the parts of the head as transformers does those of "gte", but for the norm."""
     path = tmp_path / "model"
-    shutil.copytree(folder("reranker", "new"), path)
-    model = AutoModelForMaskedLM.from_pretrained(as_gte(folder("reranker", "new")))
+    shutil.copytree(kind_folder("reranker", "new"), path)
+    model = AutoModelForMaskedLM.from_pretrained(as_gte(kind_folder("reranker", "new")))
     torch.manual_seed(0)
     head = {name: torch.randn_like(tensor) for name, tensor in model.lm_head.state_dict().items()}
     model.lm_head.load_state_dict(head | {"decoder.weight": model.lm_head.decoder.weight})
@@ -250,9 +231,9 @@ def test_tokens_that_are_not_seen_have_vectors(
         _close(each[:length], expected[:length])
 
 
-def test_modules_of_a_chain_run_over_each_token(folder: Folder, tmp_path: Path) -> None:
+def test_modules_of_a_chain_run_over_each_token(kind_folder: Folder, tmp_path: Path) -> None:
     path = tmp_path / "model"
-    shutil.copytree(folder("multi_vector", "bert"), path)
+    shutil.copytree(kind_folder("multi_vector", "bert"), path)
     random = np.random.default_rng(0)
     weight, bias, scale, shift = (random.normal(size=size).astype(np.float32) for size in ((24, WIDTH), 24, 24, 24))
     last = random.normal(size=(16, 24)).astype(np.float32)
@@ -304,8 +285,8 @@ def test_a_term_has_the_greatest_weight_of_its_tokens(skip: tuple[int, ...], tmp
     assert (found > 0).sum() > 20
 
 
-def test_the_same_modules_are_one_graph_for_texts_and_another_for_pairs(folder: Folder, cache: Path) -> None:
-    path = folder("reranker", "head on bert, Identity")
+def test_the_same_modules_are_one_graph_for_texts_and_another_for_pairs(kind_folder: Folder, cache: Path) -> None:
+    path = kind_folder("reranker", "head on bert, Identity")
     pairs = kind_entries.RERANKERS["head on bert, Identity"](path)
     texts = replace(pairs, chain=pairs.chain[:-1])
     ids, mask = _some_ids(4000, 20, 12)
@@ -341,10 +322,10 @@ def _load(kind: Kind, name: str, path: Path, cache: Path) -> None:
 
 @pytest.mark.parametrize(("kind", "name", "tensor"), _DAMAGED)
 def test_a_head_without_one_of_its_tensors_is_refused(
-    kind: Kind, name: str, tensor: str, folder: Folder, tmp_path: Path
+    kind: Kind, name: str, tensor: str, kind_folder: Folder, tmp_path: Path
 ) -> None:
     path = tmp_path / "model"
-    shutil.copytree(folder(kind, name), path)
+    shutil.copytree(kind_folder(kind, name), path)
     weights = load_file(path / "model.safetensors")
     without = {each: values for each, values in weights.items() if each != tensor}
     short = tensor.removeprefix("bert.")
@@ -371,19 +352,19 @@ def test_a_head_without_one_of_its_tensors_is_refused(
     ],
 )
 def test_a_head_with_a_tensor_that_nothing_accounts_for_is_refused(
-    kind: Kind, name: str, tensor: str, folder: Folder, tmp_path: Path
+    kind: Kind, name: str, tensor: str, kind_folder: Folder, tmp_path: Path
 ) -> None:
     path = tmp_path / "model"
-    shutil.copytree(folder(kind, name), path)
+    shutil.copytree(kind_folder(kind, name), path)
     weights = load_file(path / "model.safetensors")
     save_file(weights | {tensor: np.ones(WIDTH, np.float32)}, path / "model.safetensors")
     with pytest.raises(IntegrityError, match=tensor.replace(".", r"\.")):
         _load(kind, name, path, tmp_path / "cache")
 
 
-def test_the_heads_of_other_tasks_do_not_matter(folder: Folder, tmp_path: Path) -> None:
+def test_the_heads_of_other_tasks_do_not_matter(kind_folder: Folder, tmp_path: Path) -> None:
     path = tmp_path / "model"
-    shutil.copytree(folder("sparse", "bert"), path)
+    shutil.copytree(kind_folder("sparse", "bert"), path)
     weights = load_file(path / "model.safetensors")
     save_file(weights | {"cls.seq_relationship.weight": np.ones((2, WIDTH), np.float32)}, path / "model.safetensors")
     _load("sparse", "bert", path, tmp_path / "cache")
@@ -403,22 +384,22 @@ def test_the_heads_of_other_tasks_do_not_matter(folder: Folder, tmp_path: Path) 
     ],
 )
 def test_what_no_graph_is_written_for_is_refused(
-    name: str, changes: dict[str, Any], message: str, folder: Folder
+    name: str, changes: dict[str, Any], message: str, kind_folder: Folder
 ) -> None:
-    entry = replace(_entry("reranker", name, folder("reranker", name)), **changes)
+    entry = replace(_entry("reranker", name, kind_folder("reranker", name)), **changes)
     with pytest.raises(UnsupportedModelError, match=message):
         resolve_reranker(entry, backend="onnxruntime")
 
 
-def test_a_masked_language_model_of_an_unknown_family_is_refused(folder: Folder) -> None:
-    entry = replace(_entry("sparse", "bert", folder("sparse", "bert")), architecture="nomic_bert")
+def test_a_masked_language_model_of_an_unknown_family_is_refused(kind_folder: Folder) -> None:
+    entry = replace(_entry("sparse", "bert", kind_folder("sparse", "bert")), architecture="nomic_bert")
     with pytest.raises(UnsupportedModelError, match=r"masked language models are written for .* not for 'nomic_bert'"):
         resolve_sparse(entry, backend="onnxruntime")
 
 
-def test_an_activation_that_no_graph_has_is_refused(folder: Folder, tmp_path: Path) -> None:
+def test_an_activation_that_no_graph_has_is_refused(kind_folder: Folder, tmp_path: Path) -> None:
     path = tmp_path / "model"
-    shutil.copytree(folder("reranker", "modernbert, cls"), path)
+    shutil.copytree(kind_folder("reranker", "modernbert, cls"), path)
     _change(path, classifier_activation="mish")
     with pytest.raises(UnsupportedModelError, match="activation 'mish' in a head"):
         _load("reranker", "modernbert, cls", path, tmp_path / "cache")
@@ -428,10 +409,10 @@ def test_an_activation_that_no_graph_has_is_refused(folder: Folder, tmp_path: Pa
 
 
 @pytest.fixture
-def queries(folder: Folder, tmp_path: Path) -> ModelSpec:
+def queries(kind_folder: Folder, tmp_path: Path) -> ModelSpec:
     """The query side of the router whose table is a JSON file beside its tokenizer."""
     path = tmp_path / "model"
-    shutil.copytree(folder("sparse", "router, old layout"), path)
+    shutil.copytree(kind_folder("sparse", "router, old layout"), path)
     spec = kind_entries.SPARSE["router, old layout"](path)
     table = TermTable(outputs=spec.dims, table="idf.json")
     return replace(spec, query_chain=(table,), files=dict.fromkeys((*spec.files, table.weights))).for_queries
@@ -468,18 +449,18 @@ def test_a_table_of_terms_that_is_none_is_refused(
         resolve_sparse(queries, cache_dir=tmp_path / "cache").load()
 
 
-def test_a_table_of_another_size_is_refused(folder: Folder, tmp_path: Path) -> None:
-    spec = _entry("sparse", "router", folder("sparse", "router")).for_queries
+def test_a_table_of_another_size_is_refused(kind_folder: Folder, tmp_path: Path) -> None:
+    spec = _entry("sparse", "router", kind_folder("sparse", "router")).for_queries
     for outputs, message in ((4001, "must have the tensor 'weight' of"), (3999, "token ids up to 3999")):
         table = TermTable(outputs=outputs, path="query_0_SparseStaticEmbedding")
         with pytest.raises(IntegrityError, match=message):
             resolve_sparse(replace(spec, chain=(table,), dims=outputs), cache_dir=tmp_path / "cache").load()
 
 
-def test_batches_of_terms_are_small_where_the_vocabulary_is_large(folder: Folder) -> None:
+def test_batches_of_terms_are_small_where_the_vocabulary_is_large(kind_folder: Folder) -> None:
     from embedry_onnxruntime.session import BATCH_TOKENS, batch_tokens
 
-    spec = _entry("sparse", "bert", folder("sparse", "bert"))
+    spec = _entry("sparse", "bert", kind_folder("sparse", "bert"))
     assert batch_tokens(spec) == BATCH_TOKENS == 512
     module = TermWeights(path="sparse", inputs=1024, outputs=250_002)
     large = replace(spec, chain=(module,), dims=250_002, files=dict.fromkeys((*spec.files, module.weights)))

@@ -32,7 +32,6 @@ from embedry import (
 from embedry.chains import Kind
 from embedry.resolver import resolve_kind
 from kind_entries import ENTRIES
-from kind_models import MAKERS
 from kind_references import PAIRS, TEXTS
 
 BACKEND = "sentence-transformers"
@@ -40,18 +39,10 @@ BACKEND = "sentence-transformers"
 Entry = Callable[[Kind, str], ModelSpec]
 
 
-@pytest.fixture(scope="module")
-def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
-    """The entry of one of `kind_folders`, which is made once."""
-    root = tmp_path_factory.mktemp("kinds")
-
-    def make(kind: Kind, name: str) -> ModelSpec:
-        folder = root / kind / name.replace(", ", "-").replace(" ", "-")
-        if not folder.exists():
-            MAKERS[kind][name](folder)
-        return ENTRIES[kind][name](folder)
-
-    return make
+@pytest.fixture
+def entry(kind_folder: Callable[[Kind, str], Path]) -> Entry:
+    """The entry of one of `kind_folders`."""
+    return lambda kind, name: ENTRIES[kind][name](kind_folder(kind, name))
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,6 @@ from embedry.resolver import resolve_kind
 from embedry_transformers import heads
 from embedry_transformers.encoder import TorchEncoder
 from kind_entries import ENTRIES
-from kind_models import MAKERS
 from kind_references import PAIRS, TEXTS, Floats, Role
 
 BACKENDS = ("transformers", "sentence-transformers")
@@ -52,20 +51,6 @@ CLOSE: dict[Kind, float] = {"reranker": 1e-5, "sparse": 2e-5, "multi_vector": 1e
 HEADS = {"reranker": AutoModelForSequenceClassification, "sparse": AutoModelForMaskedLM}
 
 Folder = Callable[[Kind, str], Path]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Folder:
-    """One of `kind_folders`, made once."""
-    root = tmp_path_factory.mktemp("kinds")
-
-    def make(kind: Kind, name: str) -> Path:
-        found = root / kind / name.replace(", ", "-").replace(" ", "-")
-        if not found.exists():
-            MAKERS[kind][name](found)
-        return found
-
-    return make
 
 
 @pytest.fixture(scope="module")
@@ -152,12 +137,12 @@ def check_close(kind: Kind, found: list[Floats], wanted: list[Floats]) -> None:
 @pytest.mark.parametrize(("kind", "name"), CASES)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_model_gives_what_the_library_computes_in_batches_and_alone(
-    folder: Folder, cache_dir: Path, backend: str, kind: Kind, name: str
+    kind_folder: Folder, cache_dir: Path, backend: str, kind: Kind, name: str
 ) -> None:
-    spec = ENTRIES[kind][name](folder(kind, name))
+    spec = ENTRIES[kind][name](kind_folder(kind, name))
     model = resolve_kind(kind, spec, backend=backend, cache_dir=cache_dir)
     for role in ROLES[:1] if kind == "reranker" else ROLES:
-        some, wanted = inputs(kind, role), expected(kind, folder(kind, name), role)
+        some, wanted = inputs(kind, role), expected(kind, kind_folder(kind, name), role)
         check_close(kind, results(kind, model, some, role), wanted)
         alone = [results(kind, model, [each], role)[0] for each in some[::20]]
         check_close(kind, alone, wanted[::20])
@@ -166,9 +151,9 @@ def test_a_model_gives_what_the_library_computes_in_batches_and_alone(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("kind", ["reranker", "sparse"])
 def test_biases_of_norms_are_refused_where_config_json_is_read(
-    folder: Folder, cache_dir: Path, backend: str, kind: Kind
+    kind_folder: Folder, cache_dir: Path, backend: str, kind: Kind
 ) -> None:
-    spec = ENTRIES[kind]["modernbert, biases"](folder(kind, "modernbert, biases"))
+    spec = ENTRIES[kind]["modernbert, biases"](kind_folder(kind, "modernbert, biases"))
     with pytest.raises(UnsupportedModelError, match="sets norm_bias to True"):
         resolve_kind(kind, spec, backend=backend, cache_dir=cache_dir).load()
 
@@ -185,9 +170,9 @@ def test_biases_of_norms_are_refused_where_config_json_is_read(
     ],
 )
 def test_settings_that_only_a_head_has_reach_it(
-    folder: Folder, tmp_path: Path, cache_dir: Path, kind: Kind, name: str, settings: dict[str, Any], backend: str
+    kind_folder: Folder, tmp_path: Path, cache_dir: Path, kind: Kind, name: str, settings: dict[str, Any], backend: str
 ) -> None:
-    model = remade(folder(kind, name), tmp_path / "model", HEADS[kind], **settings)
+    model = remade(kind_folder(kind, name), tmp_path / "model", HEADS[kind], **settings)
     found = resolve_kind(kind, ENTRIES[kind][name](model), backend=backend, cache_dir=cache_dir)
     check_close(kind, results(kind, found, inputs(kind, "query"), "query"), expected(kind, model, "query"))
 
@@ -201,9 +186,9 @@ def decoder(model: Path, architecture: str) -> ModelSpec:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
 def test_a_decoder_is_classified_by_its_last_token(
-    folder: Folder, cache_dir: Path, backend: str, architecture: str
+    kind_folder: Folder, cache_dir: Path, backend: str, architecture: str
 ) -> None:
-    model = folder("reranker", architecture)
+    model = kind_folder("reranker", architecture)
     found = resolve_reranker(decoder(model, architecture), backend=backend, cache_dir=cache_dir)
     check_close("reranker", list(found.logits(PAIRS)), expected("reranker", model, "query"))
 
@@ -212,9 +197,9 @@ def test_a_decoder_is_classified_by_its_last_token(
 @pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_last_token_is_found_with_any_padding_or_none(
-    folder: Folder, tmp_path: Path, cache_dir: Path, architecture: str, pad: int | None, backend: str
+    kind_folder: Folder, tmp_path: Path, cache_dir: Path, architecture: str, pad: int | None, backend: str
 ) -> None:
-    model = copied(folder("reranker", architecture), tmp_path / "model")
+    model = copied(kind_folder("reranker", architecture), tmp_path / "model")
     change_config(model, pad_token_id=pad)
     found = resolve_reranker(decoder(model, architecture), backend=backend, cache_dir=cache_dir)
     some = [*list(dict.fromkeys(PAIRS))[:60], ("music", "a river<|endoftext|>")]  # whose last token has the id 0
@@ -248,9 +233,9 @@ DAMAGES.append(("reranker", "bert", "bert.pooler.dense.weight", "missing"))
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("kind", "name", "tensor", "damage"), DAMAGES)
 def test_a_tensor_that_does_not_fit_is_refused_by_its_name(
-    folder: Folder, tmp_path: Path, kind: Kind, name: str, tensor: str, damage: str, backend: str
+    kind_folder: Folder, tmp_path: Path, kind: Kind, name: str, tensor: str, damage: str, backend: str
 ) -> None:
-    model = copied(folder(kind, name), tmp_path / "model")
+    model = copied(kind_folder(kind, name), tmp_path / "model")
     more = f"{tensor.rpartition('.')[0]}.more.weight"
 
     def change(tensors: dict[str, torch.Tensor]) -> None:
@@ -270,9 +255,9 @@ def test_a_tensor_that_does_not_fit_is_refused_by_its_name(
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("kind", "name"), [("reranker", "roberta"), ("sparse", "bert"), ("sparse", "modernbert")])
 def test_of_a_model_with_a_head_another_chain_leaves_the_head_alone(
-    folder: Folder, cache_dir: Path, kind: Kind, name: str, backend: str
+    kind_folder: Folder, cache_dir: Path, kind: Kind, name: str, backend: str
 ) -> None:
-    model = folder(kind, name)
+    model = kind_folder(kind, name)
     spec = replace(
         ENTRIES[kind][name](model), chain=(Pooling(mode="cls"),), dims=kind_folders.WIDTH, similarity="cosine"
     )
@@ -286,8 +271,10 @@ def test_of_a_model_with_a_head_another_chain_leaves_the_head_alone(
 # heads of their own
 
 
-def test_the_weight_of_a_term_is_the_greatest_of_its_tokens(folder: Folder, tmp_path: Path, cache_dir: Path) -> None:
-    model = copied(folder("multi_vector", "bert, no Dense"), tmp_path / "model")
+def test_the_weight_of_a_term_is_the_greatest_of_its_tokens(
+    kind_folder: Folder, tmp_path: Path, cache_dir: Path
+) -> None:
+    model = copied(kind_folder("multi_vector", "bert, no Dense"), tmp_path / "model")
     weight, bias = torch.randn(1, kind_folders.WIDTH) * 0.5, torch.tensor([0.1])
     (model / "sparse_linear").mkdir()
     save_file({"linear.weight": weight, "linear.bias": bias}, model / "sparse_linear" / "model.safetensors")
@@ -314,9 +301,9 @@ def test_the_weight_of_a_term_is_the_greatest_of_its_tokens(folder: Folder, tmp_
 
 
 def test_the_vocabulary_is_multiplied_some_terms_at_a_time(
-    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind_folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = folder("sparse", "bert, sum")
+    model = kind_folder("sparse", "bert, sum")
     sizes = []
     linear = torch.nn.functional.linear
 
@@ -346,9 +333,9 @@ def test_the_vocabulary_is_multiplied_some_terms_at_a_time(
     ],
 )
 def test_half_precision_is_pooled_stated_and_close(
-    folder: Folder, cache_dir: Path, kind: Kind, name: str, precision: str, backend: str
+    kind_folder: Folder, cache_dir: Path, kind: Kind, name: str, precision: str, backend: str
 ) -> None:
-    spec = ENTRIES[kind][name](folder(kind, name))
+    spec = ENTRIES[kind][name](kind_folder(kind, name))
     some = inputs(kind, "query")[:40]
     full, half = (
         resolve_kind(kind, spec, backend=backend, precision=each, cache_dir=cache_dir) for each in ("fp32", precision)
@@ -362,9 +349,9 @@ def test_half_precision_is_pooled_stated_and_close(
     ("kind", "name"), [("reranker", "bert"), ("sparse", "bert"), ("multi_vector", "bert, expansion")]
 )
 def test_where_memory_runs_out_batches_are_halved(
-    folder: Folder, tmp_path: Path, kind: Kind, name: str, monkeypatch: pytest.MonkeyPatch
+    kind_folder: Folder, tmp_path: Path, kind: Kind, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = resolve_kind(kind, ENTRIES[kind][name](folder(kind, name)), backend="transformers", cache_dir=tmp_path)
+    model = resolve_kind(kind, ENTRIES[kind][name](kind_folder(kind, name)), backend="transformers", cache_dir=tmp_path)
     pooled, most = TorchEncoder._pooled, []
 
     def limited(self: TorchEncoder, *arrays: Any) -> torch.Tensor:
@@ -374,7 +361,9 @@ def test_where_memory_runs_out_batches_are_halved(
         return pooled(self, *arrays)
 
     monkeypatch.setattr(TorchEncoder, "_pooled", limited)
-    check_close(kind, results(kind, model, inputs(kind, "query"), "query"), expected(kind, folder(kind, name), "query"))
+    check_close(
+        kind, results(kind, model, inputs(kind, "query"), "query"), expected(kind, kind_folder(kind, name), "query")
+    )
     assert max(most) in (2, 3)
 
 
@@ -382,8 +371,10 @@ def test_where_memory_runs_out_batches_are_halved(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_mean_that_a_familys_class_does_not_take_is_refused(folder: Folder, cache_dir: Path, backend: str) -> None:
-    plain = ENTRIES["reranker"]["bert"](folder("reranker", "bert"))
+def test_a_mean_that_a_familys_class_does_not_take_is_refused(
+    kind_folder: Folder, cache_dir: Path, backend: str
+) -> None:
+    plain = ENTRIES["reranker"]["bert"](kind_folder("reranker", "bert"))
     spec = replace(plain, chain=(Classifier(pooling="mean"), Score()))
     with pytest.raises(UnsupportedModelError, match=r"BertForSequenceClassification, takes one of .*pooling='mean'"):
         resolve_reranker(spec, backend=backend, cache_dir=cache_dir).load()
@@ -398,33 +389,35 @@ def test_a_mean_that_a_familys_class_does_not_take_is_refused(folder: Folder, ca
     ],
 )
 def test_a_head_beside_modules_that_it_does_not_go_with_is_refused(
-    folder: Folder, chain: Any, why: str, backend: str
+    kind_folder: Folder, chain: Any, why: str, backend: str
 ) -> None:
     with pytest.raises(UnsupportedModelError, match=why):
-        resolve_reranker(replace(ENTRIES["reranker"]["bert"](folder("reranker", "bert")), chain=chain), backend=backend)
+        resolve_reranker(
+            replace(ENTRIES["reranker"]["bert"](kind_folder("reranker", "bert")), chain=chain), backend=backend
+        )
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_head_behind_a_decoder_that_reads_the_text_again_is_refused(
-    folder: Folder, tmp_path: Path, backend: str
+    kind_folder: Folder, tmp_path: Path, backend: str
 ) -> None:
     config = BartConfig(
         vocab_size=4000, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=64, pad_token_id=0,
     )  # fmt: skip
-    model = copied(folder("reranker", "bert"), tmp_path / "model")
+    model = copied(kind_folder("reranker", "bert"), tmp_path / "model")
     AutoModelForSequenceClassification.from_config(config, num_labels=1).save_pretrained(model)
     spec = replace(ENTRIES["reranker"]["bert"](model), architecture="bart")
     with pytest.raises(UnsupportedModelError, match="is behind a decoder that reads the text again"):
         resolve_reranker(spec, backend=backend, cache_dir=tmp_path / "cache").load()
 
 
-def test_logits_that_a_class_computes_in_a_way_of_its_own_are_refused(folder: Folder, tmp_path: Path) -> None:
+def test_logits_that_a_class_computes_in_a_way_of_its_own_are_refused(kind_folder: Folder, tmp_path: Path) -> None:
     config = EsmConfig(
         vocab_size=4000, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         max_position_embeddings=66, pad_token_id=0, mask_token_id=103,
     )  # fmt: skip
-    model = copied(folder("sparse", "bert"), tmp_path / "model")
+    model = copied(kind_folder("sparse", "bert"), tmp_path / "model")
     AutoModelForMaskedLM.from_config(config).save_pretrained(model)
     spec = replace(ENTRIES["sparse"]["bert"](model), architecture="esm")
     with pytest.raises(UnsupportedModelError, match="cannot load 'model' with its own code"):

@@ -28,16 +28,6 @@ TEXTS = [
 QUESTION = "When do I get cash back?"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture
-def reranker(root: Path) -> ModelSpec:
-    return registered(root, "reranker")
-
-
 @pytest.fixture
 def table(minilm: LazyEmbedder, tmp_path: Path) -> Any:
     rows = [

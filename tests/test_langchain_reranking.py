@@ -44,22 +44,6 @@ TEXTS = [
 QUESTION = "When do I get my money back in cash?"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture
-def reranker(root: Path) -> ModelSpec:
-    return registered(root, "reranker")
-
-
-@pytest.fixture
-def sparse(root: Path) -> ModelSpec:
-    """Queries and documents have different prompts."""
-    return registered(root, "sparse", "bert, prompts")
-
-
 def chunks() -> list[Document]:
     return [
         Document(id=f"chunk-{number}", page_content=text, metadata={"page": number, "odd": number % 2 == 1})

@@ -38,21 +38,6 @@ TEXTS = [
 QUESTION = "When do I get my money back?"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
-@pytest.fixture
-def reranker(root: Path) -> ModelSpec:
-    return registered(root, "reranker")
-
-
-@pytest.fixture
-def sparse(root: Path) -> ModelSpec:
-    return registered(root, "sparse", "bert, prompts")
-
-
 def nodes() -> list[NodeWithScore]:
     return [
         NodeWithScore(node=TextNode(id_=f"node-{place}", text=text), score=place / 10)

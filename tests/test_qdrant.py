@@ -35,11 +35,6 @@ TEXTS = [
 QUESTION = "When do I get my money back?"
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
-
-
 @pytest.fixture
 def specs(root: Path) -> list[ModelSpec]:
     """Queries and documents have different prompts."""

@@ -19,8 +19,9 @@ from embedry import (
     resolve_multi_vector,
     resolve_sparse,
 )
+from embedry.chains import KINDS
 from embedry_server import create_app
-from embedry_server.kinds import KINDS, split
+from embedry_server.kinds import split
 from embedry_server.models import Models
 from kind_folders import WIDTH
 from kind_models import registered
@@ -35,11 +36,6 @@ TEXTS = [
 LONG = "word " * 100
 
 Client = httpx.AsyncClient
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("models")
 
 
 def named(root: Path, kind: Any, variant: str, name: str, **changes: Any) -> ModelSpec:

@@ -47,11 +47,6 @@ Client = httpx.AsyncClient
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("rerankers")
-
-
-@pytest.fixture(scope="module")
 def reranker(root: Path) -> LazyReranker:
     return resolve_reranker(registered(root, "reranker"))
 

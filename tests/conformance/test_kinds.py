@@ -11,7 +11,6 @@ import pytest
 from numpy.typing import NDArray
 
 import kind_entries
-import kind_folders
 from embedry import LazyReranker, LazySparseEmbedder, ModelSpec, SparseVectors, SpecError, TokenVectors
 from embedry._pipeline import pipeline, readers, texts
 from embedry._pipeline import results as collecting
@@ -21,30 +20,15 @@ from embedry.testing.texts import MIXED
 from embedry.views import Ranked
 from entries import resource
 
-FOLDERS: dict[Kind, dict[str, Any]] = {
-    "reranker": kind_folders.RERANKERS,
-    "sparse": kind_folders.SPARSE,
-    "multi_vector": kind_folders.MULTI_VECTOR,
-}
-
 Entries = Callable[[Kind, str], ModelSpec]
 Break = Callable[[pytest.MonkeyPatch], None]
 Floats = NDArray[np.float32]
 
 
-@pytest.fixture(scope="module")
-def entry(tmp_path_factory: pytest.TempPathFactory) -> Entries:
+@pytest.fixture
+def entry(kind_folder: Callable[[Kind, str], Path]) -> Entries:
     """A factory of the entries of small models with random weights."""
-    made: dict[tuple[Kind, str], ModelSpec] = {}
-
-    def make(kind: Kind, name: str) -> ModelSpec:
-        if (kind, name) not in made:
-            folder = tmp_path_factory.mktemp(kind) / "model"
-            FOLDERS[kind][name](folder)
-            made[kind, name] = kind_entries.ENTRIES[kind][name](folder)
-        return made[kind, name]
-
-    return make
+    return lambda kind, name: kind_entries.ENTRIES[kind][name](kind_folder(kind, name))
 
 
 class TestKinds(Conformance):
