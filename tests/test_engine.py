@@ -276,6 +276,7 @@ print(one - before, all_views - one, all_views - after)
 """
 
 
+@pytest.mark.alone  # it looks at memory the moment after it was given back
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs to see the memory of the process")
 def test_views_cost_next_to_nothing_and_unload_gives_back_what_loading_took(minilm: LazyEmbedder, fresh: Fresh) -> None:
     took, views, given_back = map(int, fresh(MEMORY).stdout.split())

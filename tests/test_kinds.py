@@ -20,6 +20,7 @@ from embedry import (
     LazyReranker,
     LazySparseEmbedder,
     MaskedLM,
+    Matryoshka,
     ModelSpec,
     Normalize,
     OptionError,
@@ -221,6 +222,9 @@ def test_a_prepared_call_knows_its_tokens(minilm: LazyEmbedder) -> None:
     assert prepared.tokens == [min(32, count) for count in full]
     assert list(prepared.truncated) == [place for place, count in enumerate(full) if count > 32] == [4]
     np.testing.assert_array_equal(prepared.encode(), reranker.logits(PAIRS))
+    long = "word " * 40
+    prepared = reranker.prepare([("a", long), (long, "b"), (long, long), ("a", "b")])
+    assert (list(prepared.truncated), list(prepared.truncated_queries)) == ([0, 2], [1, 2])
 
 
 def test_a_sigmoid_that_saturates_ranks_by_the_logit(minilm: LazyEmbedder) -> None:
@@ -416,6 +420,7 @@ def test_an_engine_must_give_a_vector_for_each_token(minilm: LazyEmbedder) -> No
         ({"chain": (Pooling(mode="mean"), LateInteraction())}, "must start with Dense"),
         ({"chain": (TermTable(outputs=48),)}, "it must have transformer=None"),
         ({"query_chain": (TermTable(outputs=48),)}, "query_chain must be a TermTable of a sparse model"),
+        ({"matryoshka": Matryoshka(dims=(8,), before=(Score(),))}, "may hold what needs no weights"),
         ({"other_chains": ((Pooling(mode="cls"),),)}, "must give different kinds of results"),
         ({"other_chains": [(Pooling(mode="cls"),)]}, "other_chains must be a tuple"),
         ({"other_chains": ((LateInteraction(),),)}, "do not say how long its results are"),

@@ -40,6 +40,19 @@ DOORS: dict[Kind, str] = {
 }
 """Each kind, and the function that resolves its models."""
 
+KINDS: tuple[Kind, ...] = tuple(DOORS)
+
+OF_TEXTS: tuple[Kind, ...] = ("dense", "sparse", "multi_vector")
+"""Those whose models read texts, and not pairs of them."""
+
+NAMES: dict[Kind, str] = {
+    "dense": "a dense model",
+    "reranker": "a reranker",
+    "sparse": "a sparse model",
+    "multi_vector": "a multi-vector model",
+}
+"""What a model of each kind is called in a message."""
+
 
 _KINDS: dict[type[Module], Kind] = {
     Score: "reranker",
@@ -153,9 +166,14 @@ def weights(chain: Chain) -> list[str]:
     return [module.weights for module in chain if isinstance(module, kinds) and module.weights]
 
 
+def needs_no_weights(module: Module) -> bool:
+    """Whether this changes a vector, and the pipeline can do it."""
+    return isinstance(module, Truncate | Normalize) or module == LayerNorm()
+
+
 def in_tail(module: Module) -> bool:
     """Whether the pipeline runs this module where it stands at the end of a chain."""
-    return isinstance(module, Truncate | Normalize | Score | LateInteraction) or module == LayerNorm()
+    return needs_no_weights(module) or isinstance(module, Score | LateInteraction)
 
 
 def normalizes(chain: Chain) -> bool:

@@ -152,12 +152,11 @@ def assembled(
 
     spec = config.spec
     first = spec.chain[0]
+    other = Encoder if spec.kind == "reranker" else PairEncoder
     reader: Reader
     if isinstance(encoder, TextEncoder):
         reader = TextReader(encoder)
-    elif isinstance(encoder, PairEncoder if spec.kind != "reranker" else Encoder) and not (
-        isinstance(encoder, Encoder) and isinstance(encoder, PairEncoder)
-    ):
+    elif isinstance(encoder, other) and not (isinstance(encoder, Encoder) and isinstance(encoder, PairEncoder)):
         raise BackendContractError(
             f"the backend {config.backend!r} loads a {type(encoder).__name__} for {spec.name!r}, a {spec.kind} model; "
             "a reranker is a PairEncoder, and every other model an Encoder"

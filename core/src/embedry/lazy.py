@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from itertools import chain, islice
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Self
 from weakref import WeakValueDictionary
 
 from embedry import engine
 from embedry._files import digests, sources
+from embedry._pipeline.texts import Item
 from embedry.chains import Kind
 from embedry.fingerprint import space_fingerprint
 from embedry.options import Config
@@ -18,9 +19,6 @@ from embedry.spec import ModelSpec
 if TYPE_CHECKING:
     from embedry._pipeline.pipeline import Pipeline
     from embedry._pipeline.requests import Request
-
-Item = TypeVar("Item", str, tuple[str, str])
-"""What a model reads: a text, or a pair of them."""
 
 
 _TYPES: "dict[Kind, type[LazyModel[Any, Any]]]" = {}
@@ -55,9 +53,14 @@ class LazyModel(Generic[Item, Result]):
         """What the model reads, one by one, each checked; what is no iterable of it is refused by the call itself."""
         raise NotImplementedError
 
-    def _encode(self, items: Iterable[Item], role: str, request: "Request") -> Result:
+    def _checked(self, items: Iterable[Item], role: str) -> list[Item]:
+        """The items, once they and the role are known to be right; called before the model is loaded."""
         found = list(self._each_checked(items))
-        self.spec.prompt(role)  # OptionError for a role that the model does not have, before it is loaded
+        self.spec.prompt(role)  # OptionError for a role that the model does not have
+        return found
+
+    def _encode(self, items: Iterable[Item], role: str, request: "Request") -> Result:
+        found = self._checked(items, role)
         if found:
             result: Result = self._pipeline(role).encode(found, request)
             return result
@@ -92,15 +95,13 @@ class LazyModel(Generic[Item, Result]):
             yield from self._pipeline(role).stream(chain(first, items), Request())
 
     def _prepare(self, items: Iterable[Item], role: str) -> Prepared[Result]:
-        found = list(self._each_checked(items))
-        self.spec.prompt(role)
+        found = self._checked(items, role)
         from embedry._pipeline.requests import Request
 
         return self._pipeline(role).prepare(found, Request())
 
     def _count_tokens(self, items: Iterable[Item], role: str) -> list[int]:
-        found = list(self._each_checked(items))
-        self.spec.prompt(role)
+        found = self._checked(items, role)
         return self._pipeline(role).engine.reader.lengths(found, role, self.config) if found else []
 
     def load(self) -> Self:

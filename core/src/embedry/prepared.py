@@ -77,6 +77,7 @@ class Prepared(Generic[Result]):
         self,
         tokens: Sequence[int] | None,
         truncated: Sequence[int],
+        truncated_queries: Sequence[int] = (),
         *,
         compute: Callable[[float | None], Result],
         start: "Callable[[], Computation[Result]]",
@@ -85,7 +86,9 @@ class Prepared(Generic[Result]):
         """How many tokens of each text the engine is given, in the order of the texts: the prompt and special tokens count, what was
         truncated does not, and equal texts count each time. None for an engine that reads texts in its own way."""
         self.truncated = truncated
-        """The positions of the texts that are longer than the model reads."""
+        """The positions of the texts that are longer than the model reads; of pairs, where the document was cut."""
+        self.truncated_queries = truncated_queries
+        """The positions of the pairs whose query was cut."""
         self._compute = compute
         self._start = start
 

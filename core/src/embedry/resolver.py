@@ -169,6 +169,34 @@ def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[Reran
     )
 
 
+def given_or_resolved(
+    kind: Kind, model: str | Path | ModelSpec | LazyModel[Any, Any], **given: Unpack[RerankerOptions]
+) -> LazyModel[Any, Any]:
+    """A model of this kind that was resolved already, as it is, or what `resolve_kind` finds: for adapters that take either.
+
+    Raises:
+        OptionError: options are given for a model that has its own.
+        As `resolve`.
+    """
+    if not isinstance(model, LazyModel) or model.spec.kind != kind:
+        return resolve_kind(kind, model, **given)  # type: ignore[arg-type]  # it refuses a model of another kind
+    if given:
+        raise OptionError(f"{model.name!r} has its options already; give them to {DOORS[kind]}, got {given}")
+    return model
+
+
+def ranking(model: str | Path | ModelSpec | LazyModel[Any, Any], **given: Unpack[RerankerOptions]) -> LazyReranker:
+    """The same of a reranker that can rank.
+
+    Raises:
+        OptionError: it gives several scores for a pair.
+        As `given_or_resolved`.
+    """
+    reranker = cast("LazyReranker", given_or_resolved("reranker", model, **given))
+    reranker.check_ranks()
+    return reranker
+
+
 def find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
     """The entry of a model of any kind, whatever engines are installed; the locked one where a lock file is in use.
 

@@ -235,7 +235,7 @@ class ModelSpec:
         shorter = self.matryoshka.dims
         if any(not 0 < dims < self.dims for dims in shorter) or len(set(shorter)) != len(shorter):
             yield f"matryoshka.dims must be distinct and below dims={self.dims}, got {shorter}"
-        if not all(map(chains.in_tail, self.matryoshka.before)):
+        if not all(map(chains.needs_no_weights, self.matryoshka.before)):
             yield f"matryoshka.before may hold what needs no weights, got {self.matryoshka.before}"
         if self.int8 is not None and not 0 < self.int8.cosine <= 1:
             yield f"int8.cosine must be above 0 and at most 1, got {self.int8.cosine}"

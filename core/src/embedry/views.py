@@ -94,8 +94,7 @@ class LazyTextModel(LazyModel[str, Result]):
             UnsupportedModelError: the engine reads texts in its own way.
             As `Embedder.encode`.
         """
-        found = list(self._each_checked(texts))
-        self.spec.prompt(role)
+        found = self._checked(texts, role)
         return self._pipeline(role).engine.reader.tokenize(found, role, self.config) if found else []
 
 
@@ -227,14 +226,18 @@ class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="rera
             OptionError: `top_k` is not a positive integer, or the model gives several scores for a pair.
             As `score`.
         """
-        if self.dims != 1:
-            raise OptionError(
-                f"{self.name!r} gives {self.dims} scores for a pair, so it does not rank; use score(pairs)"
-            )
+        self.check_ranks()
         if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
             raise OptionError(f"top_k must be a positive integer, or None for all documents, got {top_k!r}")
         pairs = [(query, document) for document in each_checked(documents)]
         return self.ranked(self.logits(pairs, role=role, timeout=timeout), top_k)
+
+    def check_ranks(self) -> None:
+        """Raises OptionError if the model gives several scores for a pair, none of which is an order."""
+        if self.dims != 1:
+            raise OptionError(
+                f"{self.name!r} gives {self.dims} scores for a pair, so it does not rank; use score(pairs)"
+            )
 
     def ranked(self, logits: "NDArray[np.float32]", top_k: int | None = None) -> list[Ranked]:
         """The order of documents with these logits, float32 (documents, 1), and their scores."""

@@ -62,9 +62,13 @@ def terms(file: Path) -> list[str]:
 
 
 def encode(
-    tokenizer: RustTokenizer, texts: Sequence[str], *, special: bool = True, places: bool = False
+    tokenizer: RustTokenizer,
+    texts: Sequence[str] | Sequence[tuple[str, str]],
+    *,
+    special: bool = True,
+    places: bool = False,
 ) -> list[Encoding]:
-    """The tokens of some texts, with the model's special tokens around each or without; with `places` also their texts, and
+    """The tokens of some texts, or of pairs of them, with the model's special tokens around each or without; with `places` also their texts, and
     where they are, which takes longer.
 
     Raises:
@@ -77,17 +81,3 @@ def encode(
         if not is_failure(error):
             raise
         raise IntegrityError(f"the model's tokenizer is damaged, it fails on a text: {error}") from error
-
-
-def encode_pair(tokenizer: RustTokenizer, first: str, second: str) -> Encoding:
-    """The tokens of a pair of texts, with the model's special tokens.
-
-    Raises:
-        IntegrityError: the tokenizer fails on it.
-    """
-    try:
-        return tokenizer.encode(first, second)
-    except BaseException as error:
-        if not is_failure(error):
-            raise
-        raise IntegrityError(f"the model's tokenizer is damaged, it fails on a pair of texts: {error}") from error

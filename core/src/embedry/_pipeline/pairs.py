@@ -7,13 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from embedry._files import tokenizer_file
 from embedry._pipeline.tokenizer import Tokenizer
 from embedry.errors import IntegrityError
 from embedry.transformer import Transformer
-
-_PROBE = "a 1"
-"""A text that every tokenizer finds a token in, to see what stands around those of a pair."""
 
 Pair = tuple[str, str]
 """A query and a document."""
@@ -67,8 +63,20 @@ class PairTokenizer:
             self._frame = before, after
             self.special = len(before) + len(after)
         else:
-            self._template = _template(file)
+            self._template = self._steps()
             self.special = sum(step.text is None for step in self._template)
+
+    def _steps(self) -> list[Step]:
+        """The order of what is in a pair. Raises IntegrityError if that is not a query and then a document."""
+        encoding = self.texts.pair()
+        steps: list[Step] = []
+        for text, segment, token in zip(encoding.sequence_ids, encoding.type_ids, encoding.ids, strict=True):
+            step = Step(text, segment, 0 if text is not None else token)
+            if text is None or step not in steps:  # a text's other tokens are part of the same step
+                steps.append(step)
+        if [step.text for step in steps if step.text is not None] != [0, 1]:
+            raise IntegrityError(f"{self._file} has no template for pairs of texts")
+        return steps
 
     def check_length(self, max_length: int) -> None:
         """Raises IntegrityError if what stands around the texts leaves no room for a token of each."""
@@ -146,22 +154,6 @@ class PairTokenizer:
             row[:, 0] = np.concatenate([before, ids, after])
             found.append(ReadPair(row, False, is_truncated))
         return found
-
-
-def _template(file: Path) -> list[Step]:
-    """The order of what is in a pair. Raises IntegrityError if that is not a query and then a document."""
-    rust = tokenizer_file.open_tokenizer(file)
-    rust.no_padding()
-    rust.no_truncation()
-    encoding = tokenizer_file.encode_pair(rust, _PROBE, _PROBE)
-    steps: list[Step] = []
-    for text, segment, token in zip(encoding.sequence_ids, encoding.type_ids, encoding.ids, strict=True):
-        step = Step(text, segment, 0 if text is not None else token)
-        if text is None or step not in steps:  # a text's other tokens are part of the same step
-            steps.append(step)
-    if [step.text for step in steps if step.text is not None] != [0, 1]:
-        raise IntegrityError(f"{file} has no template for pairs of texts")
-    return steps
 
 
 def _truncated_lengths(first: int, second: int, room: int, *, swap: bool) -> tuple[int, int]:

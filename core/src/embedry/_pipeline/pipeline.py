@@ -61,6 +61,7 @@ class Pipeline:
         return Prepared(
             tokens_of(read),
             truncated_of(read),
+            truncated_queries_of(read),
             compute=lambda timeout: self._gathered(read, Request(timeout)),
             start=lambda: self._started(read, Request()),
         )

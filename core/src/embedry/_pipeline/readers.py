@@ -1,7 +1,7 @@
 """From texts to batches that an engine can compute: the first half of the pipeline."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -38,7 +38,7 @@ class ReadBlock:
     """The positions of texts that are longer than the model reads; of pairs, where the document is truncated."""
     tokens: list[int] | None
     """That the engine is given of each text; None if only the engine knows."""
-    truncated_queries: list[int] = field(default_factory=list)
+    truncated_queries: Sequence[int] = ()
     """The positions of pairs whose query is truncated."""
 
 
@@ -80,10 +80,12 @@ class TokenReader:
             rows.append(row if expand is None else expand(row))
         return self._block(rows, truncated)
 
-    def _block(self, rows: list[NDArray[np.int32]], truncated: list[int], *truncated_queries: list[int]) -> ReadBlock:
+    def _block(
+        self, rows: list[NDArray[np.int32]], truncated: list[int], truncated_queries: Sequence[int] = ()
+    ) -> ReadBlock:
         lengths = [len(row) for row in rows]
         batches = batching.batches(lengths, self.batch_tokens, self.workers)
-        return ReadBlock(rows, batches, truncated, lengths, *truncated_queries)
+        return ReadBlock(rows, batches, truncated, lengths, truncated_queries)
 
     def _expansion(self, role: str, config: Config) -> Callable[[NDArray[np.int32]], NDArray[np.int32]] | None:
         """What fills up a query, for models that do."""

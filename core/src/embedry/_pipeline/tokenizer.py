@@ -87,6 +87,11 @@ class Tokenizer:
             self._ids[tokens] = [number for number in found if number is not None]
         return self._ids[tokens]
 
+    def pair(self) -> Encoding:
+        """The tokens of a pair of two short texts, with the model's special tokens, which show where those stand."""
+        (encoding,) = tokenizer_file.encode(self._rust, [(_PROBE, _PROBE)])
+        return encoding
+
     def lengths(self, texts: Sequence[str]) -> list[int]:
         """The number of tokens of each text, read whole, special tokens included."""
         parts = blocks(texts, count=_BLOCK_TEXTS, chars=_BLOCK_CHARS)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Unpack, cast
 
 from embedry import ModelSpec, Options, lock
 from embedry._files import cache, digests
-from embedry.chains import Kind
+from embedry.chains import NAMES, OF_TEXTS, Kind
 from embedry.resolver import find, resolve_kind
 from embedry_cli.errors import InputError
-from embedry_cli.kinds import COMMANDS, NAMES, OF_TEXTS
+from embedry_cli.kinds import COMMANDS
 
 if TYPE_CHECKING:
     from embedry._files.hub import FileOnHub

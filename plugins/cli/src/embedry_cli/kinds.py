@@ -1,22 +1,9 @@
-"""The kinds of models: what they are called, and what an entry says of what its model gives."""
+"""The kinds of models: which commands use them, and what an entry says of what its model gives."""
 
 from collections.abc import Iterator
-from typing import get_args
 
 from embedry import Classifier, LateInteraction, ModelSpec, Score, SpladePooling
 from embedry.chains import Kind
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-OF_TEXTS: tuple[Kind, ...] = ("dense", "sparse", "multi_vector")
-"""Those whose models give vectors for texts."""
-
-NAMES: dict[Kind, str] = {
-    "dense": "a dense model",
-    "reranker": "a reranker",
-    "sparse": "a sparse model",
-    "multi_vector": "a multi-vector model",
-}
 
 COMMANDS: dict[Kind, str] = {
     "dense": "embedry embed --kind dense --model {}",

@@ -8,10 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from embedry import NO_LIMIT, ModelSpec, list_models
-from embedry.chains import Kind
+from embedry.chains import KINDS, Kind
 from embedry.registry import installed
 from embedry_cli import terminal
-from embedry_cli.kinds import KINDS, SIZES
+from embedry_cli.kinds import SIZES
 from embedry_cli.options import AsJson
 
 _WIDE = 110

@@ -8,10 +8,10 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 from haystack import Document, default_from_dict, default_to_dict
 
-from embedry import ModelSpec, OptionError, Space
+from embedry import ModelSpec, Space
 from embedry.chains import Kind
 from embedry.lazy import LazyModel
-from embedry.resolver import resolve_kind
+from embedry.resolver import given_or_resolved
 
 AnyModel: TypeAlias = str | Path | ModelSpec | LazyModel[Any, Any]
 """A name, an alias, a repository id, a folder or an entry, or a model that `resolve` or its like returned."""
@@ -30,14 +30,9 @@ class Model:
         self._model: Any = self._opened(space)
 
     def _opened(self, space: Mapping[str, Any] | None) -> LazyModel[Any, Any]:
-        model = self.model
-        if isinstance(model, LazyModel) and model.spec.kind == self.kind:
-            if self.options:
-                raise OptionError(f"{model.name!r} has its options already; give them to resolve, got {self.options}")
-            return model
-        if space is None:
-            return resolve_kind(self.kind, model, **self.options)  # type: ignore[arg-type]  # it refuses other models
-        return replace(Space.from_dict(space), model=str(model)).resolve_model(**self.options)
+        if space is None or isinstance(self.model, LazyModel):
+            return given_or_resolved(self.kind, self.model, **self.options)
+        return replace(Space.from_dict(space), model=str(self.model)).resolve_model(**self.options)
 
     def warm_up(self) -> None:
         """Loads the model, once."""

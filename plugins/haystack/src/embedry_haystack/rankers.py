@@ -7,7 +7,6 @@ from typing import Any
 
 from haystack import Document, component
 
-from embedry import OptionError
 from embedry_haystack.models import AnyModel, DocumentModel
 
 
@@ -50,8 +49,7 @@ class EmbedryRanker(DocumentModel):
             embedding_separator=embedding_separator,
             space=space,
         )
-        if self._model.dims != 1:
-            raise OptionError(f"{self._model.name!r} gives {self._model.dims} scores for a pair, so it cannot rank")
+        self._model.check_ranks()
         self.top_k = top_k
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack
 
 from lancedb.rerankers import Reranker  # noqa: TID253  the base of our class
 
-from embedry import LazyReranker, ModelSpec, OptionError, RerankerOptions, resolve_reranker
+from embedry import LazyReranker, ModelSpec, OptionError, RerankerOptions
+from embedry.resolver import ranking
 
 if TYPE_CHECKING:
     import pyarrow
@@ -38,11 +39,7 @@ class EmbedryReranker(Reranker):
         **options: Unpack[RerankerOptions],
     ) -> None:
         super().__init__(return_score)
-        if isinstance(model, LazyReranker) and options:
-            raise OptionError(f"{model.name!r} has its options already; give them to resolve_reranker, got {options}")
-        self.reranker = model if isinstance(model, LazyReranker) else resolve_reranker(model, **options)
-        if self.reranker.dims != 1:
-            raise OptionError(f"{self.reranker.name!r} gives {self.reranker.dims} scores for a pair, so it cannot rank")
+        self.reranker = ranking(model, **options)
         self.column = column
 
     def __str__(self) -> str:

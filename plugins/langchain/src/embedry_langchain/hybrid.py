@@ -10,6 +10,7 @@ from langchain_core.runnables import run_in_executor
 from langchain_core.vectorstores import VectorStore, VectorStoreRetriever
 
 from embedry import OptionError
+from embedry.resolver import ranking
 from embedry_langchain import reranking, rows
 
 Search = Literal["dense", "text", "sparse"]
@@ -95,7 +96,7 @@ class HybridVectorStore(VectorStore):
         """
         refuse(kwargs)
         chosen = self._chosen(searches)
-        model = None if reranker is None else reranking.opened(reranker)
+        model = None if reranker is None else ranking(reranker)
         most = max(k, fetch_k)
         found = [self._found(each, query, most, filter) for each in chosen] if k > 0 else []
         candidates = [(rows.document(row), score) for row, score in fused(found)]

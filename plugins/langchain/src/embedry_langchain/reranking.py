@@ -9,25 +9,11 @@ from langchain_core.cross_encoders import BaseCrossEncoder
 from langchain_core.documents import BaseDocumentCompressor, Document
 from pydantic import Field, PrivateAttr
 
-from embedry import LazyReranker, ModelSpec, OptionError, RerankerOptions, resolve_reranker
+from embedry import LazyReranker, ModelSpec, RerankerOptions
+from embedry.resolver import ranking
 
 RerankerModel: TypeAlias = str | Path | ModelSpec | LazyReranker
 """A name, an alias, a repository id, a folder or an entry, as `resolve_reranker` takes it, or what it returned."""
-
-
-def opened(model: RerankerModel, **options: Unpack[RerankerOptions]) -> LazyReranker:
-    """The reranker of a name or an entry with these options, or the one that is given.
-
-    Raises:
-        OptionError: the model gives several scores for a pair, or options are given for a model that has its own.
-        UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
-    """
-    if isinstance(model, LazyReranker) and options:
-        raise OptionError(f"{model.name!r} has its options already; give them to resolve_reranker, got {options}")
-    reranker = model if isinstance(model, LazyReranker) else resolve_reranker(model, **options)
-    if reranker.dims != 1:
-        raise OptionError(f"{reranker.name!r} gives {reranker.dims} scores for a pair, so it cannot rank documents")
-    return reranker
 
 
 class EmbedryCrossEncoder(BaseCrossEncoder):
@@ -38,11 +24,12 @@ class EmbedryCrossEncoder(BaseCrossEncoder):
         **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
 
     Raises:
-        As `opened`.
+        OptionError: the model gives several scores for a pair, or options are given for a model that has its own.
+        UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
     """
 
     def __init__(self, model: RerankerModel, **options: Unpack[RerankerOptions]) -> None:
-        self.reranker = opened(model, **options)
+        self.reranker = ranking(model, **options)
 
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
         """How well each document answers its query, of pairs of a query and a document."""
@@ -65,7 +52,7 @@ class EmbedryReranker(BaseDocumentCompressor):
 
     Raises:
         pydantic.ValidationError: `top_n` is no positive integer.
-        As `opened`.
+        As `EmbedryCrossEncoder`.
     """
 
     top_n: int | None = Field(default=3, ge=1, strict=True)
@@ -73,7 +60,7 @@ class EmbedryReranker(BaseDocumentCompressor):
 
     def __init__(self, model: RerankerModel, *, top_n: int | None = 3, **options: Unpack[RerankerOptions]) -> None:
         super().__init__(top_n=top_n)  # type: ignore[call-arg]  # a field of this class, not of the base
-        self._reranker = opened(model, **options)
+        self._reranker = ranking(model, **options)
 
     @property
     def reranker(self) -> LazyReranker:

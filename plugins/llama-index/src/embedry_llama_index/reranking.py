@@ -11,7 +11,8 @@ from llama_index.core.postprocessor.types import BaseNodePostprocessor
 from llama_index.core.schema import MetadataMode, NodeWithScore, QueryBundle
 from pydantic import computed_field
 
-from embedry import LazyReranker, ModelSpec, OptionError, Space, resolve_reranker
+from embedry import LazyReranker, ModelSpec, Space
+from embedry.resolver import ranking
 
 
 class EmbedryRerank(BaseNodePostprocessor):
@@ -115,14 +116,6 @@ class EmbedryRerank(BaseNodePostprocessor):
 def _opened(
     model: str | Path | ModelSpec | LazyReranker, options: dict[str, Any], space: Mapping[str, Any] | None
 ) -> LazyReranker:
-    if isinstance(model, LazyReranker):
-        if options:
-            raise OptionError(f"{model.name!r} has its options already; give them to resolve_reranker, got {options}")
-        reranker = model
-    elif space is not None:
-        reranker = replace(Space.from_dict(space), model=str(model)).resolve_model(**options)  # type: ignore[assignment]
-    else:
-        reranker = resolve_reranker(model, **options)
-    if reranker.dims != 1:
-        raise OptionError(f"{reranker.name!r} gives {reranker.dims} scores for a pair, so it cannot rank")
-    return reranker
+    if space is None or isinstance(model, LazyReranker):
+        return ranking(model, **options)
+    return ranking(replace(Space.from_dict(space), model=str(model)).resolve_model(**options))

@@ -1,9 +1,10 @@
 """Sparse vectors in the form in which LlamaIndex's vector stores take them."""
 
 from pathlib import Path
-from typing import TypeAlias, Unpack
+from typing import TypeAlias, Unpack, cast
 
-from embedry import LazySparseEmbedder, ModelSpec, OptionError, Options, SparseVectors, resolve_sparse
+from embedry import LazySparseEmbedder, ModelSpec, Options, SparseVectors
+from embedry.resolver import given_or_resolved
 
 SparseLists: TypeAlias = tuple[list[list[int]], list[list[float]]]
 """Of each text the ids of its terms, and of each the weights."""
@@ -23,9 +24,7 @@ class EmbedrySparse:
     """
 
     def __init__(self, model: str | Path | ModelSpec | LazySparseEmbedder, **options: Unpack[Options]) -> None:
-        if isinstance(model, LazySparseEmbedder) and options:
-            raise OptionError(f"{model.name!r} has its options already; give them to resolve_sparse, got {options}")
-        self.embedder = model if isinstance(model, LazySparseEmbedder) else resolve_sparse(model, **options)
+        self.embedder = cast("LazySparseEmbedder", given_or_resolved("sparse", model, **options))
 
     def sparse_doc_fn(self, texts: list[str]) -> SparseLists:
         """The terms of documents and their weights."""

@@ -93,7 +93,7 @@ class Computing:
             tokens = prepared.tokens
             if tokens is None:  # only the engine knows
                 tokens = [min(count, view.max_seq_length) for count in view.count_tokens(items, role=role)]
-            truncated = _truncated(view, role, items, prepared)
+            truncated = sorted({*prepared.truncated, *prepared.truncated_queries})
         except EmbedryError as error:
             raise as_api_error(error, field) from error
         if truncated and not truncate:
@@ -171,13 +171,3 @@ class Computing:
                     results.cancel()
                     computation.cancel()
                 gone.cancel()
-
-
-def _truncated(view: AnyModel, role: str, items: Sequence[Any], prepared: Prepared[Any]) -> Sequence[int]:
-    """The positions of inputs that are longer than the model reads; of pairs, whichever of their texts was cut."""
-    if not isinstance(view, LazyReranker):
-        return prepared.truncated
-    known, limit = set(prepared.truncated), view.max_seq_length
-    full = [at for at, count in enumerate(prepared.tokens or ()) if count >= limit and at not in known]
-    counts = view.count_tokens([items[at] for at in full], role=role)
-    return sorted([*known, *(at for at, count in zip(full, counts, strict=True) if count > limit)])

@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from embedry import EmbedryError
-from embedry.chains import Kind
+from embedry.chains import OF_TEXTS, Kind
 from embedry.views import LazyTextModel
-from embedry_server import answers, kinds, roles, schemas
+from embedry_server import answers, roles, schemas
 from embedry_server.answering import Answering, Asked, truncates
 from embedry_server.computing import Computing
 from embedry_server.errors import as_api_error
@@ -85,7 +85,7 @@ class EmbeddingRoutes:
 
     def _tokens(self, body: bytes) -> Response:
         asked = schemas.decoded(self._tokenize, body)
-        listed = self._models.find(asked.model, kinds.OF_TEXTS)
+        listed = self._models.find(asked.model, OF_TEXTS)
         model = cast("LazyTextModel[Any]", listed.model.embedder)
         role = roles.stated(model.spec, {"prompt_name": asked.prompt_name}, listed.role) or "unprompted"
         texts = self._computing.texts(asked.inputs)

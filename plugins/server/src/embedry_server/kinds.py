@@ -1,21 +1,7 @@
-"""The kinds of models that a server has: what they are called, and which routes give their results."""
-
-from typing import get_args
+"""The kinds of models that a server has: which routes give their results, and which of them need a role."""
 
 from embedry import ModelSpec
-from embedry.chains import Kind
-
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-OF_TEXTS: tuple[Kind, ...] = ("dense", "sparse", "multi_vector")
-"""Those whose models read texts, and not pairs of them."""
-
-NAMES: dict[Kind, str] = {
-    "dense": "a dense model",
-    "reranker": "a reranker",
-    "sparse": "a sparse model",
-    "multi_vector": "a multi-vector model",
-}
+from embedry.chains import KINDS, Kind
 
 ROUTES: dict[Kind, str] = {
     "dense": "/v1/embeddings or /embed",

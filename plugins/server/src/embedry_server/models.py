@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, TypeAlias, Unpack, cast
 
 from embedry import LazyReranker, OptionError, Options, resolve
 from embedry._files import cache
-from embedry.chains import Kind
+from embedry.chains import KINDS, NAMES, OF_TEXTS, Kind
 from embedry.resolver import find, resolve_kind
 from embedry.views import LazyTextModel
 from embedry_server import kinds, roles
@@ -131,7 +131,7 @@ class Models:
             self._served[served.name] = served
         if not self._served:
             raise OptionError("a server needs at least one model")
-        groups = (kinds.KINDS, kinds.OF_TEXTS, *((kind,) for kind in kinds.KINDS))
+        groups = (KINDS, OF_TEXTS, *((kind,) for kind in KINDS))
         self._names = {group: self._all_names(group) for group in groups}
 
     def __iter__(self) -> Iterator[ServedModel]:
@@ -140,12 +140,12 @@ class Models:
     def listed(self) -> list[Listed]:
         """All names: of a model whose roles differ one for each, because many clients can send nothing but a name."""
         return [
-            self._names[kinds.KINDS][model.name + suffix]
+            self._names[KINDS][model.name + suffix]
             for model in self
             for suffix in (("-query", "-passage", "-unprompted") if model.needs_role else ("",))
         ]
 
-    def find(self, name: str | None, among: tuple[Kind, ...] = kinds.KINDS) -> Listed:
+    def find(self, name: str | None, among: tuple[Kind, ...] = KINDS) -> Listed:
         """The model of a name, its own or with a role at its end; the first model without a name.
 
         Args:
@@ -159,19 +159,19 @@ class Models:
         found = next(iter(names.values()), None) if name is None else names.get(name)
         if found is not None:
             return found
-        other = self._names[kinds.KINDS].get(name) if name is not None else None
+        other = self._names[KINDS].get(name) if name is not None else None
         if other is not None:
             kind = other.model.kind
             raise ApiError(
                 400,
-                f"{name!r} is {kinds.NAMES[kind]}; send this request to {kinds.ROUTES[kind]}",
+                f"{name!r} is {NAMES[kind]}; send this request to {kinds.ROUTES[kind]}",
                 param="model",
                 code="wrong_route",
             )
-        wanted = " or ".join(kinds.NAMES[kind] for kind in among)
+        wanted = " or ".join(NAMES[kind] for kind in among)
         missing = f"no model {name!r} here" if name is not None else f"no model here that is {wanted}"
         known = [listed.id for listed in self.listed() if listed.model.kind in among] or [
-            f"{listed.id} ({kinds.NAMES[listed.model.kind]})" for listed in self.listed()
+            f"{listed.id} ({NAMES[listed.model.kind]})" for listed in self.listed()
         ]
         raise ApiError(404, f"there is {missing}; there is: {', '.join(known)}", param="model", code="model_not_found")
 
