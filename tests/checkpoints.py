@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -133,12 +134,12 @@ def save(
     Behind the pooling comes one Dense module with bias and tanh to the width `dense`, or one with neither to each width in
     `projections`.
     """
-    raw = folder.with_name("raw")
     of_hub = family in references.FAMILIES
     encoder = model("bert" if of_hub else family)
-    encoder.save_pretrained(raw)
-    AutoTokenizer.from_pretrained(tokenizer).save_pretrained(raw)
-    modules = [Transformer(str(raw), max_seq_length=max_seq_length), Pooling(WIDTH, pooling_mode=pooling)]
+    with TemporaryDirectory() as raw:
+        encoder.save_pretrained(raw)
+        AutoTokenizer.from_pretrained(tokenizer).save_pretrained(raw)
+        modules = [Transformer(raw, max_seq_length=max_seq_length), Pooling(WIDTH, pooling_mode=pooling)]
     if dense is not None:
         modules.append(Dense(WIDTH, dense))
     for inputs, outputs in zip((WIDTH, *projections), projections, strict=False):
