@@ -1,23 +1,39 @@
 """int8 keeps the meaning within what the entry states, is a space of its own, and is refused where nothing was calibrated."""
 
-import importlib.util
+import inspect
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, load_file, save_file
 
+import embedry_graphs as graphs
 from checkpoints import FAMILIES
-from embedry import Int8, IntegrityError, ModelSpec, OptionError, Resource, SpecError, UnsupportedModelError, resolve
+from embedry import (
+    Int8,
+    IntegrityError,
+    ModelSpec,
+    OptionError,
+    Resource,
+    SpecError,
+    list_models,
+    resolve,
+    resolve_reranker,
+)
+from embedry._files import digests
 from embedry.testing.texts import MIXED
 from embedry.views import LazyEmbedder
+from embedry_cli.calibrate import ranges
 from embedry_graphs.quantised import rounded
+from embedry_onnxruntime import backend as onnxruntime
 from embedry_onnxruntime import packing
-from entries import resource
+from entries import entry, resource
 from test_agreement import real_texts
 
 Checkpoint = Callable[..., Path]
@@ -26,30 +42,16 @@ WORDS = ["paper", "river", "seven", "cloud", "against", "music", "window", "earl
 TEXTS = [" ".join(WORDS[(7 * n + 3 * at) % 11] for at in range(1 + n % 60)) for n in range(80)]
 
 
-@pytest.fixture(scope="module")
-def calibration() -> ModuleType:
-    path = Path(__file__).parents[1] / "plugins" / "models" / "make_calibration.py"
-    spec = importlib.util.spec_from_file_location("make_calibration", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
-def calibrated(
-    calibration: ModuleType, checkpoint: Checkpoint, tmp_path: Path
-) -> Callable[..., tuple[ModelSpec, Path]]:
+def calibrated(checkpoint: Checkpoint, tmp_path: Path) -> Callable[..., tuple[ModelSpec, Path]]:
     """A small model with a calibration of its own, and where that lies."""
 
     def make(family: str = "bert", **options: Any) -> tuple[ModelSpec, Path]:
         folder = checkpoint(family, **options)
-        spec = resolve(folder).spec
+        exact = resolve(folder, cache_dir=tmp_path)
         path = tmp_path / "calibration.safetensors"
-        from safetensors.torch import save_file as save_tensors
-
-        save_tensors(calibration.ranges(spec, folder, TEXTS), path)
+        path.write_bytes(ranges(exact, onnxruntime, TEXTS))
+        spec = exact.spec
         return replace(spec, int8=Int8(calibration=resource(path), cosine=0.98)), path
 
     return make
@@ -69,18 +71,35 @@ def test_the_real_model_is_as_near_to_fp32_as_its_entry_says(minilm: LazyEmbedde
     assert int8.info["precision"] == "int8"
 
 
-def test_the_calibration_that_is_shipped_is_what_the_script_makes(
-    minilm: LazyEmbedder, minilm_folder: Path, calibration: ModuleType
-) -> None:
+def test_the_calibration_that_is_shipped_is_what_the_command_makes(minilm: LazyEmbedder) -> None:
     """Of some of its texts, the ranges lie within those of all of them, and come near."""
     assert minilm.spec.int8 is not None
     shipped = load_file(minilm.spec.int8.calibration.locate())
-    made = calibration.ranges(minilm.spec, minilm_folder, MIXED)
+    made = load(ranges(minilm, onnxruntime, MIXED))
     assert made.keys() == shipped.keys()
     for name, values in made.items():
-        beyond = values.numpy() - shipped[name]
+        beyond = values - shipped[name]
         assert (beyond.max() <= 1e-3) if name.endswith("high") else (beyond.min() >= -1e-3), name
-        assert 0.3 < np.median(np.abs(values.numpy()) / np.maximum(np.abs(shipped[name]), 1e-6)) <= 1, name
+        assert 0.3 < np.median(np.abs(values) / np.maximum(np.abs(shipped[name]), 1e-6)) <= 1, name
+
+
+@pytest.mark.parametrize("spec", [spec for spec in list_models() if spec.int8], ids=lambda spec: spec.name)
+def test_a_calibration_that_is_shipped_has_every_layer_of_its_model(spec: ModelSpec) -> None:
+    assert spec.int8 is not None
+    path = spec.int8.calibration.locate()
+    assert digests.sha256(path) == spec.int8.calibration.sha256
+    found = load_file(path)
+    layers = {"all-MiniLM-L6-v2": 6, "all-mpnet-base-v2": 12}[spec.name]
+    channels = {"attention": spec.dims, "attended": spec.dims, "feed_forward": spec.dims, "hidden": 4 * spec.dims}
+    assert {name: values.shape for name, values in found.items()} == {
+        f"{layer}.{place}.{end}": (count,)
+        for layer in range(layers)
+        for place, count in channels.items()
+        for end in ("low", "high")
+    }
+    for name in found:
+        if name.endswith("low"):
+            assert (found[name] <= found[name.replace("low", "high")]).all(), name
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -115,9 +134,35 @@ def test_int8_is_a_space_of_its_own_and_so_is_another_calibration(
     assert np.abs(wider.encode_document(TEXTS) - narrow).max() > 1e-4  # and its graph is not the first one's
 
 
+def test_a_feed_forward_block_has_the_activation_that_its_configuration_names(
+    checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(checkpoint("bert"), tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"hidden_act": "relu"}))
+    exact = resolve(folder, cache_dir=tmp_path)
+    (tmp_path / "calibration.safetensors").write_bytes(ranges(exact, onnxruntime, TEXTS))
+    spec = replace(exact.spec, int8=Int8(calibration=resource(tmp_path / "calibration.safetensors"), cosine=0.98))
+    assert cosines(exact, resolve(spec, precision="int8", cache_dir=tmp_path), TEXTS).min() >= 0.9999
+
+
+def test_int8_is_for_the_families_whose_layers_can_be_exchanged_and_for_no_others() -> None:
+    for architecture, module in graphs.FAMILIES.items():
+        takes = "build_layer" in inspect.signature(import_module(module).token_vectors).parameters
+        refusal = graphs.int8_refusal(entry(architecture=architecture))
+        assert (refusal is None) == takes, architecture
+        assert takes or f"not for {architecture!r}" in str(refusal)
+
+
 def test_what_was_not_calibrated_is_refused_before_anything_is_loaded() -> None:
     with pytest.raises(OptionError, match=r"'bge-small-en-v1\.5' was not calibrated"):
         resolve("bge-small-en-v1.5", precision="int8")
+    with pytest.raises(
+        OptionError, match=r"'nomic-embed-text-v1\.5': 8-bit products are written for bert, .* not for 'nomic_bert'"
+    ):
+        resolve("nomic-embed-text-v1.5", precision="int8")
+    with pytest.raises(OptionError, match="give one vector for a text, and this is a reranker model"):
+        resolve_reranker("ms-marco-MiniLM-L6-v2", precision="int8")
     with pytest.raises(OptionError, match="'transformers' does not compute in precision='int8'"):
         resolve("all-MiniLM-L6-v2", precision="int8", backend="transformers")
 
@@ -149,8 +194,8 @@ def test_an_onnx_file_of_its_own_is_not_quantised(
     spec, _ = calibrated()
     own = replace(spec, onnx="model.onnx", files=dict(spec.files) | {"model.onnx": None})
     (Path(spec.folder or "") / "model.onnx").write_bytes(b"never read")
-    with pytest.raises(UnsupportedModelError, match="int8 cannot be made of"):
-        resolve(own, precision="int8", cache_dir=tmp_path).load()
+    with pytest.raises(OptionError, match="int8 cannot be made of"):
+        resolve(own, precision="int8", cache_dir=tmp_path)
 
 
 @pytest.mark.parametrize("cosine", [0.0, -0.5, 1.01])

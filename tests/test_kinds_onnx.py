@@ -458,7 +458,7 @@ def test_a_table_of_another_size_is_refused(kind_folder: Folder, tmp_path: Path)
 
 
 def test_batches_of_terms_are_small_where_the_vocabulary_is_large(kind_folder: Folder) -> None:
-    from embedry_onnxruntime.session import BATCH_TOKENS, batch_tokens
+    from embedry_graphs.budget import BATCH_TOKENS, batch_tokens
 
     spec = _entry("sparse", "bert", kind_folder("sparse", "bert"))
     assert batch_tokens(spec) == BATCH_TOKENS == 512

@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from embedry import chains, discovery
-from embedry.backend import Backend
+from embedry.backend import Backend, LoadRequest
 from embedry.errors import (
     BackendError,
     BackendImportError,
@@ -19,11 +19,22 @@ from embedry.spec import ModelSpec
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
+    import numpy as np
+    from numpy.typing import NDArray
+
 GROUP = "embedry.backends"
 """The entry-point group of backends; an entry point's name is the backend's name."""
 
-_PACKAGES = ("onnxruntime", "static", "transformers", "sentence-transformers", "remote")
+_PACKAGES = ("onnxruntime", "openvino", "static", "transformers", "sentence-transformers", "remote")
 """Backends with a package of ours, by the name embedry-NAME. No other name is ever advised: anybody could register it."""
+
+
+@runtime_checkable
+class Calibrator(Protocol):
+    """What a backend has besides, if it makes the calibrations that int8 needs."""
+
+    def calibrate(self, request: LoadRequest, texts: "Iterable[NDArray[np.int32]]") -> bytes:
+        """The content of a calibration file, from the token ids of texts, (tokens,) each; see `Backend.load` for its errors."""
 
 
 def names(points: "Iterable[EntryPoint] | None" = None) -> tuple[str, ...]:
@@ -83,7 +94,7 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
             f"the backend {name!r} does not compute in precision={precision!r}; it has {', '.join(backend.precisions)}"
         )
     if precision == "int8":
-        _check_calibrated(spec)
+        _check_calibrated(backend, spec)
     if device is None:
         return backend.devices[0]
     if not isinstance(device, str) or device.split(":")[0] not in backend.devices:
@@ -124,11 +135,16 @@ def _alternatives(spec: ModelSpec, name: str) -> str:
     return "no installed backend takes it; try: pip install embedry-sentence-transformers"
 
 
-def _check_calibrated(spec: ModelSpec) -> None:
+def _check_calibrated(backend: Backend, spec: ModelSpec) -> None:
+    reason = backend.int8_refusal(spec)
+    if reason is not None:
+        raise OptionError(f"precision='int8' is not possible for {spec.name!r}: {reason}")
     if spec.int8 is None:
+        from embedry.lock import command
+
         raise OptionError(
             f"precision='int8' is not possible: {spec.name!r} was not calibrated for it, and without calibration its vectors "
-            "would be wrong by an unknown amount; a model pack can calibrate it: docs/model-packs.md"
+            f"would be wrong by an unknown amount; calibrate it: {command('calibrate', spec.name, 'TEXTS')}"
         )
     if not spec.int8.calibration.locate().is_file():
         raise SpecError(

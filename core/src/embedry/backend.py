@@ -182,6 +182,10 @@ class Backend(ABC):
         """
         return None
 
+    def int8_refusal(self, spec: ModelSpec) -> str | None:
+        """Why this model cannot be run in int8, calibrated or not, as a sentence, or None. Decided from the entry alone."""
+        return None
+
     @abstractmethod
     def load(self, request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
         """Loads a model: of a reranker a `PairEncoder`.

@@ -54,7 +54,15 @@ class Lock:
                 f"{name!r} may be any of {', '.join(spec.name for spec in found)} in the lock file {self.path}; "
                 "use a name that only one of them has"
             )
-        return found[0] if found else None
+        return self._located(found[0]) if found else None
+
+    def _located(self, spec: ModelSpec) -> ModelSpec:
+        """The entry as it is used: a calibration of no package is where it lies beside this file."""
+        if spec.int8 is None or spec.int8.calibration.package is not None:
+            return spec
+        calibration = spec.int8.calibration
+        path = str(self.path.parent / calibration.path)
+        return replace(spec, int8=replace(spec.int8, calibration=replace(calibration, path=path)))
 
     def find(self, name: str) -> ModelSpec:
         """The locked entry of this name, alias or repository id.

@@ -24,7 +24,8 @@ class Resource:
     """A file that comes with the package that registers a model, verified when it is used."""
 
     path: str
-    """Relative to the package, with `/`; without a package, where the file lies on this machine."""
+    """Relative to the package, with `/`; without a package, where the file lies on this machine. The calibration of a locked model
+    may lie beside the lock file: its path is relative to that."""
     sha256: str
     """Of its bytes, 64 lower-case hex digits."""
     package: str | None = None

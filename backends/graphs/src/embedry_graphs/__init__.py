@@ -29,6 +29,9 @@ FAMILIES = {
 }
 """Architecture -> the module that writes its encoder, imported when it is needed; see `embedry_graphs.families`."""
 
+_QUANTISED = ("bert", "distilbert", "mpnet", "roberta", "xlm-roberta")
+"""Those among them whose layers are also written with 8-bit products: all that are built by `post_norm.layers`."""
+
 _LOOKING_BACK = ("qwen3", "gemma3_text")
 """Those among them that may be causal."""
 
@@ -66,6 +69,15 @@ def refusal(spec: ModelSpec) -> str | None:
     return None
 
 
+def int8_refusal(spec: ModelSpec) -> str | None:
+    """Why there is no 8-bit graph of this model, calibrated or not, or None. Decided from the entry alone."""
+    if spec.architecture not in _QUANTISED:
+        return f"8-bit products are written for {', '.join(_QUANTISED)}, not for {spec.architecture!r}"
+    if spec.kind != "dense":
+        return f"8-bit products are for models that give one vector for a text, and this is a {spec.kind} model"
+    return None
+
+
 def config_fault(config: ModelConfig) -> str | None:
     """What config.json asks for that the graph does not do; None for nothing."""
     is_gated = config.hidden_act == "gated-gelu"
@@ -76,7 +88,15 @@ def config_fault(config: ModelConfig) -> str | None:
     return None
 
 
-def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, calibration: Path | None = None) -> None:
+def write(
+    spec: ModelSpec,
+    config: ModelConfig,
+    source: Path,
+    target: Path,
+    calibration: Path | None = None,
+    *,
+    whole: bool = False,
+) -> None:
     """Writes `GRAPH_FILE` and `WEIGHTS_FILE`: from `input_ids` and `attention_mask`, both int32 (batch, sequence) and padded
     on the right, to what the body of the chain gives, float32.
 
@@ -89,7 +109,9 @@ def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, cali
         config: of its transformer, without a `config_fault`.
         source: holds the verified files of the entry.
         target: the folder to write to.
-        calibration: for 8-bit products, the file that `spec.int8` names.
+        calibration: for 8-bit products, the file that `spec.int8` names; of a model without an `int8_refusal`.
+        whole: whether the engine holds few scores of a long text at a time by itself. If not, the graph computes them in blocks,
+            with an `If` and a `Loop`.
 
     Raises:
         IntegrityError: the weights are incomplete or too many, or of other shapes than config.json says.
@@ -97,4 +119,27 @@ def write(spec: ModelSpec, config: ModelConfig, source: Path, target: Path, cali
     """
     from embedry_graphs.writing import write
 
-    write(spec, config, source, target, calibration)
+    write(spec, config, source, target, calibration, whole=whole)
+
+
+def write_measuring(spec: ModelSpec, config: ModelConfig, source: Path, target: Path) -> dict[str, int]:
+    """Writes `GRAPH_FILE` and `WEIGHTS_FILE` of the encoder in fp32, with the ranges that calibrate `write` as its result.
+
+    That is float32 (2, channels): the least and the greatest value, over the tokens of a batch, of each channel that enters a
+    product. Padding is measured like any token, so a batch is to have none. See `calibration.content`.
+
+    Args:
+        spec: the entry, without an `int8_refusal`.
+        config: as in `write`.
+        source: as in `write`.
+        target: the folder to write to.
+
+    Returns:
+        `<layer>.<input>` -> its channels, in the order of the result.
+
+    Raises:
+        IntegrityError: weights are missing, or of other shapes than config.json says.
+    """
+    from embedry_graphs.writing import write_measuring
+
+    return write_measuring(spec, config, source, target)

@@ -2,7 +2,7 @@
 
 Of a long text the scores of `BLOCK` queries are held at a time, so never more than heads * BLOCK * sequence numbers: 100 MB for 12
 heads and 8,192 tokens, where all scores would be 3.2 GB. And of a layer with a window a block computes only the keys that its
-queries see.
+queries see. An engine whose own attention holds few scores takes long texts whole, see `Graph.whole`.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,9 @@ BLOCK = 256
 """Queries of a block. Measured over 8,192 tokens of 12 heads of 64: 1.47 s with 128, 1.36 with 256, 1.33 with 512, 1.22 for ONNX
 Runtime's own attention in blocks, which takes no mask; with a window of 128: 0.09, 0.11 and 0.15."""
 
+_FAR_BELOW = np.float32(-1e30)
+"""Added to a score, no other counts beside it, and it is a number in bfloat16 too."""
+
 Mask = Callable[[Graph, str], str]
 """From the distances of keys from queries, int64 (queries, keys), what Attention takes as its mask: whether a query sees a key,
 boolean of the same shape, or what is added to the scores, float32 (1, heads, queries, keys)."""
@@ -33,6 +36,8 @@ class Pattern:
 
     mask: Mask | None = None
     """None where every query sees every key."""
+    is_bias: bool = False
+    """Whether the mask is added to the scores."""
     back: int | None = None
     """The greatest distance to a key before the query that is seen; None for all."""
     ahead: int | None = None
@@ -93,7 +98,7 @@ class Attention:
         def whole() -> str:
             return self._attend(query, key, value, mask, self._lengths)
 
-        if 0 < self._shape.positions <= SHORT:
+        if self._graph.whole or 0 < self._shape.positions <= SHORT:
             return whole()
         return self._graph.choose(self._is_short, whole, lambda: self._in_blocks(query, key, value, pattern))
 
@@ -115,12 +120,12 @@ class Attention:
         )  # fmt: skip
 
     def _short_mask(self, pattern: Pattern) -> str:
-        """The mask of a short text, computed once for all layers with this pattern; "" for none."""
+        """The mask of a text that is computed whole, made once for all layers with this pattern; "" for none."""
         if pattern.mask is None:
             return ""
         if pattern not in self._masks:
             graph = self._graph
-            end = graph.op("Min", self._sequence, graph.integers(SHORT))
+            end = self._sequence if graph.whole else graph.op("Min", self._sequence, graph.integers(SHORT))
             self._masks[pattern] = (
                 graph.op(
                     "Slice",
@@ -130,9 +135,20 @@ class Attention:
                     graph.integers(2, 3),
                 )
                 if pattern.table
-                else pattern.mask(graph, self._distances("", end, "", end))
+                else self._finite(pattern, pattern.mask(graph, self._distances("", end, "", end)))
             )
         return self._masks[pattern]
+
+    def _finite(self, pattern: Pattern, mask: str) -> str:
+        """For an engine that computes texts whole, a mask with which no row of scores is minus infinity throughout.
+
+        In a layer with a window the last padding sees no key. Its softmax is not a number then, unless an engine looks for such
+        rows, which keeps OpenVINO from fusing the attention.
+        """
+        if not self._graph.whole or pattern.is_bias:
+            return mask
+        graph = self._graph
+        return graph.op("Where", mask, graph.scalar(np.float32(0)), graph.scalar(_FAR_BELOW))
 
     def _distances(self, first_query: str, end_query: str, first_key: str, end_key: str) -> str:
         """Key position minus query position, int64 (queries, keys), of ranges given as int64 (1,); "" begins at 0."""

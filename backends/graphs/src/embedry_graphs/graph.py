@@ -27,9 +27,11 @@ _ALIGNMENT = 4096
 class Graph:
     """A graph under construction in `folder`. Every method adds one step and returns the name of its result."""
 
-    def __init__(self, folder: Path, *, of_pairs: bool = False) -> None:
+    def __init__(self, folder: Path, *, of_pairs: bool = False, whole: bool = False) -> None:
         self.of_pairs = of_pairs
         """Whether a row of ids is a pair of texts, whose tokens have the segments 0 and 1, and not a single text."""
+        self.whole = whole
+        """Whether long texts are not computed in blocks: for an engine that holds few scores at a time by itself."""
         self._inputs = ["input_ids", "attention_mask"]
         self._numbers = count()
         self._nodes: list[NodeProto] = []

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from embedry import SpecError
-from embedry_graphs.blocks import Floats, norm
+from embedry_graphs.blocks import Floats, activated, norm
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
 from embedry_graphs.post_norm import Layer
@@ -91,15 +91,17 @@ class QuantisedLayers:
         return norm(graph, weights, names.feed_forward_norm, graph.op("Add", z, a), shape)
 
     def _feed_forward(self, graph: Graph, weights: Checkpoint, layer: Layer, a: str) -> str:
-        width, inner = layer.shape.width, layer.shape.inner
-        up, up_bias = weights.linear(layer.names.feed_forward_in, width, inner)
-        down, down_bias = weights.linear(layer.names.feed_forward_out, inner, width)
+        names, shape = layer.names, layer.shape
+        up, up_bias = weights.linear(names.feed_forward_in, shape.width, shape.inner)
+        down, down_bias = weights.linear(names.feed_forward_out, shape.inner, shape.width)
         seen, hidden = self._range(layer, "feed_forward", len(up)), self._range(layer, "hidden", len(down))
         order = np.argsort(hidden.size, kind="stable")  # the largest channels last, where one slice takes them
         small, large = order[:-_OUTLIERS], order[-_OUTLIERS:]
         smooth = smoothing(seen, up, _FEED_FORWARD_POWER)
         read = quantise(graph, a, seen, smooth)
-        active = graph.fused("Gelu", product(graph, read, (up * smooth[:, np.newaxis])[:, order], up_bias[order]))
+        inner = product(graph, read, (up * smooth[:, np.newaxis])[:, order], up_bias[order])
+        has_fused = shape.activation == "gelu"
+        active = graph.fused("Gelu", inner) if has_fused else activated(graph, inner, shape.activation)
         kept = down[order]
         kept[-_OUTLIERS:] = 0
         rest = quantise(graph, active, Range(hidden.low[small], hidden.high[small]))

@@ -28,7 +28,7 @@ def pattern(graph: Graph, table: Floats, farthest: int) -> Pattern:
         found = graph.op("Gather", rows, graph.op("Add", near, graph.integers(farthest)), axis=1)
         return graph.op("Unsqueeze", found, graph.integers(0))
 
-    return Pattern(bias, table=graph.weight(spread[np.newaxis]))
+    return Pattern(bias, is_bias=True, table=graph.weight(spread[np.newaxis]))
 
 
 def bucket(distance: NDArray[np.int_], buckets: int, farthest: int) -> NDArray[np.int_]:
@@ -54,7 +54,7 @@ def alibi(heads: int) -> Pattern:
         size = graph.op("Cast", graph.op("Abs", distances), to=TensorProto.FLOAT)
         return graph.op("Unsqueeze", graph.op("Mul", size, graph.weight(slopes)), graph.integers(0))
 
-    return Pattern(bias)
+    return Pattern(bias, is_bias=True)
 
 
 def alibi_slopes(heads: int) -> Floats:

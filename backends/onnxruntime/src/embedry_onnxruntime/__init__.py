@@ -5,11 +5,17 @@ is cheap; onnx and onnxruntime are imported by `load`.
 """
 
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import embedry_graphs as graphs
-from embedry import ModelSpec, UnsupportedModelError
+from embedry import ModelSpec
 from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder
 from embedry.modules import Pooling
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class OnnxRuntimeBackend(Backend):
@@ -27,10 +33,23 @@ class OnnxRuntimeBackend(Backend):
         plain = spec.kind == "dense" and spec.body in ((Pooling(mode="mean"),), (Pooling(mode="cls"),))
         return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
 
+    def int8_refusal(self, spec: ModelSpec) -> str | None:
+        """Why this model cannot be run in int8, or None."""
+        if spec.onnx is None:
+            return graphs.int8_refusal(spec)
+        return "it runs from an ONNX file of its own, which int8 cannot be made of"
+
+    def calibrate(self, request: LoadRequest, texts: "Iterable[NDArray[np.int32]]") -> bytes:
+        """See `embedry._backends.Calibrator`."""
+        from embedry_onnxruntime import calibration
+
+        return calibration.calibrate(request, texts)
+
     def load(self, request: LoadRequest) -> Encoder | PairEncoder:
         """An inference session over the compiled graph, or over the entry's own ONNX file."""
         # Some builds of the runtime report their use to their makers, unless told not to before they are imported.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+        from embedry_graphs.budget import batch_tokens
         from embedry_onnxruntime import compiled, prebuilt, session
 
         spec, precision = request.spec, request.precision or "fp32"
@@ -42,11 +61,7 @@ class OnnxRuntimeBackend(Backend):
                 threads=request.threads,
                 precision=precision,
                 optimize=False,
-                batch_tokens=session.batch_tokens(spec),
-            )
-        if precision == "int8":
-            raise UnsupportedModelError(
-                f"{spec.name!r} runs from an ONNX file of its own, which int8 cannot be made of"
+                batch_tokens=batch_tokens(spec),
             )
         return prebuilt.load(request.folder / spec.onnx, spec, request.threads)
 

@@ -9,19 +9,10 @@ import onnxruntime
 from numpy.typing import NDArray
 
 import embedry_graphs as graphs
-from embedry import BackendError, ModelSpec
+from embedry import BackendError
 from embedry.backend import Encoder, PairEncoder
+from embedry_graphs.budget import BATCH_TOKENS
 from embedry_onnxruntime import packing
-
-BATCH_TOKENS = 512
-"""Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
-matters (docs/performance.md)."""
-
-_ROWS = 2**24
-"""Weights of a sparse model's batch, 64 MB, if its texts have no more than `_FEWEST` tokens."""
-
-_FEWEST = 3
-"""The tokens of nearly any text, with special ones."""
 
 _PROVIDER = "CPUExecutionProvider"
 
@@ -87,11 +78,6 @@ class OnnxEncoder(Encoder, PairEncoder):
                 if self._narrow is None:
                     self._narrow = open_session(self._path, threads=1, optimize=self._optimize)
         return self._narrow
-
-
-def batch_tokens(spec: ModelSpec) -> int:
-    """Padded tokens a batch: fewer than usual where the shortest texts would have too many weights of terms together."""
-    return min(BATCH_TOKENS, max(1, _FEWEST * _ROWS // spec.dims)) if spec.kind == "sparse" else BATCH_TOKENS
 
 
 def open_session(

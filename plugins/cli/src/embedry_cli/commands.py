@@ -36,6 +36,7 @@ _OWN = {
     "map": "Draw the texts of a file as a map, in one HTML page that works offline.",
     "check": "Run the conformance checks for a model on this machine.",
     "bench": "Measure how fast a model is on this machine, in half a minute.",
+    "calibrate": "Measure what int8 needs to know of a model, and how near it comes to fp32.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",
 }
 

@@ -91,7 +91,16 @@ def _added(known: Lock, names: Iterable[str]) -> dict[str, LockedModel]:
 
 
 def _today(known: Lock, name: str) -> LockedModel:
-    """A locked model as it would be locked today; of weights that are new only what the hub states is looked at."""
+    """A locked model as it would be locked today. A calibration of the application's own stays as long as the files do."""
+    was, today = known.models[name].spec, _registered_today(known, name)
+    is_own = was.int8 is not None and was.int8.calibration.package is None
+    if is_own and dict(today.spec.files) == dict(was.files):
+        return replace(today, spec=replace(today.spec, int8=was.int8))
+    return today
+
+
+def _registered_today(known: Lock, name: str) -> LockedModel:
+    """What the registry or the hub has for a locked model; of weights that are new only what the hub states is looked at."""
     was = known.models[name]
     spec = _unlocked(name)
     if spec.revision == was.spec.revision:  # a file without a digest in the entry is the one that was locked

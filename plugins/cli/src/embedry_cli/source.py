@@ -19,6 +19,11 @@ def module(spec: ModelSpec) -> str:
     return f"from embedry import {names}\n\nSPEC = {_literal(spec)}\n"
 
 
+def argument(name: str, value: object) -> str:
+    """The source of one field of an entry, with the comma behind it."""
+    return f"{name}={_literal(value, room=_WIDTH - len(name) - len('=,'))},"
+
+
 def text(value: str) -> str:
     """The literal of a text, in double quotes unless it has some itself."""
     literal = repr(value)

@@ -83,6 +83,15 @@ MODELS = [
         dims=768,
         max_seq_length=384,
         size_mb=438,
+        # Measured: 0.9973 over documentation, 0.994 over odd texts.
+        int8=Int8(
+            calibration=Resource(
+                package="embedry_models",
+                path="int8/all-mpnet-base-v2.safetensors",
+                sha256="bfab4ed1ff20b91964747e3b77f7c773f7585f4c2c677b2d0872b9d1dbca1724",
+            ),
+            cosine=0.99,
+        ),
         description="Better and four times larger than all-MiniLM-L6-v2, for English sentences and paragraphs",
     ),
     _english(

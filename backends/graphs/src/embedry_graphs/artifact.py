@@ -1,0 +1,82 @@
+"""A model's graph as an artifact of the cache: written once from the verified files, for the engine that runs it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import embedry_graphs as graphs
+from embedry import ModelSpec, UnsupportedModelError
+from embedry.backend import LoadRequest, ModelConfig, artifact, resource_file
+from embedry.modules import as_dict
+
+
+def folder(
+    request: LoadRequest,
+    engine: str,
+    precision: str = "fp32",
+    *,
+    whole: bool = False,
+    settings: Sequence[object] = (),
+    finish: Callable[[Path, Path], None] | None = None,
+) -> Path:
+    """The folder with `GRAPH_FILE` and `WEIGHTS_FILE`, see `embedry_graphs.write`.
+
+    Args:
+        request: the model.
+        engine: the name of the backend that runs it, for messages.
+        precision: "fp32" or "int8".
+        whole: see `embedry_graphs.write`.
+        settings: what else the result depends on, as JSON values.
+        finish: makes the engine's own form of the graph, if it has one: from the path of the graph to another folder.
+
+    Raises:
+        UnsupportedModelError: config.json asks for something that the graph does not do.
+        IntegrityError: the weights are incomplete or too many, or of other shapes than config.json says.
+        CacheError: there is no room anywhere.
+    """
+    spec, source, config, cache_dir = request.spec, request.folder, checked_config(request, engine), request.cache_dir
+    inputs = {file: source / file for file in spec.files if file.endswith((".safetensors", "config.json"))}
+    if precision == "int8":
+        inputs["calibration"] = _calibration(spec, cache_dir)
+
+    def build(target: Path) -> None:
+        if finish is None:
+            graphs.write(spec, config, source, target, inputs.get("calibration"), whole=whole)
+            return
+        with TemporaryDirectory(prefix="unfinished-", dir=target) as unfinished:
+            graphs.write(spec, config, source, Path(unfinished), inputs.get("calibration"), whole=whole)
+            finish(Path(unfinished) / graphs.GRAPH_FILE, target)
+
+    return artifact(
+        f"the graph of {spec.name!r}",
+        build,
+        cache_dir,
+        inputs=inputs,
+        settings=[
+            graphs.VERSION, [as_dict(module) for module in spec.body], precision, *(["whole"] if whole else []), *settings,
+            *([] if spec.kind == "dense" else [spec.kind]),  # the same body may be another graph, of pairs or for each token
+        ],
+    )  # fmt: skip
+
+
+def checked_config(request: LoadRequest, engine: str) -> ModelConfig:
+    """The config.json of a model that a graph can be written for.
+
+    Raises:
+        UnsupportedModelError: it asks for something that the graph does not do.
+    """
+    config = request.config
+    assert config is not None  # noqa: S101  every family has one
+    fault = graphs.config_fault(config)
+    if fault is not None:
+        raise UnsupportedModelError(
+            f"the backend {engine!r} cannot load {request.spec.name!r}: its config.json asks for {fault}; "
+            'try backend="transformers": pip install embedry-transformers'
+        )
+    return config
+
+
+def _calibration(spec: ModelSpec, cache_dir: Path) -> Path:
+    if spec.int8 is None:
+        raise UnsupportedModelError(f"{spec.name!r} has no calibration for int8")
+    return resource_file(spec.int8.calibration, cache_dir)

@@ -1,0 +1,18 @@
+"""How many tokens a batch should hold on a processor."""
+
+from embedry import ModelSpec
+
+BATCH_TOKENS = 512
+"""Padded tokens a batch. Measured: fewer leave the products small, more overflow the caches; from 256 to 1,024 it hardly
+matters (docs/performance.md)."""
+
+_ROWS = 2**24
+"""Weights of a sparse model's batch, 64 MB, if its texts have no more than `_FEWEST` tokens."""
+
+_FEWEST = 3
+"""The tokens of nearly any text, with special ones."""
+
+
+def batch_tokens(spec: ModelSpec) -> int:
+    """Padded tokens a batch: fewer than usual where the shortest texts would have too many weights of terms together."""
+    return min(BATCH_TOKENS, max(1, _FEWEST * _ROWS // spec.dims)) if spec.kind == "sparse" else BATCH_TOKENS
