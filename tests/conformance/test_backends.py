@@ -10,7 +10,7 @@ import pytest
 from embedry.testing import Conformance, Subject
 from embedry.testing.texts import MIXED
 
-BACKENDS = ("onnxruntime", "transformers", "sentence-transformers")
+BACKENDS = ("onnxruntime", "openvino", "transformers", "sentence-transformers")
 
 SHAPES = {
     "bge": {"family": "bert", "pooling": "cls", "prompts": {"query": "Represent this sentence: "}},

@@ -1,0 +1,55 @@
+"""A backend over OpenVINO: the graphs of the default backend, also in bfloat16 on processors that have it.
+
+Importing this module is cheap; onnx and openvino are imported by `load`.
+"""
+
+import embedry_graphs as graphs
+from embedry import ModelSpec
+from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder
+
+_BIASED = ("jina_bert_v2", "jina_bert_v2_qk_post_norm", "mpnet", "t5")
+"""Architectures that add a number of its own to each head's score of each pair of tokens."""
+
+_LONGEST_BIASED = 512
+"""Tokens of a text up to which these numbers are few: of 8,192 tokens and 12 heads they take 3 GB, for OpenVINO has them all at
+once."""
+
+
+class OpenVinoBackend(Backend):
+    """See `embedry.backend.Backend`. "gpu" and "npu" are Intel's, where OpenVINO finds them; "gpu:1" is the second one."""
+
+    devices = ("cpu", "gpu", "npu")
+    precisions = ("fp32", "bf16", "fp16", "int8")
+    modules = graphs.MODULES
+    outputs = graphs.OUTPUTS
+
+    def refusal(self, spec: ModelSpec) -> str | None:
+        """Why the model cannot be reproduced here, or None."""
+        if spec.architecture in _BIASED and spec.max_seq_length > _LONGEST_BIASED:
+            return (
+                f"here a {spec.architecture!r} reads at most {_LONGEST_BIASED} tokens, for its attention is biased by distance, "
+                f"and this one reads {spec.max_seq_length:,}"
+            )
+        return graphs.refusal(spec)
+
+    def int8_refusal(self, spec: ModelSpec) -> str | None:
+        """Why this model cannot be run in int8, or None."""
+        return graphs.int8_refusal(spec)
+
+    def load(self, request: LoadRequest) -> Encoder | PairEncoder:
+        """The model's graph, compiled for the device in the precision asked for, or else in fp32.
+
+        Raises:
+            OptionError: OpenVINO does not find the device, or the device does not have the precision.
+        """
+        from embedry_graphs import artifact
+        from embedry_openvino.encoder import OpenVinoEncoder
+        from embedry_openvino.targets import found
+
+        target = found(request.device, request.precision or "fp32")
+        # One file for all devices: OpenVINO itself converts the weights to bf16 and fp16.
+        stored = "int8" if target.precision == "int8" else "fp32"
+        return OpenVinoEncoder(artifact.folder(request, "openvino", stored, whole=True), target, request)
+
+
+backend = OpenVinoBackend()

@@ -1,0 +1,72 @@
+"""Which devices OpenVINO finds, and what they compute in."""
+
+from dataclasses import dataclass
+from functools import cache
+
+from embedry import OptionError
+from embedry.backend import cpu_features
+from embedry_openvino.library import openvino
+
+_TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
+"""Precisions by our names -> by OpenVINO's. In int8 everything but the products is computed in fp32."""
+
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Instruction sets that multiply bfloat16, as Linux lists them on x86-64 and ARM64."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a graph is computed, and in which number format."""
+
+    device: str
+    """By OpenVINO's name: "CPU", "GPU.1"."""
+    precision: str
+    """By ours."""
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it is the processor, whose threads are shared with the program."""
+        return self.device == "CPU"
+
+    @property
+    def number(self) -> str:
+        """The number format by OpenVINO's name."""
+        return _TYPES[self.precision]
+
+
+@cache
+def core() -> "openvino.Core":
+    """OpenVINO with the devices that it finds, once for each process."""
+    return openvino.Core()
+
+
+def found(device: str, precision: str) -> Target:
+    """The target of these names.
+
+    Raises:
+        OptionError: OpenVINO does not find the device, or the device does not compute in this precision. OpenVINO would
+            compute in another one, and say nothing.
+    """
+    kind, _, number = device.partition(":")
+    name = kind.upper() + (f".{number}" if number else "")
+    there = core().available_devices
+    if name not in there and not any(each.startswith(f"{name}.") for each in there):
+        raise OptionError(
+            f"device={device!r} is not available: OpenVINO {openvino.__version__} finds {', '.join(there) or 'none'}"
+        )
+    target = Target(name, precision)
+    able = _precisions(target)
+    if precision not in able:
+        raise OptionError(
+            f"precision={precision!r} is not possible on this {kind}: it computes in {', '.join(able)}"
+            + ("; bf16 needs AVX-512 BF16, AMX or ARM's BF16" if target.is_cpu and precision == "bf16" else "")
+        )
+    return target
+
+
+def _precisions(target: Target) -> list[str]:
+    """What a device computes in by itself; what OpenVINO would emulate is slower than fp32."""
+    if target.is_cpu:
+        return ["fp32", *(["bf16"] if _BF16 & set(cpu_features()) else []), "int8"]
+    stated = core().get_property(target.device, "OPTIMIZATION_CAPABILITIES")
+    return ["fp32", *(each for each in ("bf16", "fp16") if each.upper() in stated)]
