@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embedry.backend import cpu_features
 from embedry.testing import Conformance, Subject
 from embedry.testing.texts import MIXED
 
@@ -21,6 +22,11 @@ SHAPES = {
 
 Checkpoints = Callable[..., Path]
 
+NEEDS_BF16 = pytest.mark.skipif(
+    not {"avx512_bf16", "amx_bf16", "bf16"} & set(cpu_features()), reason="this processor does not multiply bfloat16"
+)
+"""OpenVINO refuses bf16 elsewhere; torch emulates it."""
+
 
 class TestAllMiniLM(Conformance):
     """The real weights, with golden vectors."""
@@ -33,17 +39,17 @@ class TestAllMiniLM(Conformance):
 class TestHalfPrecision(Conformance):
     """The real weights in bf16, which a CPU can compute too, within the tolerance of bf16."""
 
-    @pytest.fixture
-    def subject(self, minilm_folder: Path) -> Subject:
-        return Subject("all-MiniLM-L6-v2", backend="transformers", precision="bf16")
+    @pytest.fixture(params=["transformers", pytest.param("openvino", marks=NEEDS_BF16)])
+    def subject(self, request: pytest.FixtureRequest, minilm_folder: Path) -> Subject:
+        return Subject("all-MiniLM-L6-v2", backend=request.param, precision="bf16")
 
 
 class TestInt8(Conformance):
     """The real weights in int8, as near to the golden vectors as the entry says."""
 
-    @pytest.fixture
-    def subject(self, minilm_folder: Path) -> Subject:
-        return Subject("all-MiniLM-L6-v2", precision="int8")
+    @pytest.fixture(params=["onnxruntime", "openvino"])
+    def subject(self, request: pytest.FixtureRequest, minilm_folder: Path) -> Subject:
+        return Subject("all-MiniLM-L6-v2", backend=request.param, precision="int8")
 
 
 class TestSmallModels(Conformance):

@@ -32,20 +32,24 @@ def entry(kind_folder: Callable[[Kind, str], Path]) -> Entries:
 
 
 class TestKinds(Conformance):
-    """One model of each head on the default engine."""
+    """One model of each head on the default engine, and one of each kind on OpenVINO."""
 
     @pytest.fixture(
         params=[
-            ("reranker", "bert"),
-            ("reranker", "saved modernbert"),
-            ("sparse", "bert"),
-            ("sparse", "router"),
-            ("multi_vector", "bert, expansion"),
+            ("onnxruntime", "reranker", "bert"),
+            ("onnxruntime", "reranker", "saved modernbert"),
+            ("onnxruntime", "sparse", "bert"),
+            ("onnxruntime", "sparse", "router"),
+            ("onnxruntime", "multi_vector", "bert, expansion"),
+            ("openvino", "reranker", "bert"),
+            ("openvino", "sparse", "bert"),
+            ("openvino", "multi_vector", "bert, expansion"),
         ],
-        ids=lambda of_kind: " ".join(of_kind),
+        ids=" ".join,
     )
     def subject(self, request: pytest.FixtureRequest, entry: Entries) -> Subject:
-        return Subject(entry(*request.param), backend="onnxruntime")
+        backend, kind, name = request.param
+        return Subject(entry(kind, name), backend=backend)
 
 
 @pytest.mark.parametrize("check", CHECKS)
