@@ -7,17 +7,20 @@ BIN    := $(VENV)/bin
 BENCH  := .venv-bench
 INFINITY := .venv-bench-infinity
 SPARK   := .venv-spark
+GPU     := .venv-gpu
 # What the demo and the tests download stays inside this folder.
 export EMBEDRY_CACHE ?= $(CURDIR)/.cache
 
 BUNDLE  := core backends/graphs backends/onnxruntime backends/static plugins/models plugins/layouts plugins/cli
 # What the benchmark measures, and no adapters to other libraries.
-MEASURED := $(BUNDLE) backends/torch backends/transformers backends/sentence-transformers plugins/server plugins/bulk
+MEASURED := $(BUNDLE) backends/openvino backends/torch backends/transformers backends/sentence-transformers plugins/server plugins/bulk
+# What a GPU computes, without the engines that run on processors.
+ON_GPU  := core backends/torch backends/transformers backends/sentence-transformers plugins/models plugins/layouts
 # Every distribution of the repository: adding one is adding its folder.
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test test-spark lint docs bench bench-families bench-kinds bench-server bench-bulk soak soak-server soak-bulk clean
+.PHONY: help demo test test-spark lint docs bench bench-families bench-kinds bench-server bench-bulk bench-gpu soak soak-server soak-bulk clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -60,6 +63,9 @@ bench-bulk: $(BENCH)/.installed ## measure a bulk job beside encode_stream alone
 	$(BENCH)/bin/python tests/benchmarks/bulk.py $(ARGS)
 	$(BENCH)/bin/python tests/benchmarks/scaling.py $(filter --write,$(ARGS))
 
+bench-gpu: $(GPU)/.installed ## check and measure embedry on a CUDA GPU, in 8 minutes, with the torch that PYTHON has or a new one
+	$(GPU)/bin/python tests/benchmarks/gpu.py $(ARGS)
+
 soak: $(VENV)/.development ## hold every backend to flat memory under random lengths for 30 minutes
 	$(BIN)/python tests/benchmarks/soak.py
 
@@ -71,7 +77,7 @@ soak-bulk: $(VENV)/.development ## kill bulk jobs at every stage, 100 times at r
 	$(BIN)/python tests/benchmarks/kills_ray.py
 
 clean: ## remove the environments and what was downloaded
-	rm -rf $(VENV) $(BENCH) $(INFINITY) $(SPARK) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
+	rm -rf $(VENV) $(BENCH) $(INFINITY) $(SPARK) $(GPU) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
@@ -95,6 +101,13 @@ $(BENCH)/.installed: tests/benchmarks/requirements.txt pyproject.toml $(MEASURED
 $(INFINITY)/.installed: tests/benchmarks/requirements-infinity.txt
 	$(PYTHON) -m venv $(INFINITY)
 	$(INFINITY)/bin/python -m pip install -q -r tests/benchmarks/requirements-infinity.txt
+	touch $@
+
+# It sees the packages that PYTHON has, so that a container's own torch for CUDA is used if it is in our range. Otherwise torch comes
+# as the index gives it.
+$(GPU)/.installed: pyproject.toml $(ON_GPU:=/pyproject.toml)
+	$(PYTHON) -m venv --system-site-packages $(GPU)
+	$(GPU)/bin/python -m pip install -q torch 'pytest>=9,<10' $(addprefix -e ./,$(ON_GPU))
 	touch $@
 
 $(SPARK)/.installed: tests/requirements-spark.txt pyproject.toml $(BUNDLE:=/pyproject.toml) plugins/bulk/pyproject.toml
