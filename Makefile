@@ -45,8 +45,9 @@ lint: $(VENV)/.development ## check types and style
 docs: $(VENV)/.development ## build the documentation as a site, in docs/_build/html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 
-bench: $(BENCH)/.installed ## measure embedry beside other libraries, in 15 to 20 minutes
+bench: $(BENCH)/.installed ## measure embedry beside other libraries, in about 30 minutes
 	$(BENCH)/bin/python tests/benchmarks/bench.py $(ARGS)
+	$(BENCH)/bin/python tests/benchmarks/operators.py $(filter --write,$(ARGS))
 
 bench-families: $(BENCH)/.installed ## measure architectures at their real sizes, in about 15 minutes
 	$(BENCH)/bin/python tests/benchmarks/families.py $(ARGS)

@@ -1,6 +1,6 @@
 """embedry compared with other libraries, on the same files of all-MiniLM-L6-v2: `make bench`.
 
-    python tests/benchmarks/bench.py            everything, in 15 to 20 minutes on two cores
+    python tests/benchmarks/bench.py            everything, in about 30 minutes on two cores
     python tests/benchmarks/bench.py --quick    a short form, to check that everything runs; its numbers are rough
     python tests/benchmarks/bench.py --write    also writes docs/benchmarks.md and docs/benchmarks.svg
 
@@ -21,13 +21,13 @@ import numpy as np
 import processes
 import report
 from apart import Apart
-from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender, loaded
+from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender, has_bf16, loaded
 from numpy.typing import NDArray
-from products import LIBRARIES, Products
+from products import Products
 from results import Agreement, Results
 from turns import BLOCK, Measure, alternate, beside_of, crowd_of, latencies_of, seconds_of
 
-from embedry import OptionError, resolve
+from embedry import BackendImportError, OptionError, UnknownBackendError, resolve
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def measure(effort: Effort) -> Results:
         for name, load in texts.items():
             turns = all_of(ready, lambda apart, _, load=load: apart(seconds_of, load.texts))
             if name == "paragraphs":
-                turns |= {library: products.rate(library) for library in LIBRARIES}
+                turns |= {product: products.rate(product) for product in products.names}
             seconds[name] = alternate(name, turns, effort.rounds)
         latencies = alternate(
             "one query",
@@ -96,12 +96,12 @@ def measure(effort: Effort) -> Results:
         }
         besides = alternate("beside a large call", turns, effort.rounds)
     return Results(
-        machine=machine.describe(threads),
+        machine=described(threads, ready),
         left_out=left_out,
         loads=texts,
         agreements=agreements,
         seconds=seconds,
-        products={library: seconds["paragraphs"].pop(library) for library in LIBRARIES},
+        products={product: seconds["paragraphs"].pop(product) for product in products.names},
         latencies=latencies,
         crowds=concurrent,
         besides=besides,
@@ -116,18 +116,32 @@ def all_of(ready: Mapping[str, Apart], turn: Callable[[Apart, int], Measure]) ->
 
 
 def load_all(threads: int, running: ExitStack) -> tuple[dict[str, Apart], dict[str, str]]:
-    """The loaded contenders; and those with an option that this version of embedry does not have, with the reason."""
-    started = {name: running.enter_context(Apart(name, partial(loaded, name, threads))) for name in CONTENDERS}
+    """The loaded contenders; and those that this processor or this version of embedry cannot run, with the reason."""
+    left_out = {
+        name: "This processor has no instructions for bfloat16."
+        for name, entry in CONTENDERS.items()
+        if entry.precision == "bf16" and not has_bf16()
+    }
+    started = {
+        name: running.enter_context(Apart(name, partial(loaded, name, threads)))
+        for name in CONTENDERS
+        if name not in left_out
+    }
     ready: dict[str, Apart] = {}
-    left_out: dict[str, str] = {}
     for name, apart in started.items():
         try:
             apart.wait_until_loaded()
-        except OptionError as error:
+        except (OptionError, UnknownBackendError, BackendImportError) as error:
             left_out[name] = str(error)
         else:
             ready[name] = apart
     return ready, left_out
+
+
+def described(threads: int, ready: Mapping[str, Apart]) -> dict[str, str]:
+    """The machine, and the versions of the libraries that ran."""
+    packages = (*machine.LIBRARIES, *(CONTENDERS[name].package for name in ready))
+    return machine.facts(threads, "bench.py") | machine.versions(packages)
 
 
 def compare(ready: Mapping[str, Apart], sample: list[str]) -> dict[str, Agreement]:

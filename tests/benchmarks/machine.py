@@ -8,15 +8,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from contenders import CONTENDERS
-
 LIBRARIES = ("numpy", "onnxruntime", "torch", "transformers", "tokenizers")
-
-
-def describe(threads: int) -> dict[str, str]:
-    """The processor, memory and system, the command, and the versions of all libraries."""
-    packages = (*LIBRARIES, *(entry.package for entry in CONTENDERS.values()))
-    return facts(threads, "bench.py") | versions(packages)
 
 
 def facts(threads: int, program: str) -> dict[str, str]:

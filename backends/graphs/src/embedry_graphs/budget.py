@@ -13,6 +13,6 @@ _FEWEST = 3
 """The tokens of nearly any text, with special ones."""
 
 
-def batch_tokens(spec: ModelSpec) -> int:
+def batch_tokens(spec: ModelSpec, usual: int = BATCH_TOKENS) -> int:
     """Padded tokens a batch: fewer than usual where the shortest texts would have too many weights of terms together."""
-    return min(BATCH_TOKENS, max(1, _FEWEST * _ROWS // spec.dims)) if spec.kind == "sparse" else BATCH_TOKENS
+    return min(usual, max(1, _FEWEST * _ROWS // spec.dims)) if spec.kind == "sparse" else usual

@@ -1,6 +1,7 @@
-"""Reading a model's graph, and compiling it for a target."""
+"""Reading a model's graph, and compiling it for a target in the forms that calls take."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import embedry_graphs as graphs
 from embedry import BackendError
@@ -8,30 +9,60 @@ from embedry_openvino.library import openvino
 from embedry_openvino.targets import Target, core
 
 
-def compiled(folder: Path, target: Target, *, streams: int, threads: int) -> "openvino.CompiledModel":
-    """The graph, compiled for a target.
+class Form(NamedTuple):
+    """A way to compile a graph."""
 
-    Args:
-        folder: with `GRAPH_FILE` and its weights.
-        target: where it is computed, and in what.
-        streams: batches that are computed at the same time, each on `threads / streams` threads.
-        threads: of the processor, in all.
+    streams: int
+    """Batches that are computed at the same time, each on its share of the threads."""
+    length: int | None = None
+    """Of the one text that each batch has; None for batches of any shape."""
 
-    Raises:
-        BackendError: OpenVINO does not accept the graph.
-    """
-    settings: dict[str, object] = {"INFERENCE_PRECISION_HINT": target.number, "NUM_STREAMS": streams}
-    if target.is_cpu:
-        # Bound to processors, two programs with half of them each would share the same half.
-        settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
-    path = folder / graphs.GRAPH_FILE
-    try:
-        model = core().read_model(path)
+
+class Graph:
+    """A model's graph, read once for all its forms: they share the mapped weights file, but each has its own packed weights."""
+
+    def __init__(self, folder: Path, target: Target, threads: int) -> None:
+        """Reads it.
+
+        Args:
+            folder: with `GRAPH_FILE` and its weights.
+            target: where it is computed, and in what.
+            threads: of the processor, in all.
+
+        Raises:
+            BackendError: OpenVINO does not accept the graph.
+        """
+        self._path = folder / graphs.GRAPH_FILE
+        self._target = target
+        self._threads = threads
+        try:
+            self._model = core().read_model(self._path)
+        except RuntimeError as error:
+            raise self._refused(error) from error
         if target.is_cpu:
-            _drop_guards(model)
-        return core().compile_model(model, target.device, settings)
-    except RuntimeError as error:
-        raise BackendError(f"OpenVINO {openvino.__version__} does not accept the graph {path}: {error}") from error
+            _drop_guards(self._model)
+
+    def compiled(self, form: Form, **settings: object) -> "openvino.CompiledModel":
+        """The graph in this form.
+
+        Raises:
+            BackendError: OpenVINO does not accept the graph.
+        """
+        settings |= {"INFERENCE_PRECISION_HINT": self._target.number, "NUM_STREAMS": form.streams}
+        if self._target.is_cpu:
+            # Bound to processors, two programs with half of them each would share the same half.
+            settings |= {"INFERENCE_NUM_THREADS": self._threads, "ENABLE_CPU_PINNING": False}
+        model = self._model
+        try:
+            if form.length is not None:
+                model = model.clone()
+                model.reshape({place: [1, form.length] for place in range(len(model.inputs))})
+            return core().compile_model(model, self._target.device, settings)
+        except RuntimeError as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: RuntimeError) -> BackendError:
+        return BackendError(f"OpenVINO {openvino.__version__} does not accept the graph {self._path}: {error}")
 
 
 def _drop_guards(model: "openvino.Model") -> None:
