@@ -59,7 +59,11 @@ def found(device: str, precision: str) -> Target:
     if precision not in able:
         raise OptionError(
             f"precision={precision!r} is not possible on this {kind}: it computes in {', '.join(able)}"
-            + ("; bf16 needs AVX-512 BF16, AMX or ARM's BF16" if target.is_cpu and precision == "bf16" else "")
+            + (
+                "; bf16 needs AVX-512 BF16, AMX or ARM's BF16, as Linux lists them in /proc/cpuinfo"
+                if target.is_cpu and precision == "bf16"
+                else ""
+            )
         )
     return target
 
