@@ -30,6 +30,10 @@ _SHORT = (16, 32)
 """Tokens that a query is padded to. For batches of any shape OpenVINO looks at the shapes of all operators again: 0.5 ms where
 they are the same as before, and 1.2 ms where they are not, of a query that takes 1.4 ms in a fixed shape."""
 
+_NARROW = 384
+"""Channels of a token vector up to which queries have forms of their own. Each has the weights in memory again, and a query of
+a wider model takes so long that it would gain less."""
+
 
 class OpenVinoEncoder(Encoder, PairEncoder):
     """See `embedry.backend.Encoder`, and for rerankers `embedry.backend.PairEncoder`.
@@ -43,10 +47,12 @@ class OpenVinoEncoder(Encoder, PairEncoder):
         self.batch_tokens = batch_tokens(request.spec, _BATCH_TOKENS.get(target.precision, BATCH_TOKENS))
         self.workers = threads if target.is_cpu else 2
         self._is_cpu = target.is_cpu
+        width = (request.config and request.config.hidden_size) or 0
+        self._short = _SHORT if target.is_cpu and width <= _NARROW else ()
         self._graph = Graph(folder, target, threads)
         self._lock = Lock()
         self._forms: dict[Form, _Runs] = {}
-        first = self._runs(Form(1, _SHORT[0]) if target.is_cpu else Form(self.workers))
+        first = self._runs(Form(1, min(self._short, default=None)) if target.is_cpu else Form(self.workers))
         self.info: Mapping[str, str] = {
             "engine": f"openvino {openvino.__version__.partition('-')[0]}",
             "device": target.device,
@@ -65,7 +71,7 @@ class OpenVinoEncoder(Encoder, PairEncoder):
         if not self._is_cpu:
             return self.forward(ids, mask, *segments)
         count, longest = ids.shape
-        length = next((each for each in _SHORT if longest <= each), None) if count == 1 else None
+        length = next((each for each in self._short if longest <= each), None) if count == 1 else None
         return self._runs(Form(1, length))((ids, mask, *segments), length)
 
     def _runs(self, form: Form) -> "_Runs":
