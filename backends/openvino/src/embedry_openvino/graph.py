@@ -8,7 +8,6 @@ from embedry import BackendError
 from embedry_openvino.library import openvino
 from embedry_openvino.targets import Target, core
 
-
 _KEPT = 100
 """What OpenVINO keeps of the code that it generates for shapes, for a few of the last batches. By default it keeps 5,000 pieces, and
 memory grows by 0.5 MB with each new shape of a batch; to generate them again takes 1 % of the time."""
