@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import agreement
+import embedry_openvino
 import kind_entries
 from agreement import CASES, POOLINGS, TEXTS, furthest
 from embedry import (
@@ -23,7 +24,6 @@ from embedry import (
     resolve_reranker,
     resolve_sparse,
 )
-from embedry.backend import cpu_features
 from embedry.chains import Kind
 from embedry.testing.texts import MIXED
 from kind_references import PAIRS
@@ -36,9 +36,7 @@ Folder = Callable[[Kind, str], Path]
 BIASED = ("jina_bert_v2", "jina_bert_v2_qk_post_norm", "mpnet", "t5", "t5-gated")
 """Families whose attention is biased by distance, which reads no long texts here."""
 
-HAS_BF16 = bool({"avx512_bf16", "amx_bf16", "bf16"} & set(cpu_features()))
-
-needs_bf16 = pytest.mark.skipif(not HAS_BF16, reason="this processor does not multiply bfloat16")
+needs_bf16 = pytest.mark.skipif(not embedry_openvino.has_bf16(), reason="this processor does not multiply bfloat16")
 
 _ELSEWHERE = {"electra", "deberta-v2", "modernbert, biases"}
 
@@ -180,9 +178,7 @@ def test_what_this_machine_does_not_have_is_refused_before_a_file_is_read(
 
 def test_bfloat16_is_refused_where_the_processor_has_none(minilm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """OpenVINO would compute in fp32 there, and not say so."""
-    from embedry_openvino import targets
-
-    monkeypatch.setattr(targets, "cpu_features", lambda: ("avx2", "avx512f"))
+    monkeypatch.setattr(embedry_openvino, "cpu_features", lambda: ("avx2", "avx512f"))
     embedder = resolve("all-MiniLM-L6-v2", backend="openvino", precision="bf16", folder=minilm_folder, threads=1)
     with pytest.raises(OptionError, match=r"precision='bf16' .* computes in fp32, int8; bf16 needs AVX-512 BF16, AMX"):
         embedder.load()
@@ -191,7 +187,7 @@ def test_bfloat16_is_refused_where_the_processor_has_none(minilm_folder: Path, m
 def test_openvino_is_imported_without_the_package_that_reports_its_use() -> None:
     script = (
         "import sys; import embedry_openvino; assert 'openvino' not in sys.modules\n"
-        "from embedry_openvino.library import openvino\n"
+        "from embedry_openvino.runtime import openvino\n"
         "print(openvino.Core().available_devices, [name for name in sys.modules if name.startswith('openvino_telemetry')])\n"
         "import openvino_telemetry\n"
     )

@@ -21,13 +21,14 @@ import numpy as np
 import processes
 import report
 from apart import Apart
-from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender, has_bf16, loaded
+from contenders import CONTENDERS, MODEL, OURS, REFERENCE, Contender, loaded
 from numpy.typing import NDArray
 from products import Products
 from results import Agreement, Results
 from turns import BLOCK, Measure, alternate, beside_of, crowd_of, latencies_of, seconds_of
 
 from embedry import BackendImportError, OptionError, UnknownBackendError, resolve
+from embedry_openvino import has_bf16
 
 
 @dataclass(frozen=True)

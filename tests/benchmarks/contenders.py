@@ -40,8 +40,6 @@ REFERENCE = "sentence-transformers"
 OURS = "embedry"
 BATCH = 32
 """Texts of a batch, where a library leaves batches to its caller: what sentence-transformers takes."""
-BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
-"""Instruction sets that multiply bfloat16, as Linux lists them on x86-64 and ARM64. Without one it is emulated."""
 
 
 class Contender(Protocol):
@@ -286,10 +284,3 @@ CONTENDERS: dict[str, Entry] = {
 def loaded(name: str, threads: int) -> Contender:
     """A contender, loaded in this process."""
     return CONTENDERS[name].load(threads)
-
-
-def has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16."""
-    from embedry.backend import cpu_features
-
-    return bool(BF16 & set(cpu_features()))

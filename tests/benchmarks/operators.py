@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 import model_files
 import numpy as np
 import report
-from contenders import MODEL, has_bf16
+from contenders import MODEL
 
 import embedry_graphs as graphs
 from embedry import BackendImportError, UnknownBackendError, resolve
+from embedry_openvino import has_bf16
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

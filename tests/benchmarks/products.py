@@ -15,7 +15,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from contenders import has_bf16
+from embedry_openvino import has_bf16
 
 TOKENS = 512
 LAYERS, HIDDEN, INNER = 6, 384, 1536

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedry.backend import cpu_features
 from embedry.testing import Conformance, Subject
 from embedry.testing.texts import MIXED
+from embedry_openvino import has_bf16
 
 BACKENDS = ("onnxruntime", "openvino", "transformers", "sentence-transformers")
 
@@ -22,9 +22,7 @@ SHAPES = {
 
 Checkpoints = Callable[..., Path]
 
-NEEDS_BF16 = pytest.mark.skipif(
-    not {"avx512_bf16", "amx_bf16", "bf16"} & set(cpu_features()), reason="this processor does not multiply bfloat16"
-)
+NEEDS_BF16 = pytest.mark.skipif(not has_bf16(), reason="this processor does not multiply bfloat16")
 """OpenVINO refuses bf16 elsewhere; torch emulates it."""
 
 

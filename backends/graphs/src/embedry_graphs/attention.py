@@ -91,7 +91,7 @@ class Attention:
             pattern: which keys are seen.
             first_only: whether there is only the first token's query.
         """
-        mask = self._short_mask(pattern)
+        mask = self._whole_mask(pattern)
         if first_only and mask:
             mask = blocks.first(self._graph, mask, axis=-2)
 
@@ -119,7 +119,7 @@ class Attention:
             q_num_heads=shape.heads, kv_num_heads=shape.key_heads, scale=shape.scale,
         )  # fmt: skip
 
-    def _short_mask(self, pattern: Pattern) -> str:
+    def _whole_mask(self, pattern: Pattern) -> str:
         """The mask of a text that is computed whole, made once for all layers with this pattern; "" for none."""
         if pattern.mask is None:
             return ""

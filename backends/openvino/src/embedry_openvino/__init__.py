@@ -5,7 +5,7 @@ Importing this module is cheap; onnx and openvino are imported by `load`.
 
 import embedry_graphs as graphs
 from embedry import ModelSpec
-from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder
+from embedry.backend import Backend, Encoder, LoadRequest, PairEncoder, cpu_features
 
 _BIASED = ("jina_bert_v2", "jina_bert_v2_qk_post_norm", "mpnet", "t5")
 """Architectures that add a number of its own to each head's score of each pair of tokens."""
@@ -13,6 +13,15 @@ _BIASED = ("jina_bert_v2", "jina_bert_v2_qk_post_norm", "mpnet", "t5")
 _LONGEST_BIASED = 512
 """Tokens of a text up to which these numbers are few: of 8,192 tokens and 12 heads they take 3 GB, for OpenVINO has them all at
 once."""
+
+
+_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Instruction sets that multiply bfloat16, as Linux lists them on x86-64 and ARM64."""
+
+
+def has_bf16() -> bool:
+    """Whether this processor multiplies bfloat16; False where the system does not list what it can do, as only Linux does."""
+    return bool(_BF16 & set(cpu_features()))
 
 
 class OpenVinoBackend(Backend):

@@ -12,7 +12,7 @@ import embedry_graphs as graphs
 from embedry.backend import Encoder, LoadRequest, PairEncoder
 from embedry_graphs.budget import BATCH_TOKENS, batch_tokens
 from embedry_openvino.graph import Form, Graph
-from embedry_openvino.library import openvino
+from embedry_openvino.runtime import openvino
 from embedry_openvino.targets import Target
 
 Ints: TypeAlias = NDArray[np.int32]

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import embedry_graphs as graphs
 from embedry import BackendError
-from embedry_openvino.library import openvino
+from embedry_openvino.runtime import openvino
 from embedry_openvino.targets import Target, core
 
 _KEPT = 100
@@ -73,7 +73,7 @@ class Graph:
 def _drop_guards(model: "openvino.Model") -> None:
     """Takes out what OpenVINO puts behind each softmax of an `Attention`: zeros where every key of a row is masked.
 
-    In our graphs no row is (see `embedry_graphs.Graph.whole`), and without these operators OpenVINO fuses attention: it is faster
+    In our graphs no row is (see `embedry_graphs.graph.Graph.whole`), and without these operators OpenVINO fuses attention: it is faster
     and never holds all scores of a long text.
     """
     for node in model.get_ordered_ops():

@@ -4,14 +4,11 @@ from dataclasses import dataclass
 from functools import cache
 
 from embedry import OptionError
-from embedry.backend import cpu_features
-from embedry_openvino.library import openvino
+from embedry_openvino import has_bf16
+from embedry_openvino.runtime import openvino
 
 _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 """Precisions by our names -> by OpenVINO's. In int8 everything but the products is computed in fp32."""
-
-_BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
-"""Instruction sets that multiply bfloat16, as Linux lists them on x86-64 and ARM64."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,6 @@ def found(device: str, precision: str) -> Target:
 def _precisions(target: Target) -> list[str]:
     """What a device computes in by itself; what OpenVINO would emulate is slower than fp32."""
     if target.is_cpu:
-        return ["fp32", *(["bf16"] if _BF16 & set(cpu_features()) else []), "int8"]
+        return ["fp32", *(["bf16"] if has_bf16() else []), "int8"]
     stated = core().get_property(target.device, "OPTIMIZATION_CAPABILITIES")
     return ["fp32", *(each for each in ("bf16", "fp16") if each.upper() in stated)]
