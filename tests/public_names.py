@@ -17,6 +17,7 @@ from embedry import (
     BackendImportError,
     BaseEmbedder,
     BertNormalizer,
+    CachedItem,
     CacheError,
     CacheWarning,
     Classifier,
@@ -29,6 +30,7 @@ from embedry import (
     EncodedBlock,
     EncodeTimeoutError,
     FilesError,
+    Hits,
     Int8,
     IntegrityError,
     LateInteraction,
@@ -50,6 +52,7 @@ from embedry import (
     OptionError,
     Options,
     PairFrame,
+    Passage,
     PluginWarning,
     Pooling,
     Prepared,
@@ -80,7 +83,9 @@ from embedry import (
     UnsupportedModelError,
     WeightsNotFoundError,
     WheelSource,
+    clear_cache,
     hookimpl,
+    list_cached,
     list_models,
     maxsim,
     register,
@@ -434,6 +439,20 @@ def locked(path: Path) -> str:
     except LockError as error:
         return str(error)
     return ""
+
+
+def nearest(embedder: LazyEmbedder, text: str, question: str) -> list[Passage]:
+    """The passages of a text that are most like a question, the best first."""
+    passages: list[Passage] = embedder.split(text, tokens=128, overlap=16)
+    documents = embedder.encode_document([passage.text for passage in passages], progress=True)
+    hits: Hits = embedder.top_k(embedder.encode_query([question]), documents, 3)
+    return [passages[place] for place in hits.positions[0]]
+
+
+def tidied(folder: Path) -> int:
+    """Bytes that the graphs in a cache folder took."""
+    graphs: list[CachedItem] = [item for item in list_cached(folder) if item.kind == "graph"]
+    return clear_cache(graphs, cache_dir=folder)
 
 
 VERSION: str = embedry.__version__

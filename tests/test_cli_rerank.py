@@ -11,8 +11,7 @@ from pyarrow import parquet as pq
 
 import kind_references as reference
 from command_line import run
-from embedry import ModelSpec
-from embedry.views import LazyEmbedder, LazyReranker
+from embedry import LazyEmbedder, LazyReranker, ModelSpec
 from kind_models import registered
 from test_cli_search import MANUAL
 

@@ -11,13 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 import kind_entries
-from embedry import LazyReranker, LazySparseEmbedder, ModelSpec, SparseVectors, SpecError, TokenVectors
+from embedry import LazyReranker, LazySparseEmbedder, ModelSpec, Ranked, SparseVectors, SpecError, TokenVectors
 from embedry._pipeline import pipeline, readers, texts
 from embedry._pipeline import results as collecting
 from embedry.chains import Kind
 from embedry.testing import CHECKS, Conformance, Golden, NotApplicable, Subject, Violation, description, run
 from embedry.testing.texts import MIXED
-from embedry.views import Ranked
 from entries import resource
 
 Entries = Callable[[Kind, str], ModelSpec]

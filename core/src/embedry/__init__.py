@@ -11,6 +11,7 @@ Importing this package, listing models and reading an entry import no engine and
 `embedry.backend` for authors of engines, and in `embedry.testing`; modules that begin with an underscore are private.
 """
 
+from embedry.cached import CachedItem, clear_cache, list_cached
 from embedry.embedder import BaseEmbedder, Embedder, MultiVectorEmbedder, Reranker, SparseEmbedder
 from embedry.errors import (
     AmbiguousModelError,
@@ -55,15 +56,17 @@ from embedry.hooks import hookimpl
 from embedry.lock import use_lock
 from embedry.modules import Dense, LayerNorm, LibraryModule, Matryoshka, Normalize, Pooling, StaticEmbedding
 from embedry.options import OnOverflow, Options, RerankerOptions
-from embedry.prepared import Computation, EncodedBlock, Prepared, Token
+from embedry.prepared import Computation, EncodedBlock, Passage, Prepared, Token
 from embedry.ragged import SparseVectors, TokenVectors, maxsim
 from embedry.registry import list_models, register
+from embedry.reranking import LazyReranker, Ranked
 from embedry.resolver import resolve, resolve_multi_vector, resolve_reranker, resolve_sparse
 from embedry.resources import Int8, Resource, WheelSource
+from embedry.similarity import Hits
 from embedry.space import Space
 from embedry.spec import NO_LIMIT, ModelSpec
 from embedry.transformer import BertNormalizer, PairFrame, Transformer
-from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazyReranker, LazySparseEmbedder, Ranked
+from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazySparseEmbedder
 
 __version__ = "0.1.0"
 
@@ -77,6 +80,7 @@ __all__ = [
     "BertNormalizer",
     "CacheError",
     "CacheWarning",
+    "CachedItem",
     "Classifier",
     "Computation",
     "Dense",
@@ -87,6 +91,7 @@ __all__ = [
     "EncodeTimeoutError",
     "EncodedBlock",
     "FilesError",
+    "Hits",
     "Int8",
     "IntegrityError",
     "LateInteraction",
@@ -108,6 +113,7 @@ __all__ = [
     "OptionError",
     "Options",
     "PairFrame",
+    "Passage",
     "PluginWarning",
     "Pooling",
     "Prepared",
@@ -138,7 +144,9 @@ __all__ = [
     "UnsupportedModelError",
     "WeightsNotFoundError",
     "WheelSource",
+    "clear_cache",
     "hookimpl",
+    "list_cached",
     "list_models",
     "maxsim",
     "register",

@@ -8,7 +8,7 @@ from pathlib import Path
 from threading import Lock, get_ident
 from typing import TYPE_CHECKING
 
-from embedry import _backends, chains
+from embedry import _backends, _log, chains
 from embedry._files import sources
 from embedry.backend import Encoder, LoadRequest, ModelConfig, PairEncoder, TextEncoder
 from embedry.errors import BackendContractError, BackendError, UnsupportedModelError
@@ -65,10 +65,13 @@ class Engine:
             loaded = self._loaded
             if loaded is None:
                 self._loading_thread = get_ident()
+                stopwatch = _log.Stopwatch()
                 try:
                     loaded = self._loaded = _load(self.config)
                 finally:
                     self._loading_thread = None
+                config = self.config
+                _log.info("loaded %r on %s, %s, in %s", config.spec.name, config.backend, config.device, stopwatch)
             return loaded
 
     def unload(self) -> None:
@@ -76,6 +79,7 @@ class Engine:
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             return
+        _log.info("unloaded %r", self.config.spec.name)
         scheduler, left = loaded.scheduler, weakref.ref(loaded)
         del loaded
         if left() is None:  # nobody else uses it, and its threads are ending

@@ -59,16 +59,25 @@ class LazyModel(Generic[Item, Result]):
         self.spec.prompt(role)  # OptionError for a role that the model does not have
         return found
 
-    def _encode(self, items: Iterable[Item], role: str, request: "Request") -> Result:
+    def _encode(self, items: Iterable[Item], role: str, request: "Request", *, progress: bool = False) -> Result:
         found = self._checked(items, role)
+        if found and progress:
+            from embedry import _progress
+
+            with _progress.bar(len(set(found)), self.config.names[0]) as request.advance:
+                return self._computed(found, role, request)
         if found:
-            result: Result = self._pipeline(role).encode(found, request)
-            return result
+            return self._computed(found, role, request)
         from embedry._pipeline.results import results_of
 
         results = results_of(self.config, role, None)
         nothing: Result = results.collected(results.empty(0), None)
         return nothing
+
+    def _computed(self, items: list[Item], role: str, request: "Request") -> Result:
+        """The results of checked items, of which there is at least one."""
+        result: Result = self._pipeline(role).encode(items, request)
+        return result
 
     async def _aencode(self, items: Iterable[Item], role: str) -> Result:
         import asyncio

@@ -15,6 +15,9 @@ from embedry.spec import NO_SHORTER, ModelSpec
 
 OnOverflow = Literal["truncate", "warn", "error"]
 
+VECTORS = "vectors"
+"""The folder in the cache that holds vector caches, unless another is given."""
+
 _THREADS_A_PROCESSOR = 8
 """More than one is never faster, and of a thousand the start alone takes half a minute."""
 
@@ -32,6 +35,7 @@ class Options(TypedDict, total=False):
     threads: int | None
     folder: str | Path | None
     cache_dir: str | Path | None
+    vector_cache: bool | str | Path | None
 
 
 class RerankerOptions(Options, total=False):
@@ -74,6 +78,8 @@ class Config:
     stamps: tuple[tuple[str, int, int], ...] = ()
     on_query_overflow: OnOverflow = "truncate"
     """About the queries of a reranker's pairs; `on_overflow` is about their documents."""
+    vector_cache: Path | None = None
+    """The folder of the vector cache, if there is one."""
     tail: Chain = field(init=False, compare=False)
     """The end of the chain, which the pipeline runs."""
 
@@ -138,7 +144,7 @@ def checked_dims(spec: ModelSpec, dims: int | None) -> int:
     if dims is None:
         return spec.dims
     trained = (*spec.matryoshka.dims, spec.dims)
-    if not _is_count(dims) or dims not in trained:
+    if not is_count(dims) or dims not in trained:
         only = "was trained for no other length" if len(trained) == 1 else f"was trained for {_listed(trained)}"
         raise OptionError(f"dims={dims!r} is not possible: {spec.name!r} has {spec.dims} and {only}")
     return dims
@@ -158,7 +164,7 @@ def checked_length(spec: ModelSpec, max_seq_length: int | None) -> int:
     """Tokens to read of each text; OptionError unless between 3 (one token between two special ones) and the model's."""
     if max_seq_length is None:
         return spec.max_seq_length
-    if not _is_count(max_seq_length) or not 3 <= max_seq_length <= spec.max_seq_length:
+    if not is_count(max_seq_length) or not 3 <= max_seq_length <= spec.max_seq_length:
         raise OptionError(
             f"max_seq_length must be an integer from 3 to {spec.max_seq_length}, the most that {spec.name!r} reads, "
             f"got {max_seq_length!r}"
@@ -170,7 +176,7 @@ def checked_threads(threads: int | None) -> int:
     """Threads to compute with; by default the processors this process may use."""
     if threads is None:
         return _cpu.available()
-    if not _is_count(threads) or threads < 1:
+    if not is_count(threads) or threads < 1:
         raise OptionError(f"threads must be a positive integer, got {threads!r}")
     most = _THREADS_A_PROCESSOR * (os.cpu_count() or 1)
     if threads > most:
@@ -185,6 +191,22 @@ def checked_overflow(policy: OnOverflow, option: str = "on_overflow") -> OnOverf
     return policy
 
 
+def checked_vector_cache(
+    spec: ModelSpec, given: bool | str | Path | None, on_overflow: OnOverflow, cache_dir: Path
+) -> Path | None:
+    """The folder of the vector cache; OptionError where there can be none."""
+    if given is None or given is False:
+        return None
+    if spec.kind != "dense":
+        raise OptionError(f"vector_cache is for dense models, and {spec.name!r} is {chains.NAMES[spec.kind]}")
+    if on_overflow != "truncate":
+        raise OptionError(
+            f"vector_cache and on_overflow={on_overflow!r} are not possible together: cached texts are not tokenised, so nothing "
+            "is known of their length; leave one of them out"
+        )
+    return cache_dir / VECTORS if given is True else Path(given).expanduser().absolute()
+
+
 def checked_timeout(timeout: float | None) -> float | None:
     """Seconds that a call may take; OptionError unless it is a number or None. Zero and less have passed already."""
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout == timeout
@@ -193,7 +215,8 @@ def checked_timeout(timeout: float | None) -> float | None:
     return timeout
 
 
-def _is_count(value: object) -> bool:
+def is_count(value: object) -> bool:
+    """Whether it is an integer; True and False are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

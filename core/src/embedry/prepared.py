@@ -34,6 +34,17 @@ class Token(NamedTuple):
     """Whether the tokenizer added it, such as [CLS]."""
 
 
+class Passage(NamedTuple):
+    """A part of a text that the model reads to its end, without white space around it."""
+
+    text: str
+    start: int
+    end: int
+    """Where it is in the text, in characters: `text[start:end]`."""
+    tokens: int
+    """How many the model is given for it as a document, with the prompt and special tokens."""
+
+
 class Computation(Generic[Result]):
     """Texts that are being computed: `await` it, once, for what `Prepared.encode` gives.
 

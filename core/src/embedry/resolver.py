@@ -12,8 +12,9 @@ from embedry.chains import DOORS, Kind
 from embedry.errors import LockError, OptionError, UnknownModelError, UnknownOptionError
 from embedry.lazy import LazyModel, shared
 from embedry.options import Config, OnOverflow, Options, RerankerOptions
+from embedry.reranking import LazyReranker
 from embedry.spec import ModelSpec
-from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazyReranker, LazySparseEmbedder
+from embedry.views import LazyEmbedder, LazyMultiVectorEmbedder, LazySparseEmbedder
 
 P = ParamSpec("P")
 
@@ -51,6 +52,7 @@ def resolve(
     threads: int | None = None,
     folder: str | Path | None = None,
     cache_dir: str | Path | None = None,
+    vector_cache: bool | str | Path | None = None,
 ) -> LazyEmbedder:
     """The one embedder of this model and these options, shared by the whole process. Loads nothing.
 
@@ -69,6 +71,8 @@ def resolve(
         threads: threads to compute with; by default the processors that this process may use.
         folder: a folder that holds the files of the entry, in place of every cache; they are verified all the same.
         cache_dir: the cache folder; by default `EMBEDRY_CACHE` or the platform's.
+        vector_cache: keep the vectors of texts on disk and compute none of them twice, in this and other processes: True for a
+            folder in the cache folder, or a folder. It grows without limit until `embedry cache clear --vectors`.
 
     Raises:
         UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
@@ -91,6 +95,7 @@ def resolve(
         threads=threads,
         folder=folder,
         cache_dir=cache_dir,
+        vector_cache=vector_cache,
     )
     return cast("LazyEmbedder", model)
 
@@ -150,6 +155,7 @@ def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[Reran
     device = _backends.check(found, chosen, spec, given.get("device"), precision)
     if precision is None and device == "cpu" and "fp32" in found.precisions:
         precision = "fp32"  # what every backend takes on a CPU: asked for or not, it is one engine
+    on_overflow = options.checked_overflow(given.get("on_overflow", "truncate"))
     length = options.checked_dims(spec, given.get("dims"))
     return shared(
         Config(
@@ -160,10 +166,11 @@ def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[Reran
             chain=options.changed_chain(spec, dims=length, normalize=given.get("normalize")),
             dims=length,
             max_seq_length=options.checked_length(spec, given.get("max_seq_length")),
-            on_overflow=options.checked_overflow(given.get("on_overflow", "truncate")),
+            on_overflow=on_overflow,
             on_query_overflow=options.checked_overflow(given.get("on_query_overflow", "truncate"), "on_query_overflow"),
             threads=options.checked_threads(given.get("threads")),
             cache_dir=cache_folder,
+            vector_cache=options.checked_vector_cache(spec, given.get("vector_cache"), on_overflow, cache_folder),
             stamps=sources.stamps(spec),
         )
     )

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from embedry import chains, modules
+from embedry._habits import named_in_errors
 from embedry.chains import Kind
 from embedry.errors import OptionError, SpecError, UnsupportedModelError
 from embedry.heads import TermTable
@@ -290,3 +291,6 @@ class ModelSpec:
         values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         values |= {"files": dict(self.files), "prompts": dict(self.prompts)}
         return partial(ModelSpec, **values), ()
+
+
+ModelSpec.__init__ = named_in_errors(ModelSpec.__init__)  # type: ignore[method-assign]

@@ -1,25 +1,32 @@
-"""What `resolve` and its like return, a class for each kind of model."""
+"""What `resolve`, `resolve_sparse` and `resolve_multi_vector` return, a class for each kind of model that reads texts."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import islice
+from typing import TYPE_CHECKING
 
+from embedry import similarity
 from embedry._files import sources
-from embedry._pipeline.texts import each_checked, each_checked_pair
+from embedry._habits import explained
+from embedry._pipeline.texts import each_checked
 from embedry.embedder import BaseEmbedder
-from embedry.errors import OptionError
-from embedry.heads import Score
 from embedry.lazy import LazyModel, shared
 from embedry.options import checked_timeout
-from embedry.prepared import EncodedBlock, Prepared, Result, Token
+from embedry.prepared import EncodedBlock, Passage, Prepared, Result, Token
 from embedry.ragged import SparseVectors, TokenVectors
+from embedry.similarity import Hits
 
 if TYPE_CHECKING:
     import numpy as np
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
     from embedry._pipeline.pipeline import Pipeline
+    from embedry._pipeline.requests import Request
+    from embedry.vector_cache import VectorCache
+
+_STREAM_BLOCK = 1024
+"""Texts of a stream that are looked up together."""
 
 
 class LazyTextModel(LazyModel[str, Result]):
@@ -28,13 +35,17 @@ class LazyTextModel(LazyModel[str, Result]):
     def _each_checked(self, items: Iterable[str]) -> Iterator[str]:
         return each_checked(items)
 
-    def encode(self, texts: Iterable[str], *, role: str, timeout: float | None = None) -> Result:
+    @explained
+    def encode(
+        self, texts: Iterable[str], *, role: str, timeout: float | None = None, progress: bool = False
+    ) -> Result:
         """The results of the texts, in their order. What can be wrong with the call is found before the model is loaded.
 
         Args:
             texts: an iterable of `str`.
             role: "query", "document", or a task that the model's entry names.
             timeout: seconds after which to give up; what is not being computed by then is dropped.
+            progress: whether to show a bar, on stderr if that is a terminal, or in a notebook.
 
         Raises:
             EncodeTimeoutError: the time is over.
@@ -43,25 +54,31 @@ class LazyTextModel(LazyModel[str, Result]):
         """
         from embedry._pipeline.requests import Request
 
-        return self._encode(texts, role, Request(checked_timeout(timeout)))
+        return self._encode(texts, role, Request(checked_timeout(timeout)), progress=progress)
 
     async def aencode(self, texts: Iterable[str], *, role: str) -> Result:
         """`encode` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
         return await self._aencode(texts, role)
 
-    def encode_query(self, texts: Iterable[str]) -> Result:
+    @explained
+    def encode_query(self, texts: Iterable[str], *, timeout: float | None = None, progress: bool = False) -> Result:
         """`encode` with role "query"."""
-        return self.encode(texts, role="query")
+        return self.encode(texts, role="query", timeout=timeout, progress=progress)
 
-    def encode_document(self, texts: Iterable[str]) -> Result:
+    @explained
+    def encode_document(self, texts: Iterable[str], *, timeout: float | None = None, progress: bool = False) -> Result:
         """`encode` with role "document"."""
-        return self.encode(texts, role="document")
+        return self.encode(texts, role="document", timeout=timeout, progress=progress)
 
+    @explained
     def encode_stream(self, texts: Iterable[str], *, role: str) -> Iterator[Result]:
         """Streams the results of any number of texts in blocks, in order, see `BaseEmbedder.encode_stream`.
 
         The role and the kind of `texts` are checked at once, each text when it comes.
         """
+        return self._stream(texts, role)
+
+    def _stream(self, texts: Iterable[str], role: str) -> Iterator[Result]:
         return _results(self.encode_blocks(texts, role=role))
 
     def encode_blocks(self, texts: Iterable[str], *, role: str) -> Generator[EncodedBlock[Result], None, None]:
@@ -97,9 +114,111 @@ class LazyTextModel(LazyModel[str, Result]):
         found = self._checked(texts, role)
         return self._pipeline(role).engine.reader.tokenize(found, role, self.config) if found else []
 
+    def split(self, text: str, *, tokens: int | None = None, overlap: int = 0) -> list[Passage]:
+        """The passages of a text that is longer than the model reads, or than one vector can stand for.
+
+        They end at headings, paragraphs, sentences, lines or words, whichever is the best in the second half of a passage.
+
+        Args:
+            text: a text of any length.
+            tokens: the most of a passage, as `count_tokens` counts them; by default 256, or all that the model reads if
+                that is less.
+            overlap: the most tokens that a passage shares with the one before it.
+
+        Returns:
+            The passages in order, each with its place in the text; none for a text of white space.
+
+        Raises:
+            OptionError: `tokens` is more than the model reads, or leaves no room for a word; `overlap` is half of it or more.
+            UnsupportedModelError: the engine reads texts in its own way.
+            As `Embedder.encode`.
+        """
+        (text,) = self._checked([text], "document")
+        from embedry._pipeline import splitting
+
+        reader, config = self._pipeline("document").engine.reader, self.config
+        return splitting.checked_passages(
+            text,
+            reader.starts,
+            lambda texts: reader.lengths(texts, "document", config),
+            tokens=tokens,
+            most=config.length("document"),
+            overlap=overlap,
+        )
+
 
 class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="dense"):
     """What `resolve` returns: `encode` gives float32 (number of texts, dims)."""
+
+    @cached_property
+    def vector_cache(self) -> "VectorCache | None":
+        """The vectors that are kept on disk, under the option `vector_cache`. `encode_blocks` and `prepare` do not use them."""
+        folder = self.config.vector_cache
+        if folder is None:
+            return None
+        from embedry.vector_cache import VectorCache
+
+        name = f"{self.name.replace('/', '--')}-{self.config.precision or 'default'}-{self.fingerprint}.sqlite"
+        return VectorCache(folder / name, self.dims)
+
+    def _computed(self, items: list[str], role: str, request: "Request") -> "NDArray[np.float32]":
+        cache = self.vector_cache
+        if cache is None:
+            return super()._computed(items, role, request)
+
+        def compute(missing: list[str]) -> "Iterator[tuple[list[str], NDArray[np.float32]]]":
+            remaining = iter(missing)
+            for block in self._pipeline(role).stream(missing, request):
+                yield list(islice(remaining, len(block.vectors))), block.vectors
+
+        return cache.encode(items, role, compute, request.advance)
+
+    def _stream(self, texts: Iterable[str], role: str) -> "Iterator[NDArray[np.float32]]":
+        if self.vector_cache is None:
+            return super()._stream(texts, role)
+        checked = self._each_checked(texts)
+        self.spec.prompt(role)
+        return (self.encode(block, role=role) for block in iter(lambda: list(islice(checked, _STREAM_BLOCK)), []))
+
+    def similarity(self, left: "ArrayLike", right: "ArrayLike") -> "NDArray[np.float32]":
+        """How alike vectors are, by the measure that the model was trained for; higher is more alike, distances are negated.
+
+        Args:
+            left: vectors of this embedder, (n, dims), or one, (dims,).
+            right: likewise, (m, dims) or (dims,).
+
+        Returns:
+            float32 (n, m).
+
+        Raises:
+            OptionError: the vectors have another length.
+        """
+        return similarity.matrix(
+            self.spec.similarity,
+            similarity.as_rows(left, self.dims, "left"),
+            similarity.as_rows(right, self.dims, "right"),
+        )
+
+    def top_k(self, queries: "ArrayLike", documents: "ArrayLike", k: int = 10) -> Hits:
+        """The documents that are most like each query, by the measure that the model was trained for.
+
+        Args:
+            queries: vectors of `encode_query`, (n, dims), or one, (dims,).
+            documents: vectors of `encode_document`, (m, dims).
+            k: how many to return; all where there are fewer.
+
+        Returns:
+            Positions of documents and their scores, (n, k) each, the best first.
+
+        Raises:
+            OptionError: `k` is not a positive integer, or the vectors have another length.
+        """
+        return similarity.top_k(
+            self.spec.similarity,
+            similarity.as_rows(queries, self.dims, "queries"),
+            similarity.as_rows(documents, self.dims, "documents"),
+            k,
+        )
 
 
 class LazyMultiVectorEmbedder(LazyTextModel[TokenVectors], kind="multi_vector"):
@@ -136,125 +255,6 @@ class LazySparseEmbedder(LazyTextModel[SparseVectors], kind="sparse"):
         if role == "query" and self._queries is not None:
             return self._queries._pipeline(role)
         return super()._pipeline(role)
-
-
-class Ranked(NamedTuple):
-    """A document in the order of a reranker."""
-
-    position: int
-    """Of the document in the call."""
-    score: float
-
-
-class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="reranker"):
-    """What `resolve_reranker` returns: scores of pairs of a query and a document."""
-
-    def _each_checked(self, items: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-        return each_checked_pair(items)
-
-    def score(
-        self, pairs: Iterable[tuple[str, str]], *, role: str = "query", timeout: float | None = None
-    ) -> "NDArray[np.float64]":
-        """How well each document answers its query, as the model shows it: float64 (pairs,), or (pairs, labels) for several.
-
-        Args:
-            pairs: queries and documents. Each text is tokenised once, however many pairs it is in.
-            role: decides the prompt of queries: "query", or a task that the model's entry names.
-            timeout: seconds after which to give up.
-
-        Raises:
-            TextTypeError: a pair is not two `str`.
-            TextError: a text is not valid Unicode, or too long under on_overflow="error".
-            OptionError: the model has no such role, or `timeout` is not a number.
-            EncodeTimeoutError: the time is over.
-            FilesError: on first use, if the model's files are missing or wrong.
-        """
-        return self.shown(self.logits(pairs, role=role, timeout=timeout))
-
-    def logits(
-        self, pairs: Iterable[tuple[str, str]], *, role: str = "query", timeout: float | None = None
-    ) -> "NDArray[np.float32]":
-        """What the model computes, before its activation: float32 (pairs, labels). Arguments and errors as `score`."""
-        from embedry._pipeline.requests import Request
-
-        return self._encode(pairs, role, Request(checked_timeout(timeout)))
-
-    async def ascore(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> "NDArray[np.float64]":
-        """`score` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
-        return self.shown(await self._aencode(pairs, role))
-
-    def score_blocks(
-        self, pairs: Iterable[tuple[str, str]], *, role: str = "query"
-    ) -> "Generator[EncodedBlock[NDArray[np.float32]], None, None]":
-        """Streams the logits of any number of pairs, with their tokens and the positions of truncated ones; see `shown`."""
-        return self._encode_blocks(pairs, role)
-
-    def prepare(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> "Prepared[NDArray[np.float32]]":
-        """Reads the pairs and computes nothing yet: the result knows their tokens, and gives their logits. See `shown`.
-
-        Raises:
-            TextTooLongError: one is too long, under on_overflow="error".
-            As `score`.
-        """
-        return self._prepare(pairs, role)
-
-    def count_tokens(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> list[int]:
-        """How many tokens each pair has, special tokens and prompts included, before truncation. Errors as `score`."""
-        return self._count_tokens(pairs, role)
-
-    def rank(
-        self,
-        query: str,
-        documents: Iterable[str],
-        *,
-        top_k: int | None = None,
-        role: str = "query",
-        timeout: float | None = None,
-    ) -> list[Ranked]:
-        """The documents in the order in which they answer the query, the best first; equal ones in the order given.
-
-        They are compared by their logits, which tell apart what an activation makes equal.
-
-        Args:
-            query: one text.
-            documents: any number of texts.
-            top_k: how many to return; None for all.
-            role: as in `score`.
-            timeout: as in `score`.
-
-        Raises:
-            OptionError: `top_k` is not a positive integer, or the model gives several scores for a pair.
-            As `score`.
-        """
-        self.check_ranks()
-        if top_k is not None and (not isinstance(top_k, int) or isinstance(top_k, bool) or top_k < 1):
-            raise OptionError(f"top_k must be a positive integer, or None for all documents, got {top_k!r}")
-        pairs = [(query, document) for document in each_checked(documents)]
-        return self.ranked(self.logits(pairs, role=role, timeout=timeout), top_k)
-
-    def check_ranks(self) -> None:
-        """Raises OptionError if the model gives several scores for a pair, none of which is an order."""
-        if self.dims != 1:
-            raise OptionError(
-                f"{self.name!r} gives {self.dims} scores for a pair, so it does not rank; use score(pairs)"
-            )
-
-    def ranked(self, logits: "NDArray[np.float32]", top_k: int | None = None) -> list[Ranked]:
-        """The order of documents with these logits, float32 (documents, 1), and their scores."""
-        import numpy as np
-
-        order: Sequence[int] = np.argsort(-logits[:, 0], kind="stable")[:top_k].tolist()
-        scores = self.shown(logits).tolist()
-        return [Ranked(position, scores[position]) for position in order]
-
-    def shown(self, logits: "NDArray[np.float32]") -> "NDArray[np.float64]":
-        """The scores that logits are shown as, float64: (pairs, labels) -> (pairs,) for one label, (pairs, labels) for several."""
-        import numpy as np
-
-        end, x = self.spec.chain[-1], logits.astype(np.float64)
-        if isinstance(end, Score) and end.activation == "sigmoid":
-            x = np.exp(-np.logaddexp(0, -x))  # without overflow
-        return x[:, 0] if x.shape[1] == 1 else x
 
 
 def _results(blocks: Generator[EncodedBlock[Result], None, None]) -> Iterator[Result]:

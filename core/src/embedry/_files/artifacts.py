@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedry import _log
 from embedry._files import cache, digests, trust
 from embedry.errors import CacheError
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from tempfile import TemporaryDirectory
 
 _DIGESTS = "digests.json"
+
+ABOUT = "about.txt"
+"""The file of an artifact that says what it is, for people."""
 
 FOLDER = "graphs"
 """The folder in the cache that holds artifacts."""
@@ -49,7 +53,9 @@ def artifact(
     try:
         cache.subfolder(cache_dir, FOLDER)
         if not _intact(final, cache_dir):
-            _make(final, build, cache_dir)
+            stopwatch = _log.Stopwatch()
+            _make(about, final, build, cache_dir)
+            _log.info("built %s in %s", about, stopwatch)
     except OSError as error:
         return _elsewhere(about, build, cache_dir, reason=error)
     return final
@@ -78,16 +84,17 @@ def _intact(final: Path, cache_dir: Path) -> bool:
         return False
 
 
-def _make(final: Path, build: Callable[[Path], None], cache_dir: Path) -> None:
+def _make(about: str, final: Path, build: Callable[[Path], None], cache_dir: Path) -> None:
     trust.require(cache_dir / cache.STAGING, cache_dir)  # who can write there could exchange what is published
     cache.discard(final, cache_dir)  # if it is damaged; what another process puts there from now on is not
     with cache.staging(cache_dir) as staged:
-        _fill(staged, build)
+        _fill(about, staged, build)
         cache.publish(staged, final)
 
 
-def _fill(folder: Path, build: Callable[[Path], None]) -> None:
+def _fill(about: str, folder: Path, build: Callable[[Path], None]) -> None:
     build(folder)
+    (folder / ABOUT).write_text(about, encoding="utf-8")
     files = sorted(folder.iterdir())
     written = {file.name: digests.sha256(file) for file in files}
     (folder / _DIGESTS).write_text(json.dumps(written), encoding="utf-8")
@@ -100,7 +107,7 @@ def _elsewhere(about: str, build: Callable[[Path], None], cache_dir: Path, *, re
 
     temporary = TemporaryDirectory(prefix="embedry-", ignore_cleanup_errors=True)
     try:
-        _fill(Path(temporary.name), build)
+        _fill(about, Path(temporary.name), build)
     except OSError as error:
         raise CacheError(
             f"{about} could be written neither to the cache folder {cache_dir} ({reason}) nor to {temporary.name} ({error}); "

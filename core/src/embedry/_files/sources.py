@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from embedry import lock
+from embedry import _log, lock
 from embedry._files import cache, digests, hub_cache, presence, wheels
 from embedry._files.paths import inside
 from embedry.errors import (
@@ -80,6 +80,7 @@ def ensure_local(spec: ModelSpec, cache_dir: Path) -> Path:
     if location is None:
         location = _from_hub(spec, cache_dir)
     verify(spec, location, cache_dir)
+    _log.info("files of %r are in %s (%s)", spec.name, location.folder, location.source)
     return location.folder
 
 
@@ -254,7 +255,9 @@ def _downloaded(spec: ModelSpec, repo: str, cache_dir: Path, *, force: bool) -> 
     digested = _has_all_digests(spec)
     from embedry._files import hub  # not for a model that is here
 
+    stopwatch = _log.Stopwatch()
     folder = hub.download(repo, spec.revision, list(spec.files), cache_dir, force=force, or_main=digested)
+    _log.info("downloaded %r from %s at %s in %s", spec.name, repo, folder.name, stopwatch)
     # The client passes over files that a repository does not have.
     missing = presence.missing(folder, spec.files)
     if missing:

@@ -150,14 +150,22 @@ class Pipeline:
     ) -> Block:
         """The block to wait for, whose results will be in `room`."""
         batches = [(batch, [read.rows[place] for place in batch]) for batch in read.batches]
-        block = Block(request, batches, partial(self._put, part.first, read.rows, room), when_done)
+        block = Block(request, batches, partial(self._put, request, part.first, read.rows, room), when_done)
         self.engine.scheduler.submit(block)
         return block
 
     def _put(
-        self, first: int, rows: Sequence[Any], room: Any, positions: NDArray[np.intp], result: NDArray[np.float32]
+        self,
+        request: Request,
+        first: int,
+        rows: Sequence[Any],
+        room: Any,
+        positions: NDArray[np.intp],
+        result: NDArray[np.float32],
     ) -> None:
         self._results.put(room, positions + first, [rows[place] for place in positions], result)
+        if request.advance is not None:
+            request.advance(len(positions))
 
     def _waited_for(self, part: Part, read: ReadBlock, room: Any, block: Block) -> tuple[Part, ReadBlock, Any]:
         self.engine.scheduler.check_process()

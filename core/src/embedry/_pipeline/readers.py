@@ -107,6 +107,10 @@ class TokenReader:
         """The tokens of whole texts, special ones included."""
         return self._tokenizer.tokens(_prompted(texts, role, config))
 
+    def starts(self, text: str) -> NDArray[np.intp]:
+        """Where each token of a text starts, in characters, without a prompt and special tokens."""
+        return self._tokenizer.starts(text)
+
     def forward(self, rows: Sequence[NDArray[np.int32]]) -> NDArray[np.float32]:
         """What the engine gives for a batch."""
         result: NDArray[np.float32] = self._encoder.forward(*self._padded(rows))
@@ -197,13 +201,21 @@ class TextReader:
 
     def tokenize(self, texts: Sequence[str], role: str, config: Config) -> list[list[Token]]:
         """Raises UnsupportedModelError: only the engine knows."""
-        raise UnsupportedModelError("this model's engine reads texts in its own way, and does not show their tokens")
+        raise _no_tokens()
+
+    def starts(self, text: str) -> NDArray[np.intp]:
+        """Raises UnsupportedModelError: only the engine knows."""
+        raise _no_tokens()
 
     def forward(self, rows: Sequence[tuple[str, str]]) -> NDArray[np.float32]:
         """What the engine gives for a batch, whose texts have one prompt."""
         return self._encoder.forward_texts([text for text, _ in rows], rows[0][1])
 
     forward_wide = forward
+
+
+def _no_tokens() -> UnsupportedModelError:
+    return UnsupportedModelError("this model's engine reads texts in its own way, and does not show their tokens")
 
 
 Reader: TypeAlias = TokenReader | TextReader

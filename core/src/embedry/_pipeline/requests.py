@@ -24,12 +24,13 @@ class CancelledError(Exception):
 class Request(AbstractContextManager["Request"]):
     """One call or one stream, computed in order. Leaving its `with` block by an exception cancels it."""
 
-    def __init__(self, timeout: float | None = None) -> None:
+    def __init__(self, timeout: float | None = None, advance: Callable[[int], object] | None = None) -> None:
         self.todo: deque[Batch] = deque()
         self.share = 0.0  # tokens computed of it, on the scheduler's clock
         self.begun: float | None = None  # when its first batch was begun, by perf_counter
         self.is_cancelled = False
         self.submit: Callable[[Block], None] | None = None  # where its blocks went
+        self.advance = advance  # called by workers with how many results are there; it must not raise
         self._timeout = timeout
         self._deadline = None if timeout is None else monotonic() + timeout
 

@@ -111,6 +111,11 @@ class Tokenizer:
             for encoding in tokenizer_file.encode(self._rust, part, special=self._adds_special, places=True)
         ]
 
+    def starts(self, text: str) -> NDArray[np.intp]:
+        """Where each token of a text starts, in characters, ascending; special tokens have no place."""
+        (encoding,) = tokenizer_file.encode(self._rust, [text], special=False, places=True)
+        return np.maximum.accumulate(np.array([start for start, _ in encoding.offsets], dtype=np.intp))
+
     def read(self, texts: Sequence[str], max_length: int) -> Iterator[tuple[NDArray[np.int32], bool]]:
         """The ids of at most `max_length` tokens of each text, special tokens included, and whether it was truncated.
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry.ragged import SparseVectors
-from embedry.views import LazyReranker
+from embedry.reranking import LazyReranker
 
 Arrays: TypeAlias = list[NDArray[np.float32]]
 """For each text a vector (dims,), of a sparse model with its zeros; of a multi-vector model (tokens, dims), and of a reranker the

@@ -24,6 +24,11 @@ class Connection(HttpToolsProtocol):
         self._leaving: asyncio.TimerHandle | None = None
         self._header_bytes = 0
 
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a request is arriving, or the first one is still expected."""
+        return self._arriving is not None
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has come."""
         super().connection_made(transport)

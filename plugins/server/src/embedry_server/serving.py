@@ -26,7 +26,10 @@ _KEEP_ALIVE = 75
 """Seconds that an idle connection stays open: longer than proxies keep theirs, or they would send into a closing one."""
 
 _LAST_REQUESTS = 0.5
-"""Seconds in which a connection that was open when the server stopped listening may still send a request."""
+"""Seconds in which an idle connection may still send a request after the server stopped listening."""
+
+_LATEST_REQUESTS = 5.0
+"""Seconds after which the server no longer waits for new connections to send their first request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +146,14 @@ class _Server(uvicorn.Server):
                 await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
         for server in self.servers:
             server.close()
+        latest = monotonic() + _LATEST_REQUESTS
         await asyncio.sleep(_LAST_REQUESTS)
+        while monotonic() < latest and any(connection.is_receiving for connection in self._connections()):
+            await asyncio.sleep(0.05)
         await super().shutdown(sockets)
+
+    def _connections(self) -> list[Connection]:
+        return cast("list[Connection]", list(self.server_state.connections))
 
     def _protocol(self) -> asyncio.Protocol:
         make = cast("Any", self.config.http_protocol_class)
