@@ -1,5 +1,6 @@
-"""`embedry compare`: the numbers are those of the vectors, and the heat map fits where it is shown."""
+"""`embedry compare`: the numbers are those of the vectors, and what is shown fits where it is shown."""
 
+import base64
 import contextlib
 import json
 import os
@@ -9,18 +10,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage, to_tree
+from scipy.spatial.distance import squareform
 
 from command_line import run
 from embedry import resolve
-from embedry.spec import SIMILARITIES, Similarity
 from embedry.views import LazyEmbedder
-from embedry_cli import compare
+from embedry_cli import heat_map, heat_page
 
 TEXTS = ["A cat sat on the mat.", "A kitten lay on the rug.", "Interest rates rose again."]
+
+MANY = [f"{subject} {number}" for number in range(1, 8) for subject in ("a cat named", "shares of company", "bus line")]
 
 
 def numbers(out: str) -> list[list[float]]:
@@ -50,18 +54,94 @@ def test_texts_come_from_standard_input_and_two_are_enough() -> None:
     assert "2  second ☃\n" in piped.out
 
 
-@pytest.mark.parametrize("similarity", SIMILARITIES)
-def test_every_similarity_is_that_of_sentence_transformers(similarity: Similarity) -> None:
-    from sentence_transformers.util import SimilarityFunction
-
-    rows, columns = (np.random.default_rng(seed).normal(size=(4 - seed, 7)).astype(np.float32) for seed in range(2))
-    expected = SimilarityFunction.to_similarity_fn(similarity)(rows, columns).numpy()
-    np.testing.assert_allclose(compare.matrix(similarity, rows, columns), expected, atol=1e-5)
+def test_arguments_are_read_as_utf8_in_every_locale() -> None:
+    undecoded = [text.encode().decode("ascii", "surrogateescape") for text in ("Straße", "für")]  # as in LC_ALL=C
+    found = json.loads(run("compare", undecoded[0], "a", "--query", undecoded[1], "--json").out)
+    assert (found["texts"], found["queries"]) == (["Straße", "a"], ["für"])
 
 
-def test_a_vector_of_zeros_is_like_nothing() -> None:
-    zeros: NDArray[np.float32] = np.zeros((1, 3), dtype=np.float32)
-    assert compare.matrix("cosine", zeros, np.eye(3, dtype=np.float32)).tolist() == [[0.0, 0.0, 0.0]]
+def test_blank_lines_are_skipped() -> None:
+    piped = run("compare", "--json", stdin=b"first\n\nsecond\n  \n")
+    assert json.loads(piped.out)["texts"] == ["first", "second"]
+    assert piped.err == "skipped: 2 blank texts\n"
+
+
+def test_of_many_texts_the_most_similar_pairs_are_shown(minilm: LazyEmbedder) -> None:
+    vectors = minilm.encode_document(MANY)
+    scores = vectors @ vectors.T
+    pairs = sorted(((float(scores[a, b]), a, b) for a in range(21) for b in range(a + 1, 21)), reverse=True)
+    lines = run("compare", *MANY).out.splitlines()
+    values = [score for score, _, _ in pairs]
+    spread = f"cosine {min(values):.2f} to {max(values):.2f}, median {np.median(values):.2f}"
+    assert lines[0] == f"21 texts, 210 pairs, {spread}"
+    assert lines[2] == "Most alike"
+    expected = []
+    for score, a, b in pairs[:10]:
+        expected += [f"{score:.2f}  {a + 1:>2}  {MANY[a]}", f"      {b + 1:>2}  {MANY[b]}"]
+    assert lines[3:23] == expected
+    assert lines[-1] == "All pairs: --to heat.html draws them, --json prints them."
+    assert run("compare", *MANY[:20]).out.split()[:20] == [str(number) for number in range(1, 21)]
+
+
+def test_of_many_texts_the_best_are_shown_for_each_query(minilm: LazyEmbedder) -> None:
+    queries = ["a pet", "money"]
+    scores = minilm.encode_query(queries) @ minilm.encode_document(MANY).T
+    lines = run("compare", *MANY, *(part for query in queries for part in ("--query", query))).out.splitlines()
+    expected = []
+    for number, query in enumerate(queries):
+        best = np.argsort(-scores[number])[:3]
+        expected += [
+            f"Q{number + 1}  {query}",
+            *(f"  {scores[number, at]:.2f}  {at + 1:>2}  {MANY[at]}" for at in best),
+        ]
+    assert lines[:8] == expected
+    many = run("compare", TEXTS[0], *(part for text in MANY for part in ("--query", text)))
+    assert "\nand 1 more\n" in many.out
+
+
+def page_data(path: Path) -> dict[str, Any]:
+    """What the page shows, with its numbers as an array: one row a text."""
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    data: dict[str, Any] = json.loads(found)
+    values = np.frombuffer(base64.b64decode(data["values"]), dtype="<f4")
+    return data | {"values": values.reshape(len(data["texts"]), -1)}
+
+
+def test_the_page_has_all_numbers(tmp_path: Path, minilm: LazyEmbedder) -> None:
+    result = run("compare", *TEXTS, "-o", tmp_path / "heat.html")
+    assert (result.code, result.out, result.err) == (0, "", f"3 texts -> {tmp_path / 'heat.html'}\n")
+    vectors = minilm.encode_document(TEXTS)
+    data = page_data(tmp_path / "heat.html")
+    np.testing.assert_allclose(data["values"], vectors @ vectors.T, atol=1e-6)
+    assert (data["similarity"], data["texts"], data["queries"]) == ("cosine", TEXTS, None)
+    assert sorted(data["order"]) == [0, 1, 2]
+    assert data["order"][1] != 2  # the text about money is not between those about pets
+    others = (vectors @ vectors.T)[np.triu_indices(3, 1)]
+    assert (data["low"], data["high"]) == (pytest.approx(others.min()), pytest.approx(others.max()))
+
+
+def test_the_page_of_queries(tmp_path: Path, minilm: LazyEmbedder) -> None:
+    result = run("compare", *TEXTS, "--query", "a pet", "--query", "money", "--to", tmp_path / "heat.html", "--json")
+    scores = minilm.encode_query(["a pet", "money"]) @ minilm.encode_document(TEXTS).T
+    np.testing.assert_allclose(json.loads(result.out)["matrix"], scores, atol=1e-6)
+    data = page_data(tmp_path / "heat.html")
+    np.testing.assert_allclose(data["values"], scores.T, atol=1e-6)
+    assert data["queries"] == ["a pet", "money"]
+    assert data["order"] == np.argsort(-scores.max(axis=0)).tolist()
+
+
+def test_similar_texts_are_neighbours_in_the_order() -> None:
+    vectors = np.random.default_rng(0).normal(size=(60, 5))
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    matrix = (vectors @ vectors.T).astype(np.float32)
+    order = heat_page.alike_together(matrix).tolist()
+    assert sorted(order) == list(range(60))
+    distances = np.clip(1 - matrix.astype(np.float64), 0, None)
+    np.fill_diagonal(distances, 0)
+    _, nodes = to_tree(linkage(squareform(distances, checks=False), "average"), rd=True)
+    for node in nodes:  # every group that is joined lies together
+        places = [order.index(leaf) for leaf in node.pre_order()]
+        assert max(places) - min(places) == len(places) - 1
 
 
 def test_queries_and_texts_go_through_their_own_prompts(checkpoint: Callable[..., Path]) -> None:
@@ -85,6 +165,12 @@ def test_queries_and_texts_go_through_their_own_prompts(checkpoint: Callable[...
         ([], "there is nothing to compare 0 texts with"),
         (["--query", "alone"], "there is nothing to compare 0 texts with"),
         (["a", "b", "--role", "quarry"], "model 'all-MiniLM-L6-v2' has no role 'quarry'"),
+        (["a", "b", "--threads", "0"], "threads must be a positive integer, got 0"),
+        (["a", "b", "--to", "heat.pdf"], "heat.pdf must end in .html"),
+        (
+            ["a"] * 2001,
+            "2,001 texts are too many, at most 2,000 are compared; draw more as a map: embedry map FILE --to map.html",
+        ),
         (["a", "b", "--model", "no-such"], "no model is called 'no-such'"),
     ],
 )
@@ -92,6 +178,15 @@ def test_what_cannot_be_compared(arguments: list[str], message: str) -> None:
     result = run("compare", *arguments)
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith(f"error: {message}")
+
+
+def test_a_page_is_not_replaced_unless_asked(tmp_path: Path) -> None:
+    (tmp_path / "heat.html").write_text("old")
+    result = run("compare", "a", "b", "--to", tmp_path / "heat.html")
+    assert (result.code, "heat.html exists; name another file, or replace it: --overwrite" in result.err) == (1, True)
+    assert (tmp_path / "heat.html").read_text() == "old"
+    assert run("compare", "a", "b", "--to", tmp_path / "heat.html", "--overwrite").code == 0
+    assert page_data(tmp_path / "heat.html")["texts"] == ["a", "b"]
 
 
 def on_a_terminal(texts: list[str], columns: int, **environment: str) -> str:
@@ -138,7 +233,7 @@ def test_a_narrow_terminal_gets_the_columns_below_each_other(minilm_folder: Path
 
 
 def test_the_colours_of_two_texts_that_are_alike() -> None:
-    (own, one), (other, _) = compare._styles(np.array([[np.nan, 0.9], [0.9, np.nan]], dtype=np.float32))
+    (own, one), (other, _) = heat_map._styles(np.array([[np.nan, 0.9], [0.9, np.nan]], dtype=np.float32))
     assert own.bgcolor is None
     assert one == other
     assert one.bgcolor is not None

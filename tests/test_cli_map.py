@@ -3,8 +3,6 @@
 import base64
 import contextlib
 import csv
-import gzip
-import html
 import json
 import os
 import pty
@@ -26,6 +24,8 @@ import embedry_cli
 from command_line import run
 from embedry.views import LazyEmbedder
 from embedry_cli import map as command
+from embedry_cli.map_page import PALETTE, Groups, Scale
+from embedry_cli.stages import notes
 
 # What umap says on import where Tensorflow is not installed; Python shows it to nobody by default.
 pytestmark = pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
@@ -65,42 +65,26 @@ def write(path: Path, texts: list[str] = TEXTS) -> Path:
     return path
 
 
-def models(page: Path, name: str) -> list[dict[str, Any]]:
-    """The attributes of the Bokeh models of this name that the page holds."""
-    (script,) = re.findall(r'<script type="application/json" id="[^"]+">(.*?)</script>', page.read_text(), re.DOTALL)
-    found: list[dict[str, Any]] = []
-
-    def look(value: Any) -> None:
-        if isinstance(value, dict):
-            if value.get("name") == name and "attributes" in value:
-                found.append(value["attributes"])
-            for each in value.values():
-                look(each)
-        elif isinstance(value, list):
-            for each in value:
-                look(each)
-
-    look(json.loads(html.unescape(script)))
-    return found
+def data(page: Path) -> dict[str, Any]:
+    """What the page shows."""
+    (found,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', page.read_text(), re.DOTALL)
+    value: dict[str, Any] = json.loads(found)
+    return value
 
 
-def columns(page: Path) -> dict[str, Any]:
-    """The columns of the points."""
-    (found,) = (
-        source["data"]["entries"] for source in models(page, "ColumnDataSource") if source.get("name") == "texts"
-    )
-    return {name: array(value) if isinstance(value, dict) else value for name, value in found}
+def numbers(packed: str) -> NDArray[np.float32]:
+    """Numbers as the page's script reads them."""
+    return np.frombuffer(base64.b64decode(packed), dtype="<f4")
 
 
-def array(value: dict[str, Any]) -> NDArray[Any]:
-    """An array as Bokeh writes it."""
-    content = gzip.decompress(base64.b64decode(value["array"]["data"]))
-    return np.frombuffer(content, dtype=value["dtype"]).reshape(value["shape"])
+def points(page: Path) -> NDArray[np.float32]:
+    """Where the texts are: float32 (n, 2)."""
+    return numbers(data(page)["points"]).reshape(-1, 2)
 
 
-def legend(page: Path) -> list[str]:
-    """What the legend says, from above."""
-    return [item["label"]["value"] for item in models(page, "LegendItem")]
+def stages(err: str) -> list[str]:
+    """The lines on stderr, without those that are about the progress inside a stage and appear on a slow machine."""
+    return [line for line in err.splitlines() if not line.endswith("%")]
 
 
 def near(points: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -117,69 +101,66 @@ def page(tmp_path_factory: pytest.TempPathFactory, minilm: LazyEmbedder) -> Path
     folder = tmp_path_factory.mktemp("map")
     result = run("map", write(folder / "in.jsonl"), "--to", folder / "map.html")
     assert (result.code, result.out) == (0, ""), result.err
-    assert result.err == f"40 texts -> {folder / 'map.html'}\n"
+    assert stages(result.err) == ["embedding 40 texts", "projecting", "writing", f"40 texts -> {folder / 'map.html'}"]
     return folder / "map.html"
 
 
 def test_subjects_are_apart_and_named(page: Path) -> None:
-    found = columns(page)
-    assert found["text"] == TEXTS
-    points = np.column_stack([found["x"], found["y"]])
-    assert (near(points) % 2 == np.arange(40) % 2).all()
-    names = legend(page)
-    assert len(names) == 2
-    assert sorted(name.split("  ")[1] for name in names) == ["(20)", "(20)"]
-    words = [set(name.split("  ")[0].split(", ")) for name in names]
+    found = data(page)
+    assert found["texts"] == TEXTS
+    assert (near(points(page)) % 2 == np.arange(40) % 2).all()
+    groups = found["groups"]
+    assert (groups["title"], groups["written"]) == ("Clusters", True)
+    assert sorted(np.bincount(groups["labels"])) == [20, 20]
+    assert [label % 2 for label in groups["labels"]] in ([0, 1] * 20, [1, 0] * 20)
+    words = [set(name.split(", ")) for name in groups["names"]]
     cooking, space = sorted(words, key=lambda some: "orbit" in some or "telescope" in some)
     assert cooking <= {"kitchen", "butter", "recipe", "cook", "salt", "hour", "oven", "needs"}
     assert space <= {"orbit", "telescope", "astronomers", "measured", "watched"}
+    assert [groups["labels"][middle] for middle in groups["middles"]] == [0, 1]
 
 
 def test_the_page_needs_nothing_else_and_is_the_same_every_time(page: Path, tmp_path: Path) -> None:
-    assert re.findall(r"<(?:script|link)[^>]+(?:src|href)=", page.read_text()) == []
+    assert re.findall(r"(?:src|href|url|@import|import)\s*[=(]", page.read_text()) == []
     assert run("map", page.with_name("in.jsonl"), "--to", tmp_path / "again.html").code == 0
-    first, second = columns(page), columns(tmp_path / "again.html")
-    assert first.keys() == second.keys() == {"x", "y", "text", "column0", "column1"}
-    for axis in "xy":
-        np.testing.assert_array_equal(first[axis], second[axis])
+    assert (tmp_path / "again.html").read_text() == page.read_text()
 
 
 @pytest.mark.parametrize("name", ["in.txt", "in.csv", "in.tsv", "in.parquet"])
 def test_every_format_gives_the_same_map(name: str, page: Path, tmp_path: Path) -> None:
-    assert run("map", write(tmp_path / name), "--to", tmp_path / "map.html").code == 0
-    found, expected = columns(tmp_path / "map.html"), columns(page)
-    for axis in "xy":
-        np.testing.assert_array_equal(found[axis], expected[axis])
+    assert run("map", write(tmp_path / name), "-o", tmp_path / "map.html").code == 0
+    np.testing.assert_array_equal(points(tmp_path / "map.html"), points(page))
     if name != "in.txt":
-        assert found["column0"] == ["cooking", "space"] * 20
-        assert found["column1"] == [str(number) for number in range(40)]
+        numbered = [str(number) for number in range(40)]
+        assert data(tmp_path / "map.html")["columns"] == [["subject", ["cooking", "space"] * 20], ["number", numbered]]
 
 
 def test_colour_by_a_column(page: Path, tmp_path: Path) -> None:
     for option in ("--colour", "--color"):
         to = tmp_path / f"{option}.html"
         assert run("map", page.with_name("in.jsonl"), "--to", to, option, "subject").code == 0
-        assert legend(to) == ["cooking  (20)", "space  (20)"]
-    (cooking, space) = (np.array(found["indices"]) for found in models(to, "IndexFilter"))
-    assert cooking.tolist() == list(range(0, 40, 2))
-    assert space.tolist() == list(range(1, 40, 2))
+        groups = data(to)["groups"]
+        assert (groups["title"], groups["names"], groups["written"]) == ("subject", ["cooking", "space"], False)
+        assert groups["labels"] == [0, 1] * 20
 
 
 def test_many_numbers_are_a_scale(page: Path, tmp_path: Path) -> None:
     to = tmp_path / "map.html"
     assert run("map", page.with_name("in.jsonl"), "--to", to, "--colour", "number").code == 0
-    np.testing.assert_array_equal(columns(to)["number"], np.arange(40.0))
-    (bar,) = models(to, "ColorBar")
-    assert bar["title"] == "number"
-    assert legend(to) == []
+    scale = data(to)["scale"]
+    np.testing.assert_array_equal(numbers(scale["values"]), np.arange(40.0))
+    assert scale["name"] == "number"
+    assert (scale["low"], scale["high"]) == (
+        pytest.approx(0.39),
+        pytest.approx(38.61),
+    )  # percentiles 1 and 99 of 0 to 39
+    assert "groups" not in data(to)
 
 
 def test_the_groups_of_a_column() -> None:
-    from embedry_cli.page import PALETTE, Groups, Scale
-
     few = command._by_column("n", [1, 2, 1, None, True])
     assert isinstance(few, Groups)
-    assert (few.names, few.labels.tolist(), few.rest) == (["1", "2", "True"], [0, 1, 0, -1, 2], "none")
+    assert (few.title, few.names, few.labels.tolist(), few.rest) == ("n", ["1", "2", "True"], [0, 1, 0, -1, 2], "none")
     values = [f"value {number}" for number in range(len(PALETTE) + 3)]
     many = command._by_column("n", [values[-1], *values])
     assert isinstance(many, Groups)
@@ -195,22 +176,40 @@ def test_the_groups_of_a_column() -> None:
 @pytest.mark.parametrize("count", [3, 4, 15, 16, 17])
 def test_few_texts(count: int, tmp_path: Path) -> None:
     assert run("map", write(tmp_path / "in.txt", TEXTS[:count]), "--to", tmp_path / "map.html").code == 0
-    found = columns(tmp_path / "map.html")
-    points = np.column_stack([found["x"], found["y"]])
-    assert points.shape == (count, 2)
-    assert np.isfinite(points).all()
-    assert len(np.unique(points, axis=0)) == count
+    found = points(tmp_path / "map.html")
+    assert found.shape == (count, 2)
+    assert np.isfinite(found).all()
+    assert len(np.unique(found, axis=0)) == count
 
 
 def test_equal_texts_are_one_point_and_blank_ones_none(tmp_path: Path) -> None:
     texts = [TEXTS[0], "", TEXTS[1], TEXTS[0], "  ", TEXTS[2]]
     result = run("map", write(tmp_path / "in.csv", texts), "--to", tmp_path / "map.html")
-    assert result.err == f"left out: 2 blank texts\n4 texts -> {tmp_path / 'map.html'}\n"
-    found = columns(tmp_path / "map.html")
-    assert found["text"] == [TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[2]]
-    assert found["column1"] == ["0", "2", "3", "5"]
-    assert found["x"][0] == found["x"][2]
-    assert len(set(found["x"].tolist())) == 3
+    assert stages(result.err)[:2] == ["skipped: 2 blank texts", "embedding 3 texts"]
+    assert stages(result.err)[-1] == f"4 texts -> {tmp_path / 'map.html'}"
+    found = data(tmp_path / "map.html")
+    assert found["texts"] == [TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[2]]
+    assert dict(found["columns"])["number"] == ["0", "2", "3", "5"]
+    places = [tuple(place) for place in points(tmp_path / "map.html").tolist()]
+    assert places[0] == places[2]
+    assert len(set(places)) == 3
+
+
+def test_far_points_do_not_take_the_room_of_the_others() -> None:
+    from embedry_cli.projection import _closed
+
+    random = np.random.default_rng(0)
+    body = random.uniform(size=(900, 2))
+    far = random.uniform(size=(100, 2)) * 0.1 + [5, -2]
+    placed = np.vstack([body, far, [[0.5, 40]]]).astype(np.float32)
+    closed = _closed(placed)
+    for axis in (0, 1):  # nothing changes sides
+        np.testing.assert_array_equal(np.argsort(closed[:, axis]), np.argsort(placed[:, axis]))
+    for part in (slice(900), slice(900, 1000)):  # and groups stay as they are
+        before, after = placed[part] - placed[part][0], closed[part] - closed[part][0]
+        np.testing.assert_allclose(after, before, atol=1e-4)
+    assert (np.ptp(closed[:900], axis=0) / np.ptp(closed, axis=0) > 0.6).all()
+    assert (np.ptp(placed[:900], axis=0) / np.ptp(placed, axis=0) < 0.2).all()
 
 
 def test_clusters_are_numbered_by_size() -> None:
@@ -253,17 +252,18 @@ def test_the_metric_is_the_models() -> None:
 
 def test_what_is_in_a_text_or_a_name_is_no_html(tmp_path: Path) -> None:
     rows = [
-        {"text": f"<b>{text}</b> </script><script>alert(1)</script> &amp;", "a@b <i>$x": text} for text in TEXTS[:4]
+        {"text": f"<b>{text}</b> </script><script>alert(1)</script> &amp; {{title}}", "<i>{data}": f"{text}\ud800"}
+        for text in TEXTS[:4]
     ]
     (tmp_path / "<u>&.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("map", tmp_path / "<u>&.jsonl", "--to", tmp_path / "map.html").code == 0
     written = (tmp_path / "map.html").read_text()
-    for harmful in ("alert(1)</script>", "<script>alert", "<u>&", "<i>$x"):
+    for harmful in ("alert(1)</script>", "<script>alert", "<u>&", "<i>"):
         assert harmful not in written
-    assert "<title>&lt;u&gt;&amp;.jsonl</title>" in written
-    assert columns(tmp_path / "map.html")["text"] == [row["text"] for row in rows]
-    (hover,) = models(tmp_path / "map.html", "HoverTool")
-    assert "<b>a&#64;b &lt;i&gt;&#36;x</b> @column0" in hover["tooltips"]
+    assert written.count("&lt;u&gt;&amp;.jsonl") == 2
+    found = data(tmp_path / "map.html")
+    assert found["texts"] == [row["text"] for row in rows]
+    assert found["columns"] == [["<i>{data}", [row["<i>{data}"] for row in rows]]]
 
 
 @pytest.mark.parametrize(
@@ -274,6 +274,7 @@ def test_what_is_in_a_text_or_a_name_is_no_html(tmp_path: Path) -> None:
         (["in.txt", "--to", "no/map.html"], "there is no folder no to write map.html to"),
         (["none.txt", "--to", "map.html"], "there is no file none.txt"),
         (["in.txt", "--to", "map.html", "--role", "quarry"], "model 'all-MiniLM-L6-v2' has no role 'quarry'"),
+        (["in.txt", "--to", "map.html", "--threads", "0"], "threads must be a positive integer, got 0"),
         (["in.jsonl", "--to", "map.html", "--column", "body"], "in.jsonl:1: no column 'body'; choose one with --column: "),
         (["in.jsonl", "--to", "map.html", "--colour", "hue"], "in.jsonl has no column 'hue' to colour by; choose one of text, subject, number"),
         (["two.txt", "--to", "map.html"], "two.txt has 2 different texts; a map needs 3 or more"),
@@ -293,7 +294,8 @@ def test_what_is_wrong_is_told_and_nothing_is_written(
     result = run("map", *arguments)
     assert result.code in (1, 2)
     assert f"error: {message}" in result.err
-    assert len(result.err.replace("left out: 1 blank text\n", "").splitlines()) == 1
+    told = [line for line in stages(result.err) if not line.startswith(("skipped: ", "embedding "))]
+    assert len(told) == 1
     assert sorted(tmp_path.iterdir()) == before
     assert Path("old.html").read_text() == "old"
 
@@ -301,22 +303,35 @@ def test_what_is_wrong_is_told_and_nothing_is_written(
 def test_a_page_is_replaced_when_asked(tmp_path: Path) -> None:
     (tmp_path / "map.html").write_text("old")
     assert run("map", write(tmp_path / "in.txt", TEXTS[:4]), "--to", tmp_path / "map.html", "--overwrite").code == 0
-    assert columns(tmp_path / "map.html")["text"] == TEXTS[:4]
+    assert data(tmp_path / "map.html")["texts"] == TEXTS[:4]
 
 
-@pytest.mark.parametrize(
-    ("package", "module", "what"), [("umap", "projection", "umap-learn"), ("bokeh.embed", "page", "Bokeh")]
-)
-def test_without_the_extra_the_error_says_how_to_get_it(
-    package: str, module: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delitem(sys.modules, f"embedry_cli.{module}", raising=False)
-    monkeypatch.delattr(embedry_cli, module, raising=False)
+def test_without_the_extra_the_error_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap", None)
+    monkeypatch.delitem(sys.modules, "embedry_cli.projection", raising=False)
+    monkeypatch.delattr(embedry_cli, "projection", raising=False)
     monkeypatch.setattr(LazyEmbedder, "encode_stream", None)  # it is told before anything is embedded
     result = run("map", write(tmp_path / "in.txt"), "--to", tmp_path / "map.html")
-    assert (result.code, result.err) == (1, f"error: a map needs {what}; try: pip install 'embedry-cli[map]'\n")
+    assert (result.code, result.err) == (1, 'error: a map needs umap-learn; try: pip install "embedry[map]"\n')
     assert [path.name for path in tmp_path.iterdir()] == ["in.txt"]
+
+
+def test_a_stage_that_takes_long_is_noted_every_ten_seconds(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("embedry_cli.stages.time.monotonic", lambda: clock[0])
+    note = notes()
+    for clock[0], text in (
+        (1, "one"),
+        (2, "one: 10%"),
+        (12, "one: 40%"),
+        (13, "two"),
+        (14, "two: 1%"),
+        (23.5, "two: 99%"),
+    ):
+        note(text)
+    assert capsys.readouterr().err.splitlines() == ["one", "one: 40%", "two", "two: 99%"]
 
 
 def _default_interrupt() -> None:
@@ -342,7 +357,7 @@ def test_interrupted_it_leaves_nothing(tmp_path: Path, minilm_folder: Path) -> N
 
 
 def test_progress_is_shown_on_a_terminal(tmp_path: Path, minilm_folder: Path) -> None:
-    write(tmp_path / "in.txt")
+    write(tmp_path / "in.txt", TEXTS[:12])  # too few for UMAP, which takes long to compile
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "embedry_cli", "map", "in.txt", "--to", "map.html"]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "100", "NO_COLOR": "1"}
@@ -353,5 +368,5 @@ def test_progress_is_shown_on_a_terminal(tmp_path: Path, minilm_folder: Path) ->
         while part := os.read(ours, 65536):
             shown += part
     os.close(ours)
-    for step in (b"40 texts", b"finding neighbours", b"40 texts -> map.html"):
+    for step in (b"12 texts", b"projecting", b"12 texts -> map.html"):
         assert step in shown

@@ -1,25 +1,24 @@
 """`embedry map`: the texts of a file as points in the plane, on one HTML page."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import numpy as np
 import typer
 from numpy.typing import NDArray
 
 from embedry import LazyEmbedder, TextError, resolve
-from embedry_cli import terminal
+from embedry_cli import map_page, terminal
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
-from embedry_cli.options import DEFAULT_MODEL, Column, Model, Role
+from embedry_cli.map_page import Groups, Scale
+from embedry_cli.options import DEFAULT_MODEL, Column, Engine, Model, Overwrite, Role, engine_options, output
 from embedry_cli.outputs import whole
 from embedry_cli.row import Row
 from embedry_cli.rows import Kind, Rows
-
-if TYPE_CHECKING:
-    from embedry_cli.page import Groups, Scale
+from embedry_cli.stages import notes
 
 _FEWEST = 3
 """Texts of a map: two texts have only one distance."""
@@ -28,12 +27,13 @@ _FEW_VALUES = 12
 """Distinct numbers up to which a column counts as categories."""
 
 
+@engine_options
 def map(  # noqa: A001  a command's function has the command's name
     file: Annotated[
         str, typer.Argument(metavar="FILE", help="Lines, JSONL, CSV, TSV or Parquet; - for standard input.")
     ],
     *,
-    to: Annotated[str, typer.Option(help="The page to write, .html.")],
+    to: Annotated[str, output("The page to write, .html.")],
     colour: Annotated[
         str | None,
         typer.Option("--colour", "--color", help="Colour by this column; by default by cluster."),
@@ -45,43 +45,56 @@ def map(  # noqa: A001  a command's function has the command's name
         typer.Option("--format", help="Format of the file; by default by its extension, else lines of text."),
     ] = None,
     column: Column = "text",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it exists.")] = False,
+    overwrite: Overwrite = False,
+    **engine: Unpack[Engine],
 ) -> None:
-    r"""Draw the texts of a file as a map, in one HTML page that works offline.
+    """Draw the texts of a file as a map, in one HTML page that works offline.
 
-    Texts with similar meaning are near each other. Needs: pip install 'embedry-cli\[map]'
+    Texts with similar meaning are near each other.
+    Needs: pip install "embedry[map]"
+
+    Examples:
+      embedry map questions.txt --to map.html
+      embedry map reviews.csv --column review --colour stars --to map.html
     """
     if not to.lower().endswith((".html", ".htm")):
         raise InputError(f"{to} must end in .html")
-    embedder = resolve(entry(model, "dense"))
+    embedder = resolve(entry(model, "dense"), **engine)
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
-    with whole(Path(to), overwrite=overwrite) as output:
+    with whole(Path(to), overwrite=overwrite) as page:
         rows = _read(file, kind, column, colour)
         with terminal.waiting("starting"):
-            from embedry_cli import page, projection  # takes seconds to compile
+            from embedry_cli import projection  # takes seconds to compile
         distinct = list(dict.fromkeys(row.text for row in rows))
-        vectors = _embedded(embedder, rows, distinct, role)
-        with terminal.waiting("finding neighbours") as show:
+        note = notes()
+        vectors = _embedded(embedder, rows, distinct, role, note)
+        with terminal.waiting("finding neighbours") as spin:
+
+            def show(text: str) -> None:
+                spin(text)
+                note(text)
+
+            show("projecting")
             points = projection.plane(vectors, embedder.spec.similarity, show)
+            show("writing")
             where = {text: number for number, text in enumerate(distinct)}
             of_row = np.array([where[row.text] for row in rows])
-            show("finding clusters")
             if colour is None:
                 labels = projection.clusters(points)
-                colours: Groups | Scale = page.Groups(projection.names(distinct, labels), labels[of_row], True, "")
+                names = projection.names(distinct, labels)
+                colours: Groups | Scale = Groups("Clusters", names, labels[of_row], True, "")
             else:
                 colours = _by_column(colour, [row.record.get(colour) for row in rows])
-            show("writing")
             others = {name: None for row in rows for name in row.record if name != column}
-            output.write(
-                page.html(
+            page.write(
+                map_page.html(
                     "standard input" if file == "-" else Path(file).name,
-                    f"{terminal.counted(len(rows), 'text')}, near each other where {embedder.name} finds them similar",
+                    f"{terminal.counted(len(rows), 'text')} by similarity of their {embedder.name} embeddings",
                     points[of_row],
                     [row.text for row in rows],
                     {name: [_shown(row.record.get(name)) for row in rows] for name in others},
                     colours,
-                ).encode(errors="backslashreplace")  # a file's name need not be Unicode
+                )
             )
     terminal.note(f"{terminal.counted(len(rows), 'text')} -> {to}")
 
@@ -90,7 +103,7 @@ def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list
     every = list(Rows([file], kind, column, "map"))
     rows = [row for row in every if row.text.strip()]
     if len(rows) < len(every):
-        terminal.note(f"left out: {terminal.counted(len(every) - len(rows), 'blank text')}")
+        terminal.note(f"skipped: {terminal.counted(len(every) - len(rows), 'blank text')}")
     distinct = len({row.text for row in rows})
     if distinct < _FEWEST:
         raise InputError(f"{file} has {terminal.counted(distinct, 'different text')}; a map needs {_FEWEST} or more")
@@ -100,36 +113,38 @@ def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list
     return rows
 
 
-def _embedded(embedder: LazyEmbedder, rows: Sequence[Row], distinct: Sequence[str], role: str) -> NDArray[np.float32]:
+def _embedded(
+    embedder: LazyEmbedder, rows: Sequence[Row], distinct: Sequence[str], role: str, note: Callable[[str], None]
+) -> NDArray[np.float32]:
     """Vectors of the distinct texts: equal texts would be neighbours only of each other."""
     vectors = np.empty((len(distinct), embedder.dims), dtype=np.float32)
     done = 0
+    note(f"embedding {terminal.counted(len(distinct), 'text')}")
     with terminal.progress("texts", len(distinct)) as advance:
         try:
             for block in embedder.encode_stream(distinct, role=role):
                 vectors[done : done + len(block)] = block
                 done += len(block)
                 advance(done, done)
+                note(f"embedding {terminal.counted(len(distinct), 'text')}: {done / len(distinct):.0%}")
         except TextError as error:
             wrong = distinct[error.positions[0]]
             raise InputError(f"{next(row.place for row in rows if row.text == wrong)}: {error}") from error
     return vectors
 
 
-def _by_column(name: str, values: Sequence[Any]) -> "Groups | Scale":
+def _by_column(name: str, values: Sequence[Any]) -> Groups | Scale:
     """A scale for many distinct numbers; else groups, of which the most frequent are named."""
-    from embedry_cli import page
-
     numbers = _numbers(values)
     if numbers is not None and len(set(numbers[~np.isnan(numbers)].tolist())) > _FEW_VALUES:
-        return page.Scale(name, numbers)
+        return Scale(name, numbers)
     shown = [_shown(value) for value in values]
     counts = Counter(value for value in shown if value)
-    named = [value for value, _ in counts.most_common(len(page.PALETTE))]
+    named = [value for value, _ in counts.most_common(len(map_page.PALETTE))]
     place = {value: number for number, value in enumerate(named)}
     labels = np.array([place.get(value, -1) for value in shown])
     others = len(counts) - len(named)
-    return page.Groups(named, labels, False, f"{others:,} others" if others else "none")
+    return Groups(name, named, labels, False, f"{others:,} others" if others else "none")
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:

@@ -15,12 +15,15 @@ try:
     from sklearn.decomposition import PCA
     from sklearn.feature_extraction.text import CountVectorizer
 except ImportError as error:
-    raise MissingExtraError("a map needs umap-learn; try: pip install 'embedry-cli[map]'") from error
+    raise MissingExtraError('a map needs umap-learn; try: pip install "embedry[map]"') from error
 
 _SEED = 0
 
 _NEIGHBOURS = 15
 """Of each text, which UMAP keeps near it. It is UMAP's default."""
+
+_WIDEST_GAP = 0.05
+"""Of the map's width or height without the outer twentieths: the most that an empty band across the map takes."""
 
 _MOST_CLUSTERS = 18
 """As many as there are distinguishable colours."""
@@ -35,8 +38,8 @@ _WORDS = 3
 def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[str], None]) -> NDArray[np.float32]:
     """Points in the plane, float32 (n, 2), near each other where vectors (n, dims) are similar; reproducible.
 
-    Uses UMAP. If there are no more vectors than the neighbours that it considers of each, they are laid out by their
-    two principal components.
+    Uses UMAP, and narrows empty bands across its plane. If there are no more vectors than the neighbours that it considers
+    of each, they are laid out by their two principal components.
 
     Args:
         vectors: float32 (n, dims) with n of at least 3.
@@ -53,7 +56,22 @@ def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[
         n_jobs=1,  # a seed allows only one; UMAP warns if it is not set
         tqdm_kwds={"file": _Lines(show), "bar_format": "projecting: {percentage:.0f}%", "disable": False},
     )
-    return _turned(mapping.fit_transform(vectors))
+    return _closed(_turned(mapping.fit_transform(vectors)))
+
+
+def _closed(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The points with empty bands narrowed, so that neither a far cluster nor an outlier costs the others their room.
+
+    Nothing that can be read from the map is lost: how far apart UMAP puts two clusters means little.
+    """
+    order = np.argsort(points, axis=0)
+    ordered = np.take_along_axis(points, order, axis=0)
+    # Few points have wide gaps between them everywhere.
+    widest = max(_WIDEST_GAP, 4 / len(points)) * np.ptp(np.quantile(points, (0.05, 0.95), axis=0), axis=0)
+    steps = np.minimum(np.diff(ordered, axis=0, prepend=ordered[:1]), widest)
+    closed = np.empty_like(points)
+    np.put_along_axis(closed, order, np.cumsum(steps, axis=0, dtype=np.float64).astype(np.float32), axis=0)
+    return closed
 
 
 def _turned(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
