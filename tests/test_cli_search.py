@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -67,6 +69,43 @@ def test_the_right_passage_comes_first(question: str, file: str, line: int, libr
     assert shown[0] == f"{hits[0]['score']:.3f}  {library / file}:{line}"
 
 
+@pytest.mark.parametrize(
+    ("question", "file"),
+    [
+        ("When do I get my money back?", "returns.txt"),
+        ("can I come on a weekend?", "opening-hours.txt"),
+        ("present for a friend", "gift-cards.txt"),
+    ],
+)
+def test_the_examples_answer_questions_in_other_words(question: str, file: str) -> None:
+    examples = Path(__file__).parents[1] / "docs" / "examples"
+    hits = json.loads(run("search", question, examples, "--json").out)
+    assert Path(hits[0]["file"]) == examples / file
+    assert hits[0]["score"] > hits[1]["score"] + 0.1
+
+
+def test_a_terminal_shows_the_same_in_color(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = run("search", "planets", library).out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "300")
+    colored = run("search", "planets", library).out
+    assert "\x1b[36m0." in colored
+    assert re.sub(r"\x1b\[[\d;]*m", "", colored) == plain
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", run("search", "brakes", library / "manual.md").out).splitlines()
+    assert any(line.endswith("\u2026") and len(line) == 40 for line in lines), (
+        "what is too long for the terminal is cut"
+    )
+
+
+def test_a_question_is_understood_in_the_c_locale(library: Path) -> None:
+    question = "plan\u00e8tes"
+    decoded = question.encode().decode("ascii", "surrogateescape")
+    assert run("search", decoded, library).out == run("search", question, library).out
+    wrong = run("search", "caf\udce9", library)
+    assert (wrong.code, wrong.out, wrong.err.count("is not UTF-8")) == (2, "", 1)
+
+
 def test_scores_are_those_of_query_and_document(library: Path, minilm: LazyEmbedder) -> None:
     hit = json.loads(run("search", "planets", library, "--json", "--top", "1").out)[0]
     expected = minilm.encode_query(["planets"])[0] @ minilm.encode_document([hit["text"]])[0]
@@ -77,9 +116,9 @@ def test_each_side_takes_its_own_role(library: Path, monkeypatch: pytest.MonkeyP
     asked: dict[str, list[str]] = {"query": [], "document": []}
     real = LazyEmbedder.encode
 
-    def encode(self: LazyEmbedder, texts: list[str], *, role: str) -> object:
+    def encode(self: LazyEmbedder, texts: list[str], *, role: str, **options: Any) -> object:
         asked[role] += texts
-        return real(self, texts, role=role)
+        return real(self, texts, role=role, **options)
 
     monkeypatch.setattr(LazyEmbedder, "encode", encode)
     run("search", "what?", library / "deep")
@@ -131,15 +170,22 @@ def test_what_may_go_on_for_ever_is_skipped_unless_it_is_named(library: Path) ->
     assert (named.code, named.err) == (2, f"error: there is no file or folder {library}/loop.txt\n")
 
 
-def test_a_file_that_is_too_large_for_the_memory_is_skipped(library: Path) -> None:
-    (library / "large.txt").write_bytes(b"planets\n" * 8_125_000)
-    assert "1 larger than 64 MB" in run("search", "planets", library).err
+def test_a_large_file_is_skipped(library: Path) -> None:
+    (library / "large.txt").write_bytes(b"planets\n" * 1_250_001)
+    assert "1 larger than 10 MB" in run("search", "planets", library).err
+
+
+def test_a_file_that_is_too_large_for_the_memory_is_skipped_even_where_it_is_named(tmp_path: Path) -> None:
+    (tmp_path / "large.txt").write_bytes(b"planets\n" * 8_125_000)
+    assert run("search", "planets", tmp_path / "large.txt").err.startswith("skipped: 1 larger than 64 MB\n")
     assert run("search", "planets", "/dev/zero").err.startswith("skipped: 1 binary\n")
 
 
 def test_blocks_do_not_change_the_answer(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = json.loads(run("search", "planets", library, "--json").out)
-    monkeypatch.setattr("embedry_cli.search._BLOCK", 1)
+    monkeypatch.setattr("embedry_cli.folder_encode._FIRST", 1)
+    monkeypatch.setattr("embedry_cli.folder_encode._MOST", 1)
+    monkeypatch.setattr("embedry_cli.folder_encode._FEWEST", 1)
     single = json.loads(run("search", "planets", library, "--json").out)
     assert [hit["text"] for hit in single] == [hit["text"] for hit in whole]
     np.testing.assert_allclose([hit["score"] for hit in single], [hit["score"] for hit in whole], atol=1e-5)
@@ -153,6 +199,21 @@ def test_nothing_to_search_is_an_error(tmp_path: Path, library: Path) -> None:
         assert result.err.endswith(f"error: no text to search in {path}\n")
     result = run("search", "anything", tmp_path / "missing")
     assert (result.code, result.err) == (2, f"error: there is no file or folder {tmp_path / 'missing'}\n")
+
+
+def test_it_says_how_long_a_search_will_take_and_how_to_keep_its_vectors(
+    library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("embedry_cli.folder_encode._LONG", 0)
+    monkeypatch.setattr("embedry_cli.folder_encode._FIRST", 1)
+    said = run("search", "planets", library).err.splitlines()
+    assert re.fullmatch(
+        rf"embedding \d+ B of text will take about \d+ seconds?; to keep the vectors for other searches: "
+        rf"embedry index {re.escape(str(library))}",
+        said[0],
+    )
+    assert re.fullmatch(r"embedding: \d+%", said[1]), "a log shows the progress"
+    assert "embedry index" not in run("search", "planets", library / "manual.md").err, "only a folder can be indexed"
 
 
 def test_short_paragraphs_are_merged_and_keep_their_first_line() -> None:

@@ -3,15 +3,15 @@
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from rich.table import Table
 
-from embedry._files import sources
+from embedry._backends import find
 from embedry.views import LazyTextModel
-from embedry_cli import prose, terminal, timings
+from embedry_cli import downloads, prose, terminal, timings
 from embedry_cli.entries import text_model
-from embedry_cli.options import AsJson, Backend, Device, ModelArgument, Precision, TextKind, Threads
+from embedry_cli.options import AsJson, Engine, ModelArgument, TextKind, engine_options
 
 _CALLERS = 8
 """Concurrent threads."""
@@ -48,22 +48,25 @@ class Findings:
     computed_by: Mapping[str, str]
 
 
+@engine_options
 def bench(
     model: ModelArgument,
     kind: TextKind = None,
-    backend: Backend = None,
-    device: Device = None,
-    precision: Precision = None,
-    threads: Threads = None,
     as_json: AsJson = False,
+    **engine: Unpack[Engine],
 ) -> None:
     """Measure how fast a model is on this machine, in half a minute.
 
     The texts are English, from the Python language reference. Other programs that run meanwhile distort the numbers.
+
+    Examples:
+        embedry bench all-MiniLM-L6-v2
+        embedry bench all-MiniLM-L6-v2 --precision int8 --threads 4 --json
     """
-    embedder = text_model(model, kind, backend=backend, device=device, precision=precision, threads=threads)
-    with terminal.waiting("fetching") as show:
-        sources.ensure_local(embedder.spec, embedder.config.cache_dir)  # loading is measured without downloading
+    embedder = text_model(model, kind, **engine)
+    if find(embedder.config.backend).needs_files:
+        downloads.pulled(embedder.spec)  # loading is measured without downloading
+    with terminal.waiting("loading") as show:
         found = _measure(embedder, show)
     if as_json:
         terminal.show_json(asdict(found))
@@ -74,7 +77,6 @@ def bench(
 def _measure(embedder: LazyTextModel[Any], show: Callable[[str], None]) -> Findings:
     texts = prose.by_length()
     queries = texts["short texts"]
-    show("loading")
     load_seconds = timings.seconds(embedder.load)
     show("one query at a time")
     latencies = timings.latencies(embedder, queries)

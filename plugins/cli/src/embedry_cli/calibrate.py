@@ -6,7 +6,7 @@ import math
 import os
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,10 +22,10 @@ from embedry._pipeline.texts import checked
 from embedry.backend import LoadRequest
 from embedry.chains import NAMES
 from embedry.testing.texts import MIXED
-from embedry_cli import formats, outputs, source, terminal, timings
+from embedry_cli import downloads, formats, outputs, source, terminal, timings
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
-from embedry_cli.options import Backend, Column, ModelArgument, Threads
+from embedry_cli.options import AsJson, Backend, Column, ModelArgument, Overwrite, Threads, output
 from embedry_cli.rows import Rows
 from embedry_cli.texts import named
 
@@ -68,11 +68,9 @@ def calibrate(
         typer.Argument(metavar="TEXTS", help="Files of texts, or - for standard input.", show_default=False),
     ] = None,
     *,
-    output: Annotated[
+    to: Annotated[
         Path | None,
-        typer.Option(
-            help="The file to write; by default MODEL.int8.safetensors, beside the lock file if there is one."
-        ),
+        output("The file to write; by default MODEL.int8.safetensors, beside the lock file if there is one."),
     ] = None,
     lock_file: Annotated[
         Path | None,
@@ -85,7 +83,8 @@ def calibrate(
     column: Column = "text",
     backend: Backend = None,
     threads: Threads = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    overwrite: Overwrite = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what int8 needs to know of a model, and how near it comes to fp32.
 
@@ -93,12 +92,16 @@ def calibrate(
     1,000 of them: four fifths to measure, the others to compare int8 with fp32.
 
     Prints what goes into the model's entry, or writes it into a lock file.
+
+    Examples:
+        embedry calibrate acme/support-v2 tickets.jsonl --column body
+        embedry calibrate acme/support-v2 tickets.jsonl --lock embedry.lock
     """
     if lock_file is not None:
         use_lock(lock_file)
     exact = resolve(_embedder(model), backend=backend, threads=threads)
     calibrator = _calibrator(exact)
-    path = _place(output, exact.name, lock_file)
+    path = _place(to, exact.name, lock_file)
     rows = Rows(named(inputs, "calibrate"), input_format, column, "calibrate", others=False)
     with outputs.whole(path, overwrite=overwrite) as file:
         held_out, texts = _split(_sample(rows))
@@ -108,21 +111,26 @@ def calibrate(
     int8 = Int8(calibration=resource, cosine=_rounded_down(min(near.mean, near.unusual)))
     if lock_file is not None:
         _add(lock_file, exact.name, int8)
-    terminal.show_facts(
-        [
-            ("model", exact.name),
-            ("calibrated on", f"{terminal.counted(len(texts), 'text')} and {len(MIXED)} unusual ones"),
-            ("compared on", f"{terminal.counted(len(held_out), 'text')} that were held out"),
-            ("mean cosine", f"{near.mean:.5f}"),
-            ("lowest cosine", f"{near.lowest:.5f}"),
-            ("of unusual texts", f"{near.unusual:.5f} in the mean"),
-            ("speed", f"{near.speed:.2f} times that of fp32, on this machine"),
-            ("calibration", path),
-            ("added to", lock_file),
-        ]
-    )
-    if lock_file is None:
-        typer.echo(f"\n{source.argument('int8', int8)}")
+    if as_json:
+        counts = {"calibrated_on": len(texts), "compared_on": len(held_out)}
+        found = {"model": exact.name, "calibration": str(path), "int8": asdict(int8)}
+        terminal.show_json(found | counts | near._asdict())
+    else:
+        terminal.show_facts(
+            [
+                ("model", exact.name),
+                ("calibrated on", f"{terminal.counted(len(texts), 'text')} and {len(MIXED)} unusual ones"),
+                ("compared on", f"{terminal.counted(len(held_out), 'text')} that were held out"),
+                ("mean cosine", f"{near.mean:.5f}"),
+                ("lowest cosine", f"{near.lowest:.5f}"),
+                ("of unusual texts", f"{near.unusual:.5f} in the mean"),
+                ("speed", f"{near.speed:.2f} times that of fp32, on this machine"),
+                ("calibration", path),
+                ("added to", lock_file),
+            ]
+        )
+        if lock_file is None:
+            typer.echo(f"\n{source.argument('int8', int8)}")
     if near.mean < _UNSUITABLE:
         terminal.warn(
             f"int8 does not suit {exact.name!r}: its mean cosine to fp32 is below {_UNSUITABLE}; stay with fp32"
@@ -147,10 +155,10 @@ def _calibrator(exact: LazyEmbedder) -> Calibrator:
     return backend
 
 
-def _place(output: Path | None, name: str, lock_file: Path | None) -> Path:
+def _place(to: Path | None, name: str, lock_file: Path | None) -> Path:
     """Where the calibration goes: an absolute path."""
     folder = lock_file.parent if lock_file is not None else Path()
-    path = (output or folder / f"{name.rpartition('/')[2]}.int8.safetensors").resolve()
+    path = (to or folder / f"{name.rpartition('/')[2]}.int8.safetensors").resolve()
     if lock_file is not None and not path.is_relative_to(folder.resolve()):
         raise InputError(
             f"{path} is not beside {lock_file}, whose entry is to name it; write it to that folder or below"
@@ -194,8 +202,8 @@ def _roles(spec: ModelSpec) -> Sequence[str]:
 
 def ranges(exact: LazyEmbedder, calibrator: Calibrator, texts: Sequence[str]) -> bytes:
     """The content of the calibration file, over the texts in every role."""
-    with terminal.waiting(f"loading {exact.name}"):
-        loaded = exact.engine.load()
+    downloads.load(exact)
+    loaded = exact.engine.load()
     config = exact.engine.config
     request = LoadRequest(
         spec=config.spec,

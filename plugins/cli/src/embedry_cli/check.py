@@ -1,7 +1,9 @@
 """`embedry check`: whether this installation gives the right vectors."""
 
 import os
-from typing import Annotated, Any
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Annotated, NamedTuple, Unpack
 
 import typer
 from rich.table import Table
@@ -10,24 +12,40 @@ from rich.text import Text
 from embedry import ModelSpec, lock, use_lock
 from embedry.chains import Kind
 from embedry.testing import CHECKS, NotApplicable, Subject, Violation, description, run
-from embedry_cli import terminal
+from embedry_cli import downloads, terminal
 from embedry_cli.entries import entry
-from embedry_cli.options import Backend, Device, ModelArgument, Precision
+from embedry_cli.options import AsJson, Engine, ModelArgument, engine_options
 
 _STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 
 
+class Outcome(NamedTuple):
+    """What one check found."""
+
+    check: str
+    """Its name."""
+    description: str
+    verdict: str
+    """One of `_STYLES`."""
+    reason: str
+    """Why it failed or does not apply; empty if it passed."""
+
+
+@engine_options
 def check(
     model: ModelArgument,
     kind: Annotated[
         Kind | None, typer.Option(help="What to check, where the model gives several kinds; by default its first.")
     ] = None,
-    backend: Backend = None,
-    device: Device = None,
-    precision: Precision = None,
+    as_json: AsJson = False,
+    **engine: Unpack[Engine],
 ) -> None:
-    """Run the conformance checks for a model on this machine. Exit code 1 if a check fails."""
-    options: dict[str, Any] = {"backend": backend, "device": device, "precision": precision}
+    """Run the conformance checks for a model on this machine. Exit code 1 if a check fails.
+
+    Examples:
+        embedry check all-MiniLM-L6-v2
+        embedry check all-MiniLM-L6-v2 --backend transformers --device cuda
+    """
     spec = entry(model, *([kind] if kind is not None else []))
     checked: str | ModelSpec = model
     if lock.in_use() is not None:
@@ -35,22 +53,26 @@ def check(
         # The checks resolve changed entries too, here and in other processes, which the lock file would refuse.
         use_lock(None)
         os.environ.pop(lock.VARIABLE, None)
-    subject = Subject(checked, kind, **{name: value for name, value in options.items() if value is not None})
-    subject.embedder.load()  # a model that cannot be loaded is one error, not a table of them
-    table = Table("check", "", box=None, header_style="bold")
-    verdicts: list[str] = []
+    subject = Subject(checked, kind, **engine)
+    downloads.load(subject.embedder)  # a model that cannot be loaded is one error, not a table of them
+    outcomes = list(_outcomes(subject))
+    counts = {verdict: Counter(outcome.verdict for outcome in outcomes)[verdict] for verdict in _STYLES}
+    if as_json:
+        found = {"model": subject.embedder.name, "kind": subject.kind, "computed_by": dict(subject.embedder.info)}
+        terminal.show_json(found | {"counts": counts, "checks": [outcome._asdict() for outcome in outcomes]})
+    else:
+        _show(outcomes)
+        totals = ", ".join(f"{count} {verdict}" for verdict, count in counts.items())
+        facts = ", ".join(f"{name} {value}" for name, value in subject.embedder.info.items())
+        terminal.show(f"\n{subject.embedder.name}: {totals} ({facts})")
+    raise typer.Exit(1 if counts["failed"] else 0)
+
+
+def _outcomes(subject: Subject) -> Iterator[Outcome]:
     with terminal.waiting("checking") as show:
         for name, function in CHECKS.items():
             show(f"checking: {description(function)}")
-            verdict, why = _verdict(name, subject)
-            verdicts.append(verdict)
-            reason = terminal.shown(f": {why}" if why else "")
-            table.add_row(description(function), Text.assemble((verdict, _STYLES[verdict]), reason))
-    facts = ", ".join(f"{name} {value}" for name, value in subject.embedder.info.items())
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in _STYLES)
-    terminal.console().print(table)
-    terminal.show(f"\n{subject.embedder.name}: {counts} ({facts})")
-    raise typer.Exit(1 if "failed" in verdicts else 0)
+            yield Outcome(name, description(function), *_verdict(name, subject))
 
 
 def _verdict(name: str, subject: Subject) -> tuple[str, str]:
@@ -61,3 +83,11 @@ def _verdict(name: str, subject: Subject) -> tuple[str, str]:
     except Violation as violation:
         return "failed", str(violation).removeprefix(description(CHECKS[name])).lstrip(": ")
     return "passed", ""
+
+
+def _show(outcomes: Sequence[Outcome]) -> None:
+    table = Table("check", "", box=None, header_style="bold")
+    for outcome in outcomes:
+        reason = terminal.shown(f": {outcome.reason}" if outcome.reason else "")
+        table.add_row(outcome.description, Text.assemble((outcome.verdict, _STYLES[outcome.verdict]), reason))
+    terminal.console().print(table)

@@ -6,7 +6,8 @@ A distribution adds a command through the entry-point group `embedry.commands`:
     bulk = "embedry_bulk.command:bulk"
 
 The object is a function, which Typer turns into a command, or a `typer.Typer`, whose commands become subcommands.
-The help lists it with the summary of its distribution.
+The help lists it with the summary of its distribution. Docstrings and the help of options are plain text: brackets stay, as in
+`pip install 'embedry[map]'`. What a docstring has under "Examples:", indented, is shown at the end of the command's help.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,8 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from rich.markup import escape
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
 from embedry import discovery
@@ -30,15 +32,21 @@ _OWN = {
     "pin": "Print the registry entry of any repository, with digests, to register it by name.",
     "lock": "Pin the models of an application in a lock file, and compare it with today.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
+    "index": "Keep the vectors of a folder's text files, so that a search of it answers at once.",
     "search": "Search the text files of a folder by meaning.",
     "rerank": "Rank the texts of files by how well they answer a question.",
-    "compare": "Show how similar a few texts are, as a heat map in the terminal.",
+    "compare": "Show how similar texts are, as a heat map.",
     "map": "Draw the texts of a file as a map, in one HTML page that works offline.",
     "check": "Run the conformance checks for a model on this machine.",
     "bench": "Measure how fast a model is on this machine, in half a minute.",
     "calibrate": "Measure what int8 needs to know of a model, and how near it comes to fp32.",
+    "cache": "List, measure and clear the cache folder.",
+    "new": "Start a package of models, or a backend, in a new folder.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",
 }
+
+_EXAMPLES = "\n\nExamples:\n"
+"""Where the examples begin in a docstring."""
 
 
 class LazyCommand(TyperCommand):
@@ -89,7 +97,7 @@ def _summary(name: str, point: EntryPoint) -> str:
     if name in _OWN:
         return _OWN[name]
     summary = point.dist.metadata["Summary"] if point.dist else ""
-    return f"{summary} ({origin(point)})".replace("[", r"\[")  # the help parses brackets as markup
+    return escape(f"{summary} ({origin(point)})")
 
 
 def _built(name: str, found: object) -> Any:
@@ -100,4 +108,20 @@ def _built(name: str, found: object) -> Any:
         parent.command(name)(found)
     else:
         raise TypeError(f"a command must be a function or a typer.Typer, got {found!r}")
-    return get_group(parent).commands[name]
+    command = get_group(parent).commands[name]
+    _finish(command)
+    return command
+
+
+def _finish(command: Any) -> None:
+    """Makes plain text of the help, which Typer would parse as markup, and moves the examples to its end."""
+    text, heading, examples = (command.help or "").partition(_EXAMPLES)
+    command.help = escape(text)
+    if examples:
+        # The empty line before the heading keeps the examples indented below it.
+        command.epilog = escape(heading.removeprefix("\n") + examples.rstrip())
+    for parameter in command.params:
+        parameter.help = escape(parameter.help or "")
+    if isinstance(command, TyperGroup):
+        for subcommand in command.commands.values():
+            _finish(subcommand)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from importlib import metadata
 from importlib.metadata import EntryPoint
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -15,14 +15,18 @@ from embedry import _backends as backends
 from embedry import _layouts as layouts
 from embedry.registry import installed
 from embedry_cli import commands, folders, terminal
+from embedry_cli.options import AsJson
 
 _MISSING = "missing"
 
 
-def doctor(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Check the installation: packages, plugins, backends, caches.
 
     Ends with exit code 1 if something is wrong.
+
+    Examples:
+        embedry doctor
     """
     problems: list[str] = []
     report: dict[str, dict[str, Any]] = {

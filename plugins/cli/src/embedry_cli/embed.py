@@ -1,29 +1,38 @@
 """`embedry embed`: files of texts to files of vectors, block by block."""
 
 import time
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
 from embedry.options import OnOverflow
-from embedry_cli import formats, outputs, terminal
+from embedry_cli import downloads, formats, outputs, terminal
 from embedry_cli.entries import text_model
 from embedry_cli.lengths import Lengths
-from embedry_cli.options import DEFAULT_MODEL, Backend, Column, Model, Precision, Role, TextKind, Threads
+from embedry_cli.options import (
+    DEFAULT_MODEL,
+    Column,
+    Engine,
+    Model,
+    Overwrite,
+    Role,
+    TextKind,
+    engine_options,
+    output,
+)
 from embedry_cli.rows import Rows, kind_of
 from embedry_cli.texts import Texts, named, told_by_place
 from embedry_cli.vectors import VectorColumn
 
 
+@engine_options
 def embed(
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="INPUT", help="Files, or - for standard input.", show_default=False),
     ] = None,
     *,
-    to: Annotated[
-        str, typer.Option(help="File to write: .npy, .jsonl or .parquet; - for JSON lines on standard output.")
-    ],
+    to: Annotated[str, output("File to write: .npy, .jsonl or .parquet; - for JSON lines on standard output.")],
     model: Model = DEFAULT_MODEL,
     kind: TextKind = None,
     role: Role = "document",
@@ -33,15 +42,13 @@ def embed(
     ] = None,
     column: Column = "text",
     vector_column: Annotated[str, typer.Option(help="The column that the vectors are written to.")] = "embedding",
-    backend: Backend = None,
-    precision: Precision = None,
-    threads: Threads = None,
     dims: Annotated[int | None, typer.Option(help="Shorter vectors, where the model was trained for them.")] = None,
     on_overflow: Annotated[
         OnOverflow, typer.Option(help="What to do with texts that are longer than the model reads.")
     ] = "truncate",
     stats: Annotated[bool, typer.Option("--stats", help="Also show how many tokens the texts have.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")] = False,
+    overwrite: Overwrite = False,
+    **engine: Unpack[Engine],
 ) -> None:
     """Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.
 
@@ -50,25 +57,29 @@ def embed(
 
     A sparse vector is written as an object of two lists, indices and values;
     a multi-vector model's as a list of lists. Neither fits into .npy.
+
+    Examples:
+        embedry embed questions.txt --to vectors.npy
+        embedry embed tickets.jsonl --column body --to tickets.parquet
+        cat questions.txt | embedry embed --to - | head -1
     """
-    embedder = text_model(
-        model, kind, backend=backend, precision=precision, threads=threads, dims=dims, on_overflow=on_overflow
-    )
+    embedder = text_model(model, kind, dims=dims, on_overflow=on_overflow, **engine)
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
     names = named(inputs, "embed")
     others = not to.lower().endswith(".npy")
     rows = Rows(names, input_format, column, "embed", others=others)
     texts = Texts(rows, vector_column if others else None)
-    output = outputs.opened(
+    opened = outputs.opened(
         to,
         VectorColumn(vector_column, embedder.spec.kind, embedder.dims),
         overwrite=overwrite,
         parquet_inputs=names if {input_format or kind_of(name) for name in names} == {"parquet"} else (),
     )
+    downloads.load(embedder)
     read = embedder.config.length(role)
     lengths = Lengths(read)
     start = time.perf_counter()
-    with output as writer, terminal.progress("texts", rows.size) as advance, told_by_place(texts, read):
+    with opened as writer, terminal.progress("texts", rows.size) as advance, told_by_place(texts, read):
         for block in embedder.encode_blocks(texts, role=role):
             lengths.add(block)
             texts.note_cut(block.truncated)

@@ -64,7 +64,7 @@ def _access(folder: Path, problems: list[str]) -> dict[str, Any]:
         exists = False
     readable = exists and os.access(folder, os.R_OK | os.X_OK)
     if exists and not readable:
-        problems.append(f"{folder} may not be read by this user; what is in it is treated as absent")
+        problems.append(f"{folder} is not readable by this user; what is in it is treated as absent")
     return {
         "path": str(folder),
         "exists": exists,
@@ -86,7 +86,7 @@ def _size(folder: Path, problems: list[str]) -> int:
 
     def report(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # another process may be removing it
-            problems.append(f"{error.filename} may not be read by this user; what is in it is treated as absent")
+            problems.append(f"{error.filename} is not readable by this user; what is in it is treated as absent")
 
     size = 0
     for path, _, files in os.walk(folder, onerror=report):

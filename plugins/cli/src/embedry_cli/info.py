@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from typing import Any
+from typing import Any, Unpack
 
 import typer
 
@@ -12,21 +12,23 @@ from embedry.modules import Chain, as_dict
 from embedry.resolver import resolve_kind
 from embedry_cli import kinds, terminal
 from embedry_cli.entries import entry
-from embedry_cli.options import AsJson, ModelArgument
+from embedry_cli.options import AsJson, Engine, ModelArgument, engine_options
 
 
-def info(
-    model: ModelArgument,
-    as_json: AsJson = False,
-) -> None:
+@engine_options
+def info(model: ModelArgument, as_json: AsJson = False, **options: Unpack[Engine]) -> None:
     """Show a model's entry, files, vector space and engine.
 
     Nothing is loaded or downloaded. Ends with exit code 1 if the files are wrong or the engine refuses the model.
+
+    Examples:
+        embedry info all-MiniLM-L6-v2
+        embedry info BAAI/bge-small-en-v1.5 --json
     """
     spec = entry(model)
     problems: list[str] = []
     found = _weights(spec, problems)
-    engine = _engine(spec, found is not None, problems)
+    engine = _engine(spec, options, found is not None, problems)
     if as_json:
         terminal.show_json(_entry(spec) | {"weights": found} | engine | {"problems": problems})
     else:
@@ -66,13 +68,13 @@ def _weights(spec: ModelSpec, problems: list[str]) -> dict[str, Any] | None:
     return {"folder": str(found.folder), "source": found.source, "verified": verified}
 
 
-def _engine(spec: ModelSpec, here: bool, problems: list[str]) -> dict[str, Any]:
+def _engine(spec: ModelSpec, options: Engine, here: bool, problems: list[str]) -> dict[str, Any]:
     """What computes the model, and the vector space of each kind that it gives, its own first."""
     engine: dict[str, Any] = dict.fromkeys(("backend", "device", "threads", "fingerprint"))
     fingerprints: dict[str, str | None] = {}
     for kind in spec.kinds:
         try:
-            model = resolve_kind(kind, spec)
+            model = resolve_kind(kind, spec, **options)
         except EmbedryError as error:  # the entry is still shown
             problems.append(str(error))
             continue
@@ -120,7 +122,11 @@ def _computed(engine: dict[str, Any]) -> Iterator[tuple[str, object]]:
         "fingerprint",
         "\n".join(f"{each} {kind}" if len(spaces) > 1 else each for kind, each in spaces.items() if each),
     )
-    yield "engine", engine["backend"] and f"{engine['backend']} on {engine['device']}, {engine['threads']} threads"
+    yield (
+        "engine",
+        engine["backend"]
+        and f"{engine['backend']} on {engine['device']}, {terminal.counted(engine['threads'], 'thread')}",
+    )
 
 
 def _where(found: dict[str, Any] | None, spec: ModelSpec) -> str:

@@ -1,6 +1,5 @@
 """`embedry lock`: pins the models of an application in a file, and compares it with what there is today."""
 
-import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +8,14 @@ from typing import Annotated
 import typer
 
 from embedry import LockError, ModelSpec, UnknownModelError, WeightsNotFoundError, _layouts
-from embedry._files import cache, hub, sources
+from embedry._files import cache, hub
 from embedry.lock import Lock, LockedModel, read
 from embedry.lock_writing import changes, write
 from embedry.registry import installed
-from embedry_cli import terminal
+from embedry_cli import downloads, terminal
 from embedry_cli.entries import complete, is_repository
 from embedry_cli.errors import InputError, OutputError
+from embedry_cli.options import model_names
 
 FILE = "embedry.lock"
 
@@ -23,25 +23,32 @@ LockFile = Annotated[Path, typer.Option("--file", help="The lock file.")]
 
 
 def lock(
-    models: Annotated[list[str] | None, typer.Argument(help="Names, aliases or repository ids to add.")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="MODEL", help="Names, aliases or repository ids to add.", autocompletion=model_names),
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Compare the lock file with what is registered and on the hub today.")
     ] = False,
     upgrade: Annotated[
-        list[str] | None, typer.Option("--upgrade", help="A model in the lock file to take as it is today.")
+        list[str] | None,
+        typer.Option("--upgrade", metavar="MODEL", help="A model in the lock file to take as it is today."),
     ] = None,
     file: LockFile = Path(FILE),
 ) -> None:
     """Pin models in a lock file, with every setting, file, digest and size.
 
     With --check nothing is written: exit code 1 and a diff if something differs.
+
+    Examples:
+        embedry lock all-MiniLM-L6-v2
+        embedry lock --check
     """
     if check == bool(models or upgrade):
         raise InputError("give models to lock, --upgrade MODEL, or --check alone")
     if not file.parent.is_dir():
         raise OutputError(f"there is no folder {file.parent} to write {file.name} to")
     known = read(file) if file.exists() or check or upgrade else None
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
     known = known or Lock(file, {})
     if check:
         _check(known)
@@ -61,7 +68,7 @@ def lock(
     for name in after:
         if before.get(name) != after[name]:
             size = sum(after[name].sizes.values()) / 1e6
-            terminal.note(f"locked {name}: {len(after[name].sizes)} files, {size:,.0f} MB")
+            terminal.note(f"locked {name}: {terminal.counted(len(after[name].sizes), 'file')}, {size:,.0f} MB")
 
 
 def _check(known: Lock) -> None:
@@ -140,6 +147,4 @@ def _locked(spec: ModelSpec) -> LockedModel:
         raise LockError(
             f"{spec.name!r} is a folder of this machine, {spec.folder}, which no other machine has; lock a repository"
         )
-    with terminal.waiting(f"downloading {spec.name}"):
-        found = sources.pull(spec, cache.default_folder())
-    return complete(spec, found.folder)
+    return complete(spec, downloads.pulled(spec).folder)

@@ -1,13 +1,15 @@
 """`embedry models`: the registered models, as a table or as JSON."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, NamedTuple
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from embedry import NO_LIMIT, ModelSpec, list_models
+from embedry import NO_LIMIT, ModelSpec, WeightsNotFoundError, list_models
+from embedry._files import cache, sources
 from embedry.chains import KINDS, Kind
 from embedry.registry import installed
 from embedry_cli import terminal
@@ -18,11 +20,14 @@ _WIDE = 110
 """Width of a terminal from which the beginnings of the descriptions fit as well."""
 
 _MARKS = {
+    "+": "downloaded: its files are on this machine",
     "!": "its license forbids commercial use",
     "*": "not every file has a sha256 in its entry; the revision alone pins the others",
 }
 """What is put behind a license, and what it says of the model."""
 
+_OPTIONAL = ("description", "license", "prompts")
+"""Columns that a narrow terminal goes without, in this order."""
 
 _TITLES: dict[Kind, str] = {
     "dense": "dense: a vector for a text",
@@ -38,15 +43,21 @@ def models(
     """List the models that are registered, by what they give.
 
     A model that gives several kinds of results is listed with each of them.
-    Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which. `embedry info` tells all of one.
+    Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which.
+
+    Examples:
+        embedry models
+        embedry models --kind reranker
+        embedry models --json
     """
     specs = [spec for spec in list_models() if kind is None or kind in spec.kinds]
     for name, owners in installed().conflicts().items():
         if any(each.spec.name.lower() == name for each in owners):  # otherwise only an alias is lost
             packages = " and ".join(each.plugin for each in owners)
             terminal.warn(f"the name {name!r} is registered by {packages}, so it cannot be used; see embedry doctor")
+    downloaded = {spec.name for spec in specs if _is_here(spec)}
     if as_json:
-        terminal.show_json([_facts(spec) for spec in specs])
+        terminal.show_json([_facts(spec) | {"downloaded": spec.name in downloaded} for spec in specs])
         return
     if not specs:
         terminal.note(
@@ -54,16 +65,20 @@ def models(
         )
         return
     console = terminal.console()
-    described = console.width >= _WIDE
-    # The other commands take the name, so it is never cut, however narrow the terminal.
-    console.width = max(console.width, *(len(spec.name) for spec in specs))
-    for place, shown in enumerate(each for each in KINDS if kind in (None, each)):
-        alike = [spec.for_kind(shown) for spec in specs if shown in spec.kinds]
-        if alike:
-            console.print(Text(("\n" if place else "") + _TITLES[shown], style="bold cyan"))
-            console.print(_table(alike, shown, described=described))
-    for mark in sorted(set("".join(map(_marks, specs)))):
-        console.print(f"{mark} {_MARKS[mark]}")
+    marks = {spec.name: _marks(spec, here=spec.name in downloaded) for spec in specs}
+    _show(console, {each: list(_rows(specs, each, marks)) for each in KINDS if kind in (None, each)})
+    for mark in _MARKS:
+        if mark in "".join(marks.values()):
+            console.print(f"{mark} {_MARKS[mark]}")
+    if console.width < _WIDE:
+        console.print(f"More of a model: embedry info MODEL. All columns: in {_WIDE} columns, or --json")
+
+
+def _is_here(spec: ModelSpec) -> bool:
+    try:
+        return sources.find_local(spec, cache.default_folder()) is not None
+    except WeightsNotFoundError:  # it names a folder that lacks a file
+        return False
 
 
 def _facts(spec: ModelSpec) -> dict[str, object]:
@@ -87,27 +102,81 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
     }
 
 
-def _table(specs: Sequence[ModelSpec], kind: Kind, *, described: bool) -> Table:
-    """One line for each model; where there is no room, the license and the description are cut first."""
-    longest = max(len(spec.name) for spec in specs)
+class _Row(NamedTuple):
+    """What is shown of a model."""
+
+    name: str
+    size: str
+    """What `dims` counts for its kind."""
+    tokens: str
+    megabytes: str
+    prompts: str
+    license: str
+    marks: str
+    description: str
+
+
+def _rows(specs: Sequence[ModelSpec], kind: Kind, marks: Mapping[str, str]) -> Iterator[_Row]:
+    for spec in (each.for_kind(kind) for each in specs if kind in each.kinds):
+        row = _Row(
+            name=spec.name,
+            size=str(spec.dims),
+            tokens=str(spec.max_seq_length) if spec.max_seq_length != NO_LIMIT else "any",
+            megabytes=str(spec.size_mb) if spec.size_mb is not None else "?",
+            prompts=_prompts(spec),
+            license=spec.license or "?",
+            marks=marks[spec.name],
+            description=spec.description,
+        )
+        yield _Row(*map(terminal.shown, row))
+
+
+def _show(console: Console, listed: Mapping[Kind, Sequence[_Row]]) -> None:
+    """A table for each kind; where the terminal has no room for its numbers, two lines for each model."""
+    shown = {kind: rows for kind, rows in listed.items() if rows}
+    for place, (kind, rows) in enumerate(shown.items()):
+        console.print(Text(("\n" if place else "") + _TITLES[kind], style="bold cyan"))
+        table = _fitting(console, rows, kind)
+        if table is not None:
+            console.print(table)
+            continue
+        for row in rows:
+            # The other commands take the name, so it is never cut, however narrow the terminal.
+            console.print(Text.assemble((row.name, "cyan"), " ", row.marks), soft_wrap=True)
+            console.print(Text(f"  {row.size} {SIZES[kind]}, {row.tokens} tokens, {row.megabytes} MB"), soft_wrap=True)
+
+
+def _fitting(console: Console, rows: Sequence[_Row], kind: Kind) -> Table | None:
+    """The table with as many columns as fit; None where not even the numbers do."""
+    if console.width >= _WIDE:
+        return _table(rows, kind, ())  # what does not fit of the descriptions is cut
+    unlimited = console.options.update(max_width=terminal.UNLIMITED)
+    for end in range(1, len(_OPTIONAL) + 1):
+        table = _table(rows, kind, _OPTIONAL[:end])
+        if console.measure(table, options=unlimited).maximum <= console.width:
+            return table
+    return None
+
+
+def _table(rows: Sequence[_Row], kind: Kind, left_out: Sequence[str]) -> Table:
+    """One line for each model, without the columns that are left out."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("name", no_wrap=True, min_width=longest, style="cyan")
-    for heading in (SIZES[kind], "tokens", "MB"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("prompts", no_wrap=True)
-    for heading in ("license", "", *(["description"] if described else [])):
-        table.add_column(heading, no_wrap=heading == "")
-    for spec in specs:
-        tokens = spec.max_seq_length if spec.max_seq_length != NO_LIMIT else "any"
-        numbers = (spec.dims, tokens, spec.size_mb if spec.size_mb is not None else "?")
-        texts = (_prompts(spec), spec.license or "?", _marks(spec), *([spec.description] if described else []))
-        cells = map(terminal.shown, (spec.name, *map(str, numbers), *texts))
-        table.add_row(*(Text(cell, no_wrap=True, overflow="ellipsis") for cell in cells))
+    columns = [name for name in _Row._fields if name not in left_out]
+    headings = {"size": SIZES[kind], "megabytes": "MB", "marks": ""}
+    for name in columns:
+        table.add_column(
+            headings.get(name, name),
+            justify="right" if name in ("size", "tokens", "megabytes") else "left",
+            style="cyan" if name == "name" else "",
+            no_wrap=name != "description",  # of which the table takes what is lacking
+        )
+    for row in rows:
+        table.add_row(*(Text(getattr(row, name), no_wrap=True, overflow="ellipsis") for name in columns))
     return table
 
 
-def _marks(spec: ModelSpec) -> str:
-    return "!" * spec.noncommercial + "*" * (None in spec.files.values())
+def _marks(spec: ModelSpec, *, here: bool) -> str:
+    return "+" * here + "!" * spec.noncommercial + "*" * (None in spec.files.values())
 
 
 def _prompts(spec: ModelSpec) -> str:

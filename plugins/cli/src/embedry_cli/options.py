@@ -1,16 +1,40 @@
-"""Options that several commands share."""
+"""Options that several commands share, so that each has one spelling and one meaning everywhere."""
 
-from typing import Annotated, Literal
+import inspect
+import os
+from collections.abc import Callable, Iterator
+from typing import Annotated, Any, Literal, TypedDict, TypeVar, get_type_hints
 
 import typer
+
+from embedry_cli.errors import InputError
 
 DEFAULT_MODEL = "all-MiniLM-L6-v2"
 DEFAULT_RERANKER = "ms-marco-MiniLM-L6-v2"
 
 _MODEL = "A name, an alias, a repository id, or a folder."
 
-ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL)]
-Model = Annotated[str, typer.Option(help=_MODEL)]
+_Command = TypeVar("_Command", bound=Callable[..., None])
+
+
+def model_names(incomplete: str) -> Iterator[tuple[str, str]]:
+    """What a shell completes a model's name to: names, or aliases and repositories where no name begins like this."""
+    from embedry import list_models
+
+    specs = list_models()
+    names = [(spec.name, spec.description) for spec in specs]
+    others = [(other, spec.name) for spec in specs for other in (*spec.aliases, spec.repo) if other]
+    yield from [each for each in names if each[0].startswith(incomplete)] or others
+
+
+def _backend_names(incomplete: str) -> list[str]:
+    from embedry._backends import names
+
+    return list(names())
+
+
+ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help=_MODEL, autocompletion=model_names)]
+Model = Annotated[str, typer.Option("--model", "-m", help=_MODEL, autocompletion=model_names)]
 Role = Annotated[str, typer.Option(help="query, document, or a task that the model defines.")]
 TextKind = Annotated[
     Literal["dense", "sparse", "multi_vector"] | None,
@@ -18,8 +42,82 @@ TextKind = Annotated[
 ]
 Column = Annotated[str, typer.Option(help="The column that holds the text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
-Backend = Annotated[str | None, typer.Option(help="The engine; by default the one that the model prefers.")]
-Device = Annotated[str | None, typer.Option(help="Where to compute; by default the backend's choice.")]
-Precision = Annotated[str | None, typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.")]
-Threads = Annotated[int | None, typer.Option(help="Threads to compute with; by default all that this process may use.")]
+_ENGINE = "Engine"
+"""The title under which the help lists what decides how a model is computed."""
+
+Backend = Annotated[
+    str | None,
+    typer.Option(
+        help="The engine; by default the one that the model prefers.",
+        rich_help_panel=_ENGINE,
+        autocompletion=_backend_names,
+    ),
+]
+Device = Annotated[
+    str | None,
+    typer.Option(help="Where to compute: cpu, cuda, ...; by default the backend's choice.", rich_help_panel=_ENGINE),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="fp32, int8, bf16 or fp16; by default the backend's choice.", rich_help_panel=_ENGINE),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(help="Threads to compute with; by default all that this process may use.", rich_help_panel=_ENGINE),
+]
+
+
+class Engine(TypedDict, total=False):
+    """The options that decide how a model is computed, under the names that `resolve` has for them."""
+
+    backend: Backend
+    device: Device
+    precision: Precision
+    threads: Threads
+
+
+def engine_options(command: _Command) -> _Command:
+    """Gives the options of `Engine` to a command that takes `**engine: Unpack[Engine]` and hands them on to `resolve`.
+
+    Each is None unless it is given.
+    """
+    signature = inspect.signature(command)
+    own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        for name, hint in get_type_hints(Engine, include_extras=True).items()
+    ]
+    described: Any = command
+    described.__signature__ = signature.replace(parameters=[*own, *options])  # Typer reads it
+    return command
+
+
+def in_utf8(value: Any) -> Any:
+    """The callback of arguments that are texts: a text, or a list of them, as it was typed, in UTF-8.
+
+    Where the locale is another, such as LC_ALL=C, Python has decoded the command line by that.
+
+    Raises:
+        InputError: one is not UTF-8.
+    """
+    if isinstance(value, list):
+        return [in_utf8(each) for each in value]
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        return os.fsencode(value).decode()
+    except UnicodeDecodeError:
+        raise InputError(
+            f"{value!a} is not UTF-8; set the encoding of the terminal to UTF-8, or pass the text in a file"
+        ) from None
+
+
+def output(what: str) -> Any:
+    """The option of the file that a command writes, for `Annotated`.
+
+    Args:
+        what: its help.
+    """
+    return typer.Option("--to", "-o", help=what)

@@ -15,7 +15,7 @@ try:
     import pyarrow as pa
     from pyarrow import parquet as pq
 except ImportError as error:
-    raise MissingExtraError('Parquet needs pyarrow; try: pip install "embedry-cli[parquet]"') from error
+    raise MissingExtraError('Parquet needs pyarrow; try: pip install "embedry[parquet]"') from error
 
 _BATCH = 2048
 

@@ -1,15 +1,10 @@
-"""The text files of folders, cut into passages that fit a model."""
+"""Text files, cut into passages that fit a model."""
 
-import os
-import stat
 import textwrap
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, NamedTuple
 
 from embedry_cli import formats
-from embedry_cli.errors import InputError
 
 _SHORT = 0.3
 """Paragraphs are merged until a passage has this part of its maximum length."""
@@ -17,8 +12,14 @@ _SHORT = 0.3
 _PROBE = 8192
 """Bytes read to detect a binary file."""
 
+_CHARS_PER_TOKEN = 3
+"""Fewer than running text has, so that a passage is nearly always read to its end."""
+
+_LONGEST = 1000
+"""Characters of a passage, even for models that read more: the vector of a long text resembles nothing in particular."""
+
 _LARGEST_MB = 64
-"""A larger file is skipped, because a file is searched as a whole in memory."""
+"""A larger file is skipped even where it is named, because a file is read as a whole."""
 
 
 class Passage(NamedTuple):
@@ -30,29 +31,38 @@ class Passage(NamedTuple):
     text: str
 
 
-def files(paths: Sequence[str], skipped: Counter[str]) -> list[Path]:
-    """The files under these paths, each once, in order; hidden ones only where they are named.
+class NotTextError(Exception):
+    """Why a file is skipped."""
+
+
+def longest(tokens: int) -> int:
+    """The most characters of a passage for a model that reads so many tokens."""
+    return min(_LONGEST, _CHARS_PER_TOKEN * tokens)
+
+
+def read(path: str) -> str:
+    """The content of a text file.
 
     Raises:
-        InputError: a path does not exist.
+        NotTextError: it is binary, in another encoding than UTF-8, too large, or may not be read.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if not path.exists():
-            raise InputError(f"there is no file or folder {path}")
-        found.extend(_below(path, skipped) if path.is_dir() else [path])
-    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
+    try:
+        with open(path, "rb") as file:
+            return _content(file).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise NotTextError("not UTF-8") from error
+    except OSError as error:
+        raise NotTextError(f"not readable ({error.strerror})") from error
 
 
-def passages(paths: Iterable[Path], most: int, skipped: Counter[str]) -> Iterator[Passage]:
-    """Passages of at most `most` characters, file by file; a file that is not text is counted in `skipped` by reason."""
-    for path in paths:
-        try:
-            text = _text(path)
-        except _NotTextError as reason:
-            skipped[str(reason)] += 1
-        else:
-            yield from split(str(path), text, most)
+def looks_like_text(path: str) -> bool:
+    """Whether the first bytes of a file are those of a text."""
+    try:
+        with open(path, "rb") as file:
+            _check(file.read(_PROBE))
+    except (NotTextError, OSError):
+        return False
+    return True
 
 
 def split(file: str, text: str, most: int) -> Iterator[Passage]:
@@ -91,48 +101,19 @@ def _short_lines(text: str, most: int) -> Iterator[tuple[int, str]]:
             yield from ((number, piece) for piece in textwrap.wrap(line, most))
 
 
-class _NotTextError(Exception):
-    """Why a file is not searched."""
+def _content(file: BinaryIO) -> bytes:
+    content = file.read(_PROBE)  # first only this: a large binary file is not read to its end
+    _check(content)
+    content += file.read(_LARGEST_MB * 1_000_000)
+    if b"\0" in content:
+        raise NotTextError("binary")
+    if file.read(1):
+        raise NotTextError(f"larger than {_LARGEST_MB} MB")
+    return content
 
 
-def _text(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(_PROBE)  # first only this: a large binary file is not read to its end
-            if formats.other_encoding(content):
-                raise _NotTextError("not UTF-8")
-            binary = formats.has_signature(content) or b"\0" in content
-            if not binary:
-                content += file.read(_LARGEST_MB * 1_000_000)
-            if binary or b"\0" in content:
-                raise _NotTextError("binary")
-            if file.read(1):
-                raise _NotTextError(f"larger than {_LARGEST_MB} MB")
-            return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise _NotTextError("not UTF-8") from error
-    except OSError as error:
-        raise _NotTextError(f"not readable ({error.strerror})") from error
-
-
-def _below(folder: Path, skipped: Counter[str]) -> Iterator[Path]:
-    for root, folders, names in os.walk(folder):
-        visible = sorted(name for name in folders if not name.startswith("."))
-        skipped["hidden"] += len(folders) - len(visible)
-        folders[:] = visible  # os.walk goes on into what is left here
-        for name in sorted(names):
-            path = Path(root, name)
-            if name.startswith("."):
-                skipped["hidden"] += 1
-            elif _is_special(path):
-                skipped["not a regular file"] += 1
-            else:
-                yield path
-
-
-def _is_special(path: Path) -> bool:
-    """Whether it is a pipe, a socket or a device, which may wait or go on for ever."""
-    try:
-        return not stat.S_ISREG(path.stat().st_mode)
-    except OSError:  # opening it will say why
-        return False
+def _check(start: bytes) -> None:
+    if formats.other_encoding(start):
+        raise NotTextError("not UTF-8")
+    if formats.has_signature(start) or b"\0" in start:
+        raise NotTextError("binary")

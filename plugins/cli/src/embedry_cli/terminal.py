@@ -17,7 +17,8 @@ from rich.text import Text
 
 from embedry_cli.errors import OutputError
 
-_UNLIMITED = 10_000
+UNLIMITED = 10_000
+"""Columns of what is not a terminal."""
 
 _NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """Controls except tab and newline, which a terminal acts on; those that change the direction of text; surrogates."""
@@ -26,7 +27,7 @@ _NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 def console() -> Console:
     """Standard output. Output to another program is never wrapped or cut."""
     found = Console(highlight=False, markup=False)
-    return found if found.is_terminal else Console(highlight=False, markup=False, width=_UNLIMITED)
+    return found if found.is_terminal else Console(highlight=False, markup=False, width=UNLIMITED)
 
 
 def shown(text: str) -> str:
@@ -99,19 +100,25 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(what: str, size: int | None) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left. Yields a function that takes how many are done, and how much of `size` was read."""
+    """A bar with rate and time left. Yields a function that takes how many are done, and how much of `size` was read.
+
+    Args:
+        what: what is counted, in the plural: "texts".
+        size: what the whole input has, in any unit; None if it is not known.
+    """
     columns = (
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[done]:,} " + what),
+        TextColumn("{task.fields[done]}"),
         TextColumn("{task.fields[rate]:,.0f}/s", style="cyan"),
         TimeRemainingColumn(),
     )
     start = time.perf_counter()
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task("", total=size, done=0, rate=0.0)
+        task = bar.add_task("", total=size, done=f"0 {what}", rate=0.0)
 
         def advance(done: int, read: int) -> None:
-            bar.update(task, completed=read, done=done, rate=done / (time.perf_counter() - start))
+            so_far = counted(done, what.removesuffix("s"))
+            bar.update(task, completed=read, done=so_far, rate=done / (time.perf_counter() - start))
 
         yield advance

@@ -1,0 +1,68 @@
+"""`embedry search` without Typer, whose import takes as long as loading a model.
+
+Only arguments that are right are read here. Help, completion and errors are left to Typer.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from getopt import GetoptError, gnu_getopt
+from pathlib import Path
+from typing import Any
+
+OPTIONS: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {
+    "--top": ("top", int),
+    "--model": ("model", str),
+    "-m": ("model", str),
+    "--rerank": ("rerank", str),
+    "--candidates": ("candidates", int),
+    "--index": ("index", Path),
+    "--backend": ("backend", str),
+    "--device": ("device", str),
+    "--precision": ("precision", str),
+    "--threads": ("threads", int),
+    "--json": ("as_json", None),
+}
+"""Each option of the command with the name and the type of its parameter; None for a flag."""
+
+
+def answered(arguments: Sequence[str]) -> bool:
+    """Searches, if that is what the arguments of `embedry` say.
+
+    Raises:
+        As `folder_search.search`.
+    """
+    if arguments[:1] != ["search"] or "_EMBEDRY_COMPLETE" in os.environ:
+        return False
+    given = parsed(arguments[1:])
+    if given is None:
+        return False
+    from embedry_cli import folder_hits, folder_search
+
+    as_json = given.pop("as_json")
+    folder_hits.show(folder_search.search(**given), as_json=as_json)
+    return True
+
+
+def parsed(arguments: Sequence[str]) -> dict[str, Any] | None:
+    """The arguments of `folder_search.search`, and `as_json`; None if they are for Typer to read."""
+    short = "".join(f"{name[1:]}:" for name in OPTIONS if not name.startswith("--"))
+    long = [name[2:] + "=" * (kind is not None) for name, (_, kind) in OPTIONS.items() if name.startswith("--")]
+    given: dict[str, Any] = {"top": 5, "as_json": False} | dict.fromkeys(("model", "rerank", "candidates", "index"))
+    try:
+        options, words = gnu_getopt(list(arguments), short, long)
+        for name, value in options:
+            parameter, kind = OPTIONS[name]
+            given[parameter] = kind(value) if kind else True
+    except (GetoptError, ValueError):
+        return None
+    counts = [given[name] for name in ("top", "candidates") if given[name] is not None]
+    if not words or not _is_plain(words[0]) or min(counts) < 1:
+        return None
+    return given | {"question": words[0], "paths": words[1:] or None}
+
+
+def _is_plain(question: str) -> bool:
+    """Whether Python decoded a question as it was typed, in UTF-8."""
+    decoded = sys.getfilesystemencoding() == "utf-8" and not any("\ud800" <= char <= "\udfff" for char in question)
+    return question.isascii() or decoded

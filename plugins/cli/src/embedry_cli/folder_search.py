@@ -1,0 +1,120 @@
+"""What `embedry search` does: it finds the passages that are nearest to a question, through indexes where there are some."""
+
+import heapq
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Thread
+from typing import TYPE_CHECKING, Unpack
+
+from embedry import LazyEmbedder, LazyReranker, resolve_reranker
+from embedry_cli import folder_scan, index_choice, index_search, terminal
+from embedry_cli.entries import entry
+from embedry_cli.errors import InputError
+from embedry_cli.folder_files import reasons
+from embedry_cli.passages import Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from embedry_cli.options import Engine
+
+Hit = tuple[float, Passage]
+
+CANDIDATES = 50
+"""Passages that a reranker reads: a second or two of a small one on a CPU."""
+
+
+def search(
+    question: str,
+    paths: Sequence[str] | None,
+    *,
+    top: int,
+    model: str | None,
+    rerank: str | None,
+    candidates: int | None,
+    index: Path | None,
+    **engine: "Unpack[Engine]",
+) -> list[Hit]:
+    """The best passages and their scores, the best first.
+
+    Args:
+        question: what is looked for.
+        paths: files and folders; by default the folder that one is in, or all of the index that is given.
+        top: how many passages.
+        model: that embeds; by default that of the index, or else the usual one.
+        rerank: a reranker, which orders what the model finds; its scores are returned.
+        candidates: how many passages it reads.
+        index: an index; by default one from the cache.
+        **engine: what decides how models are computed.
+
+    Raises:
+        InputError: there is nothing to search.
+        As `resolve`.
+    """
+    if candidates is not None and rerank is None:
+        raise InputError("--candidates is how many passages a reranker reads; give --rerank MODEL too")
+    reranker = _reranker(rerank, **engine) if rerank is not None else None
+    embedder, parts, others = index_choice.choose(paths, model, index, **engine)
+    query = _Query(embedder, question)
+    if parts:
+        query.start()
+    skipped: Counter[str] = Counter()
+    wanted = top if reranker is None else max(top, candidates or CANDIDATES)
+    best: list[Hit] = []
+    for each in {part.index.path: part.index for part in parts}.values():
+        index_search.refresh(each, embedder)
+    for part in parts:
+        best += index_search.nearest(part, query.vector(), wanted)
+    if others:
+        best += folder_scan.nearest(others, embedder, query.vector, wanted, skipped)
+    if skipped:
+        terminal.note(f"skipped: {reasons(skipped)}")
+    distinct = {(os.path.realpath(hit.file), hit.line, hit.text): (score, hit) for score, hit in reversed(best)}
+    best = heapq.nlargest(wanted, reversed(distinct.values()), key=lambda hit: hit[0])
+    if not best:
+        raise InputError(f"no text to search in {', '.join([*(part.path for part in parts), *others])}")
+    if reranker is not None:
+        ranked = reranker.rank(question, [passage.text for _, passage in best], top_k=top)
+        best = [(each.score, best[each.position][1]) for each in ranked]
+    return best
+
+
+class _Query:
+    """The vector of the question, which a thread of its own computes while the folder is looked through."""
+
+    def __init__(self, embedder: LazyEmbedder, question: str) -> None:
+        self._embedder = embedder
+        self._question = question
+        self._vector: NDArray[np.float32]
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, daemon=True)  # which nobody waits for after an error
+
+    def start(self) -> None:
+        """Begins to load the model, if nothing has."""
+        if self._thread.ident is None:
+            self._thread.start()
+
+    def vector(self) -> "NDArray[np.float32]":
+        """float32 (dims,). Raises what `encode_query` raises."""
+        self.start()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return self._vector
+
+    def _run(self) -> None:
+        try:
+            (self._vector,) = self._embedder.encode_query([self._question])
+        except BaseException as error:  # it is raised where the vector is needed
+            self._error = error
+
+
+def _reranker(model: str, **engine: "Unpack[Engine]") -> LazyReranker:
+    from embedry_cli.rerank import check_ranks
+
+    reranker = resolve_reranker(entry(model, "reranker"), **engine)
+    check_ranks(reranker)
+    return reranker

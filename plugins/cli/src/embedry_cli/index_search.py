@@ -1,0 +1,84 @@
+"""Searching through an index: whether it is up to date, and its passages that are nearest to a query."""
+
+import os
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from embedry import LazyEmbedder
+from embedry_cli import terminal
+from embedry_cli.errors import OutputError
+from embedry_cli.index_choice import Part, shortest
+from embedry_cli.index_store import Index, writing
+from embedry_cli.passages import Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_AT_ONCE = 1.0
+"""Seconds that a search may spend on embedding files that changed."""
+
+_BYTES_PER_SECOND = 50_000
+"""How fast files are embedded, before it is known."""
+
+
+def refresh(index: Index, embedder: LazyEmbedder) -> None:
+    """Embeds files that changed, if that is quick, and says on stderr how old the index is.
+
+    Args:
+        index: the index.
+        embedder: of its space.
+    """
+    from embedry_cli import index_update
+
+    facts = index.facts
+    folder = shortest(facts.folder)
+    found = index_update.changes(index)
+    state = "up to date"
+    if found.count:
+        state = f"{terminal.counted(found.count, 'file')} changed since; to update it: embedry index {folder}"
+        if found.size / (facts.bytes_per_second or _BYTES_PER_SECOND) <= _AT_ONCE:
+            try:
+                with writing(index.path) as is_free:
+                    if is_free:
+                        deque(index_update.Update(index, embedder, found).run(), 0)
+                        state = f"updated {terminal.counted(found.count, 'changed file')}"
+            except OutputError:  # it may only be read
+                pass
+    terminal.note(f"index of {folder} by {facts.model}, {facts.age}: {state}")
+
+
+def nearest(part: Part, query: "NDArray[np.float32]", count: int) -> list[tuple[float, Passage]]:
+    """The best passages and their scores, the best first.
+
+    Args:
+        part: what is searched.
+        query: a vector, float32 (dims,).
+        count: how many.
+    """
+    import numpy as np
+
+    index = part.index
+    files: list[int] = []
+    scores: list[NDArray[np.float32]] = []
+    with index.snapshot():
+        for file, vectors in index.vectors(part.inside):
+            files.append(file)
+            scores.append(np.frombuffer(vectors, "<f4").reshape(-1, len(query)) @ query)
+        if not files:
+            return []
+        starts = np.cumsum([0, *map(len, scores)])
+        joined = np.concatenate(scores)
+        hits = []
+        for position in np.argsort(-joined, kind="stable")[:count].tolist():
+            file = int(np.searchsorted(starts, position, side="right")) - 1
+            name, passages = index.passages(files[file])
+            line, text = passages[position - int(starts[file])]
+            hits.append((float(joined[position]), Passage(_joined(part, name), line, text)))
+    return hits
+
+
+def _joined(part: Part, name: str) -> str:
+    """A file as the user would call it."""
+    return str(Path(part.path, os.path.relpath(name, part.inside or ".") if name != part.inside else ""))
