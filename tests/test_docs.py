@@ -114,8 +114,9 @@ def until_ready(command: str, folder: Path, environment: dict[str, str]) -> Iter
 
 
 def test_the_readme_has_the_two_commands_and_make_knows_them() -> None:
-    (shell,) = (block for block in blocks(ROOT / "README.md") if block.language == "sh")
-    commands = [line.split("#")[0].strip() for line in shell.text.splitlines()]
+    install, checkout = (block for block in blocks(ROOT / "README.md") if block.language == "sh")
+    assert install.text == "pip install embedry\n"  # which tests/test_wheels.py does, from the wheels
+    commands = [line.split("#")[0].strip() for line in checkout.text.splitlines()]
     assert commands == ["make demo", "make test"]
     assert all(f"\n{command.split()[1]}:" in (ROOT / "Makefile").read_text() for command in commands)
 

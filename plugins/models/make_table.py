@@ -1,11 +1,13 @@
-"""Writes docs/models.md, the table of the models of this pack.
+"""Writes docs/models.md, the table of the models of this pack, and the tables of docs/choosing-a-model.md.
 
     python plugins/models/make_table.py
 
-A test compares the page with the entries.
+In the second page a comment `<!-- models: NAME NAME -->` says which models the table below it has; the rest of the page is
+written by hand. Tests compare both pages with the entries.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 
 from embedry import NO_LIMIT, LateInteraction, ModelSpec, Score
@@ -13,6 +15,7 @@ from embedry.chains import Kind
 from embedry_models import embedry_models
 
 FILE = Path(__file__).parents[2] / "docs" / "models.md"
+GUIDE = FILE.with_name("choosing-a-model.md")
 
 INTRODUCTION = """\
 # Models
@@ -67,13 +70,24 @@ def page() -> str:
     return "\n".join(sections)
 
 
-def lines(kind: Kind, specs: Iterable[ModelSpec]) -> Iterator[str]:
+def guide(text: str) -> str:
+    """The other page, with each of its tables made anew."""
+    specs = {spec.name: spec for spec in embedry_models()}
+
+    def table(found: re.Match[str]) -> str:
+        chosen = [specs[name] for name in found["names"].split()]
+        return "\n".join([found["marker"], *lines(chosen[0].kind, chosen, without=("verified by",)), ""])
+
+    return re.sub(r"(?P<marker><!-- models: (?P<names>.+) -->)\n(\|.*\n)*", table, text)
+
+
+def lines(kind: Kind, specs: Iterable[ModelSpec], without: Container[str] = ()) -> Iterator[str]:
     """The lines of a table of models of one kind."""
-    columns = COLUMNS[kind]
+    columns = {name: cell for name, cell in COLUMNS[kind].items() if name not in without}
     yield f"| {' | '.join(columns)} |"
     yield "|---" * len(columns) + "|"
     for spec in specs:
-        yield f"| {' | '.join(cells(spec))} |"
+        yield f"| {' | '.join(cell(spec) for cell in columns.values())} |"
 
 
 def cells(spec: ModelSpec) -> Iterator[str]:
@@ -144,3 +158,4 @@ COLUMNS: dict[Kind, dict[str, _Column]] = {
 
 if __name__ == "__main__":
     FILE.write_text(page(), encoding="utf-8")
+    GUIDE.write_text(guide(GUIDE.read_text(encoding="utf-8")), encoding="utf-8")
