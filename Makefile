@@ -20,7 +20,7 @@ ON_GPU  := core backends/torch backends/transformers backends/sentence-transform
 DISTS   := $(patsubst %/pyproject.toml,%,$(wildcard core/pyproject.toml backends/*/pyproject.toml plugins/*/pyproject.toml))
 SOURCES := $(addsuffix /src,$(DISTS))
 
-.PHONY: help demo test test-spark lint docs bench bench-families bench-kinds bench-server bench-bulk bench-gpu soak soak-server soak-bulk clean
+.PHONY: help demo test test-spark test-wheels lint docs wheels bench bench-families bench-kinds bench-dropin bench-server bench-bulk bench-gpu soak soak-server soak-bulk clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -37,6 +37,9 @@ test: lint ## check types, style and structure, then run every test
 test-spark: $(SPARK)/.installed ## run the Spark and Daft examples of the documentation; needs Java
 	$(SPARK)/bin/python tests/spark_example.py
 
+test-wheels: $(VENV)/.bundle ## install the wheels with every Python of this machine, and measure times and sizes, in about 2 minutes each
+	$(BIN)/python tests/wheels.py
+
 lint: $(VENV)/.development ## check types and style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -45,6 +48,10 @@ lint: $(VENV)/.development ## check types and style
 docs: $(VENV)/.development ## build the documentation as a site, in docs/_build/html
 	$(BIN)/python -m sphinx -q -W --keep-going -b html -d docs/_build/doctrees docs docs/_build/html
 
+wheels: $(BIN)/python ## build the wheels of all distributions, in dist
+	rm -rf dist
+	$(BIN)/python -m pip wheel -q --no-deps --wheel-dir dist $(addprefix ./,$(DISTS)) .
+
 bench: $(BENCH)/.installed ## measure embedry beside other libraries, in about 30 minutes
 	$(BENCH)/bin/python tests/benchmarks/bench.py $(ARGS)
 	$(BENCH)/bin/python tests/benchmarks/operators.py $(filter --write,$(ARGS))
@@ -52,6 +59,9 @@ bench: $(BENCH)/.installed ## measure embedry beside other libraries, in about 3
 bench-families: $(BENCH)/.installed ## measure architectures at their real sizes, in about 15 minutes
 	$(BENCH)/bin/python tests/benchmarks/families.py $(ARGS)
 	$(BENCH)/bin/python tests/benchmarks/static.py $(filter --write,$(ARGS))
+
+bench-dropin: $(VENV)/.development ## measure BERTopic, KeyBERT and SemHash with the drop-in, in about 5 minutes
+	$(BIN)/python tests/benchmarks/dropin.py $(ARGS)
 
 bench-kinds: $(BENCH)/.installed ## measure rerankers, sparse and token vectors beside other libraries, in about 15 minutes
 	$(BENCH)/bin/python tests/benchmarks/kinds.py $(ARGS)
@@ -77,8 +87,8 @@ soak-bulk: $(VENV)/.development ## kill bulk jobs at every stage, 100 times at r
 	$(BIN)/python tests/bulk_kills.py
 	$(BIN)/python tests/benchmarks/kills_ray.py
 
-clean: ## remove the environments and what was downloaded
-	rm -rf $(VENV) $(BENCH) $(INFINITY) $(SPARK) $(GPU) .cache .mypy_cache .pytest_cache .ruff_cache docs/_build
+clean: ## remove the environments, and what was built and downloaded
+	rm -rf $(VENV) $(BENCH) $(INFINITY) $(SPARK) $(GPU) .cache .mypy_cache .pytest_cache .ruff_cache dist docs/_build
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "embedry needs Python 3.11 or newer; name one: make PYTHON=python3.12 ...")'
