@@ -160,7 +160,9 @@ def test_where_no_installed_backend_takes_a_model_the_package_is_named_that_migh
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_backends, "names", lambda: ("onnxruntime",))
-    with pytest.raises(UnsupportedModelError, match="no installed backend takes it; try: pip install embedry-sentence"):
+    with pytest.raises(
+        UnsupportedModelError, match="no installed backend supports it; try: pip install embedry-sentence"
+    ):
         resolve(entry(architecture="deberta-v2"))
 
 
@@ -204,7 +206,7 @@ backend = Made()
 @pytest.mark.parametrize(
     ("source", "fact"),
     [
-        (OLD, "is no backend of this version: it must be an instance of embedry.backend.Backend"),
+        (OLD, "is not a backend of this version: it must be an instance of embedry.backend.Backend"),
         ("from embedry import Encoder, ModelSpec" + OLD, "cannot import name 'Encoder'"),
     ],
 )

@@ -264,9 +264,9 @@ def test_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = {
         "": ("plan", "run", "status", "verify", "shards that survive every interruption"),
         "plan": ("INPUT", "--to", "--model", "--shard-rows", "--encoding", "never changes"),
-        "run": ("OUT | INPUT", "--worker", "--max-rejected", "--on", "--json", "Ctrl-C", "the same command goes on"),
+        "run": ("OUT | INPUT", "--worker", "--max-rejected", "--on", "--json", "Ctrl-C", "the same command continues"),
         "status": ("OUT", "--json", "how far a job is"),
-        "verify": ("OUT", "--forget", "--json", "Ids that several rows have are noted"),
+        "verify": ("OUT", "--forget", "--json", "Repeated ids are reported"),
     }[command]
     for words in expected:
         assert words in outcome.out

@@ -70,7 +70,7 @@ def test_a_cache_folder_that_cannot_be_made_is_warned_of_and_the_vectors_are_rig
     with pytest.warns(CacheWarning) as warned:
         assert np.array_equal(encode(impossible), right)
     assert len(warned) == 1
-    assert f"the cache folder {impossible} cannot be used as it is" in str(warned[0].message)
+    assert f"the cache folder {impossible} cannot be used" in str(warned[0].message)
     assert "set EMBEDRY_CACHE to use another folder" in str(warned[0].message)
 
 
@@ -419,7 +419,7 @@ def test_nothing_is_removed_or_written_through_a_link(leftover: Callable[..., Pa
     os.utime(old, (0, 0))
     (other_cache / "staging").symlink_to(tmp_path / "staging", target_is_directory=True)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(NotADirectoryError, match="a link, through which nothing is written or removed"):
+    with pytest.raises(NotADirectoryError, match="a link; embedry does not write or remove files through links"):
         sweep(other_cache)
     assert sorted(tmp_path.rglob("*")) == before
 
@@ -430,7 +430,7 @@ def test_with_a_link_in_place_of_staging_the_graph_is_made_elsewhere_with_a_warn
     (tmp_path / "cache").mkdir()
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "cache" / "staging").symlink_to(tmp_path / "elsewhere")
-    with pytest.warns(CacheWarning, match="a link, through which nothing is written or removed") as warned:
+    with pytest.warns(CacheWarning, match="a link; embedry does not write or remove files through links") as warned:
         assert np.array_equal(encode(tmp_path / "cache"), right)
     assert len(warned) == 1
     assert contents(tmp_path / "cache") == contents(tmp_path / "elsewhere") == {}

@@ -225,7 +225,7 @@ def test_a_backend_that_needs_no_files_loads_without_them_and_checks_the_whole_e
 
 def test_a_backend_that_takes_token_ids_and_needs_no_files_is_refused(elsewhere: Elsewhere) -> None:
     elsewhere.encoder = Recorder()
-    with pytest.raises(BackendContractError, match="'elsewhere' says that it needs no files, and takes token ids"):
+    with pytest.raises(BackendContractError, match="'elsewhere' declares needs_files = False, but takes token ids"):
         LazyEmbedder(resolve(entry(), backend="elsewhere").config).load()
 
 
@@ -243,7 +243,7 @@ def test_a_view_whose_length_is_impossible_is_refused_and_the_others_work(
 
     own = over(Whole(), resolve(checkpoint("bert"), cache_dir=tmp_path))
     shorter = LazyEmbedder(replace(own.config, max_seq_length=5), own.engine)
-    with pytest.raises(OptionError, match="max_seq_length=5 is not possible"):
+    with pytest.raises(OptionError, match="max_seq_length=5 is not supported"):
         shorter.embed_query("a text")
     assert len(own.embed_query("a text")) == 48
 

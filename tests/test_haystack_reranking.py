@@ -93,7 +93,7 @@ def test_chosen_meta_fields_are_read_before_the_content(reranker: ModelSpec) -> 
 
 
 def test_what_cannot_be_ranked_is_told(root: Path, reranker: ModelSpec, minilm: LazyEmbedder) -> None:
-    with pytest.raises(OptionError, match="3 scores for a pair"):
+    with pytest.raises(OptionError, match="3 scores per pair"):
         EmbedryRanker(registered(root, "reranker", "bert, 3 labels", name="three", repo="acme/three"))
     with pytest.raises(UnsupportedModelError, match="resolve"):
         EmbedryRanker(minilm.name)
@@ -199,7 +199,7 @@ def test_what_is_saved_opens_as_the_same_component(
         assert again._model.max_seq_length == 24
     assert (again._model.spec.name, again._model.config.normalize) == (minilm.name, False)
     assert [EmbedryRanker.from_dict(made[0].to_dict()).top_k, made[0].to_dict()["init_parameters"]["top_k"]] == [3, 3]
-    with pytest.raises(OptionError, match="has its options already"):
+    with pytest.raises(OptionError, match="already has its options"):
         EmbedryRanker(resolve_reranker(reranker), options={"threads": 1})
 
 

@@ -30,7 +30,7 @@ FILES = {"model.safetensors": save({"table": np.arange(256.0)}), "tokenizer.json
 
 GONE = "f" * 40
 
-NOT_AGAIN = "for 60 s after that the hub is not asked again, except by embedry pull --force"
+NOT_AGAIN = "for 60 s after that embedry does not contact the hub again, except with embedry pull --force"
 
 REFUSED = f"[Errno {errno.ECONNREFUSED}] {os.strerror(errno.ECONNREFUSED)}"
 
@@ -172,7 +172,7 @@ def test_without_digests_main_is_never_taken_for_a_revision_that_is_gone(small_h
 def test_a_file_that_the_repository_lacks_is_named(small_hub: SmallHub, cache: Path) -> None:
     commit = small_hub.commit("acme/tiny", {"tokenizer.json": b"tokens"})
     said = reason(spec_of(commit), cache, FileNotFoundError)
-    assert said == f"acme/tiny at {commit} came without model.safetensors, config.json"
+    assert said == f"acme/tiny at {commit} is missing model.safetensors, config.json"
 
 
 def test_wrong_bytes_are_refused_and_a_forced_pull_replaces_them(small_hub: SmallHub, cache: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_file_that_changes_on_its_way_is_refused_and_downloaded_again_next_tim
         with pytest.raises(IntegrityError) as error:
             sources.ensure_local(spec, cache)
         assert str(error.value) == (
-            f"{file} of acme/tiny at {commit} did not come as the hub ({small_hub.url}) states it.\n"
+            f"{file} of acme/tiny at {commit} does not match the digest that the hub ({small_hub.url}) states.\n"
             f"  {kind}  {digest(changed)}\n"
             f"  expected  {digest(FILES[file])}\n"
             "It was removed, and nothing was loaded; fetch it again: embedry pull acme/tiny"
@@ -231,7 +231,9 @@ def test_the_files_that_describe_a_repository_are_compared_before_they_are_read(
 ) -> None:
     commit = small_hub.commit("acme/tiny", {"modules.json": b"[]"})
     small_hub.faults = [Fault(path=f"{commit}/modules.json", body=b"{}")]
-    with pytest.raises(IntegrityError, match=r"^modules\.json of acme/tiny at [0-9a-f]{40} did not come as the hub"):
+    with pytest.raises(
+        IntegrityError, match=r"^modules\.json of acme/tiny at [0-9a-f]{40} does not match the digest that the hub"
+    ):
         _layouts.from_hub("acme/tiny", cache)
     assert cached("acme/tiny", None, ["modules.json"], cache) is None
 
@@ -629,7 +631,7 @@ with warnings.catch_warnings(record=True) as caught:
         assert sources.find_local(spec, place / "private") is None
         assert sources.ensure_local(replace(spec, folder=str(place / "given")), place / "closed") == place / "given"
 for warning in caught:
-    if "may not be read by this user" in str(warning.message):  # the cache of digests has a warning of its own
+    if "is not readable by this user" in str(warning.message):  # the cache of digests has a warning of its own
         print(warning.category.__name__, warning.message)
 try:
     sources.find_local(replace(spec, folder=str(place / "closed" / "given")), place / "cache")
@@ -666,7 +668,7 @@ def test_caches_that_may_not_be_read_count_as_empty_with_one_warning_for_each(fr
         f"CacheWarning {place}/{private}/config.json",
     ]
     assert all("set EMBEDRY_CACHE or HF_HUB_CACHE to a folder that you can read" in line for line in warned)
-    assert given.startswith(f"the folder {place}/closed/given of 'tiny' may not be read by this user")
+    assert given.startswith(f"the folder {place}/closed/given of 'tiny' is not readable by this user")
 
 
 EMPTY_TENSORS = (2).to_bytes(8, "little") + b"{}"

@@ -163,7 +163,7 @@ def test_what_was_not_calibrated_is_refused_before_anything_is_loaded() -> None:
         resolve("nomic-embed-text-v1.5", precision="int8")
     with pytest.raises(OptionError, match="give one vector for a text, and this is a reranker model"):
         resolve_reranker("ms-marco-MiniLM-L6-v2", precision="int8")
-    with pytest.raises(OptionError, match="'transformers' does not compute in precision='int8'"):
+    with pytest.raises(OptionError, match="'transformers' does not support precision='int8'"):
         resolve("all-MiniLM-L6-v2", precision="int8", backend="transformers")
 
 

@@ -146,9 +146,9 @@ def test_the_doors_take_the_options_of_resolve(minilm: LazyEmbedder) -> None:
         resolve("minilm", on_query_overflow="warn")  # type: ignore[call-arg]
     with pytest.raises(OptionError, match="on_query_overflow must be one of"):
         resolve_reranker(spec_of("reranker", minilm), on_query_overflow="never")  # type: ignore[arg-type]
-    with pytest.raises(OptionError, match=r"normalize=True is not possible: .* is a sparse model"):
+    with pytest.raises(OptionError, match=r"normalize=True is not supported: .* is a sparse model"):
         resolve_sparse(spec_of("sparse", minilm), normalize=True)
-    with pytest.raises(OptionError, match="dims=64 is not possible"):
+    with pytest.raises(OptionError, match="dims=64 is not supported"):
         resolve_multi_vector(spec_of("multi_vector", minilm), dims=64)
 
 
@@ -258,7 +258,7 @@ def test_several_labels_give_several_scores_and_no_rank(minilm: LazyEmbedder) ->
     encoder.labels = 3
     reranker: LazyReranker = over(encoder, "reranker", minilm, chain=(Classifier(labels=3), Score()), dims=3)
     assert reranker.score(PAIRS).shape == (len(PAIRS), 3)
-    with pytest.raises(OptionError, match="gives 3 scores for a pair, so it does not rank"):
+    with pytest.raises(OptionError, match="gives 3 scores per pair, so it cannot rank"):
         reranker.rank("a", ["b"])
 
 
@@ -411,19 +411,22 @@ def test_an_engine_must_give_a_vector_for_each_token(minilm: LazyEmbedder) -> No
     [
         ({"chain": (Score(), Classifier())}, "must start with Pooling or LibraryModule"),
         ({"chain": (Classifier(), Score(), Score())}, "can only be its last module"),
-        ({"chain": (Classifier(labels=2), Score()), "dims": 1}, "the chain ends with vectors of 2, and dims is 1"),
+        (
+            {"chain": (Classifier(labels=2), Score()), "dims": 1},
+            "the chain ends with vectors of length 2, but dims is 1",
+        ),
         ({"chain": (Classifier(labels=0), Score())}, "at least one label"),
-        ({"chain": (Classifier(), Score(activation="relu"))}, "'relu' of a score is none of identity, sigmoid"),
+        ({"chain": (Classifier(), Score(activation="relu"))}, "'relu' of a score is not one of identity, sigmoid"),
         ({"chain": (SpladePooling(),)}, "must start with MaskedLM or TermWeights or TermTable"),
         ({"chain": (MaskedLM(), MaskedLM())}, "must start with Pooling"),
         ({"chain": (MaskedLM(), SpladePooling(strategy="mean"))}, "the strategy max or sum"),
         ({"chain": (Pooling(mode="mean"), LateInteraction())}, "must start with Dense"),
-        ({"chain": (TermTable(outputs=48),)}, "it must have transformer=None"),
+        ({"chain": (TermTable(outputs=48),)}, "transformer must be None"),
         ({"query_chain": (TermTable(outputs=48),)}, "query_chain must be a TermTable of a sparse model"),
-        ({"matryoshka": Matryoshka(dims=(8,), before=(Score(),))}, "may hold what needs no weights"),
+        ({"matryoshka": Matryoshka(dims=(8,), before=(Score(),))}, "may only contain modules without weights"),
         ({"other_chains": ((Pooling(mode="cls"),),)}, "must give different kinds of results"),
         ({"other_chains": [(Pooling(mode="cls"),)]}, "other_chains must be a tuple"),
-        ({"other_chains": ((LateInteraction(),),)}, "do not say how long its results are"),
+        ({"other_chains": ((LateInteraction(),),)}, "do not determine the length of its results"),
     ],
     ids=str,
 )

@@ -137,11 +137,11 @@ def test_a_model_is_given_in_any_form_and_another_column_read(reranker: ModelSpe
 
 
 def test_what_cannot_rank_is_refused(root: Path, reranker: ModelSpec, table: Any) -> None:
-    with pytest.raises(OptionError, match="3 scores for a pair"):
+    with pytest.raises(OptionError, match="3 scores per pair"):
         EmbedryReranker(registered(root, "reranker", "bert, 3 labels", name="three", repo="acme/three"))
     with pytest.raises(UnsupportedModelError, match="resolve"):
         EmbedryReranker("minilm")
-    with pytest.raises(OptionError, match="has its options already"):
+    with pytest.raises(OptionError, match="already has its options"):
         EmbedryReranker(resolve_reranker(reranker), threads=1)
     with pytest.raises(ValueError, match="score must be"):
         EmbedryReranker(reranker, return_score="none")  # type: ignore[arg-type]

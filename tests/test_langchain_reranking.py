@@ -141,16 +141,16 @@ def test_a_model_is_given_in_any_form(reranker: ModelSpec) -> None:
 def test_what_cannot_rank_is_refused(root: Path, reranker: ModelSpec, minilm: LazyEmbedder) -> None:
     three = registered(root, "reranker", "bert, 3 labels", name="three", repo="acme/three")
     for make in (EmbedryReranker, EmbedryCrossEncoder):
-        with pytest.raises(OptionError, match="3 scores for a pair"):
+        with pytest.raises(OptionError, match="3 scores per pair"):
             make(three)
         with pytest.raises(UnsupportedModelError, match="resolve"):
             make(minilm.name)
-        with pytest.raises(OptionError, match="has its options already"):
+        with pytest.raises(OptionError, match="already has its options"):
             make(resolve_reranker(reranker), threads=1)
     for top_n in (0, True, 2.5):
         with pytest.raises(ValidationError, match="top_n"):
             EmbedryReranker(reranker, top_n=top_n)
-    with pytest.raises(OptionError, match="3 scores for a pair"):
+    with pytest.raises(OptionError, match="3 scores per pair"):
         store_of(minilm).hybrid_search(QUESTION, reranker=three)
 
 

@@ -144,11 +144,11 @@ def test_a_model_that_changed_is_refused(root: Path, reranker: ModelSpec) -> Non
 
 
 def test_what_cannot_rank_is_refused(root: Path, reranker: ModelSpec, minilm: LazyEmbedder) -> None:
-    with pytest.raises(OptionError, match="3 scores for a pair"):
+    with pytest.raises(OptionError, match="3 scores per pair"):
         EmbedryRerank(registered(root, "reranker", "bert, 3 labels", name="three", repo="acme/three"))
     with pytest.raises(UnsupportedModelError, match="resolve"):
         EmbedryRerank(minilm.name)
-    with pytest.raises(OptionError, match="has its options already"):
+    with pytest.raises(OptionError, match="already has its options"):
         EmbedryRerank(resolve_reranker(reranker), options={"threads": 1})
     with pytest.raises(ValidationError, match="top_n"):
         EmbedryRerank(reranker, top_n=0)
@@ -173,7 +173,7 @@ def test_the_functions_give_terms_and_weights(sparse: ModelSpec) -> None:
             assert {type(indices[0][0]), type(values[0][0])} == {int, float}
     assert made.sparse_doc_fn(TEXTS) != made.sparse_query_fn(TEXTS)  # else the prompts would tell nothing
     assert made.sparse_doc_fn([]) == ([], [])
-    with pytest.raises(OptionError, match="has its options already"):
+    with pytest.raises(OptionError, match="already has its options"):
         EmbedrySparse(model, threads=1)
 
 

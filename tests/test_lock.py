@@ -129,7 +129,7 @@ def test_a_model_that_is_not_in_the_lock_is_refused(spec: ModelSpec, tmp_path: P
         with pytest.raises(LockError) as error:
             resolve(folder)
         assert str(error.value) == (
-            f"the folder {str(folder)!r} is no model of the lock file {path}, and a folder cannot be locked; give a locked "
+            f"the folder {str(folder)!r} is not a model of the lock file {path}, and a folder cannot be locked; give a locked "
             "model its files with resolve(NAME, folder=...), or resolve without the lock"
         )
     with pytest.raises(LockError, match=r"'acme/tiny' is not in the lock file .*; add it: embedry lock acme/tiny"):
@@ -173,7 +173,7 @@ def test_an_entry_that_is_passed_must_be_the_locked_one(spec: ModelSpec, tmp_pat
         resolve(replace(spec, prompts={}, max_seq_length=64))
     assert str(error.value) == (
         f"the entry of 'tiny' differs from the one in the lock file {path} in max_seq_length, prompts; "
-        f"take what is registered: embedry lock --upgrade tiny --file {path}"
+        f"use the registered entry: embedry lock --upgrade tiny --file {path}"
     )
 
 
@@ -183,7 +183,7 @@ def test_what_an_entry_that_is_passed_leaves_open_is_taken_from_the_lock(spec: M
     assert resolve(replace(spec, files=dict.fromkeys(spec.files))) is resolve("tiny")
     in_folder = resolve(replace(spec, folder="/a/folder", files=dict.fromkeys(spec.files))).spec
     assert in_folder == replace(spec, folder="/a/folder", size_mb=7)
-    with pytest.raises(LockError, match=" in files; take what is registered"):
+    with pytest.raises(LockError, match=" in files; use the registered entry"):
         resolve(replace(spec, files={**spec.files, "model.safetensors": "d" * 64}))
 
 
@@ -249,30 +249,30 @@ BROKEN = {
     "not text": (b"\xff\xfe", "cannot be read: 'utf-8' codec"),
     "no format": (
         "[models]",
-        "has format None, and this version of embedry reads 1; restore it, or delete it and write it again: "
+        "has format None, but this version of embedry reads 1; restore it, or delete it and write it again: "
         "embedry lock MODEL --file ",
     ),
-    "a format that is no integer": ("format = true", "has format True, and this version of embedry reads 1; restore"),
+    "a format that is no integer": ("format = true", "has format True, but this version of embedry reads 1; restore"),
     "a newer format": (
         "format = 2",
-        "has format 2, and this version of embedry reads 1; pip install --upgrade embedry-core, or delete it and write",
+        "has format 2, but this version of embedry reads 1; pip install --upgrade embedry-core, or delete it and write",
     ),
     "nested too deep": ("format = " + "[" * 100_000, "cannot be read: maximum recursion depth exceeded"),
-    "another table": ("format = 1\n[modules]", "must have format and [models.NAME] alone, it has format, modules"),
+    "another table": ("format = 1\n[modules]", "must have format and [models.NAME] only, got format, modules"),
     "a model that is no table": ("format = 1\nmodels = {tiny = 1}", '[models."tiny"] of the lock file'),
     "no files": ('format = 1\n[models."tiny"]\ndims = 3', "must be a table with its files"),
     "a file without a size": (
         'format = 1\n[models."tiny".files]\n"a" = { sha256 = "x" }',
-        "the file 'a' must have sha256 and size alone, it has {'sha256': 'x'}; restore it, or delete it there and add "
+        "the file 'a' must have sha256 and size only, got {'sha256': 'x'}; restore it, or delete it there and add "
         "the model again: embedry lock tiny --file ",
     ),
     "a negative size": (
         'format = 1\n[models."tiny".files]\n"a" = { sha256 = "x", size = -1 }',
-        "the file 'a' must have sha256 and size alone, it has {'sha256': 'x', 'size': -1}",
+        "the file 'a' must have sha256 and size only, got {'sha256': 'x', 'size': -1}",
     ),
     "an unknown key of a file": (
         'format = 1\n[models."tiny".files]\n"a" = { sha256 = "x", size = 1, mode = 1 }',
-        "the file 'a' must have sha256 and size alone",
+        "the file 'a' must have sha256 and size only",
     ),
     "a folder of a machine": (
         'format = 1\n[models."tiny"]\nfolder = "/etc"\n[models."tiny".files]',
@@ -285,11 +285,11 @@ BROKEN = {
     "a file outside the model": (
         'format = 1\n[models."tiny"]\ndims = 3\nmax_seq_length = 3\npreferred_backend = "a"\narchitecture = "a"\n'
         f'chain = [{{ type = "pooling", mode = "mean" }}]\n[models."tiny".files]\n"../a" = {{ sha256 = "{"d" * 64}", size = 1 }}',
-        "is no entry of this version: model entry 'tiny': file path '../a' leaves the repository",
+        "is not an entry of this version: model entry 'tiny': file path '../a' leaves the repository",
     ),
     "an unknown key": (
         'format = 1\n[models."tiny"]\ncolour = "red"\n[models."tiny".files]\n"a" = { sha256 = "x", size = 1 }',
-        "is no entry of this version: model entry 'tiny' has the key 'colour', which this version does not know; "
+        "is not an entry of this version: model entry 'tiny' has the key 'colour', which this version does not know; "
         "pip install --upgrade embedry-core, or restore it, or delete it there and add the model again: embedry lock tiny",
     ),
 }

@@ -166,7 +166,7 @@ def test_where_long_texts_would_take_gigabytes_a_model_is_refused_by_name(checkp
     ("gpu", "fp32", r"device='gpu' is not available: OpenVINO .* finds CPU"),
     ("gpu:1", "fp16", r"device='gpu:1' is not available"),
     ("npu", "fp16", r"device='npu' is not available"),
-    ("cpu", "fp16", r"precision='fp16' is not possible on this cpu: it computes in fp32, .*int8"),
+    ("cpu", "fp16", r"precision='fp16' is not supported on this cpu: it computes in fp32, .*int8"),
 ])  # fmt: skip
 def test_what_this_machine_does_not_have_is_refused_before_a_file_is_read(
     cache: Path, minilm_folder: Path, device: str, precision: str, message: str

@@ -169,10 +169,10 @@ def test_an_interrupt_while_batches_are_still_handed_out_drops_those_that_were(
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda pooled: pooled[:, :383], r"returned float32 \(2, 383\), the entry promises float32 \(2, 384\)"),
+        (lambda pooled: pooled[:, :383], r"returned float32 \(2, 383\), but the entry says float32 \(2, 384\)"),
         (lambda pooled: pooled[:1], r"returned float32 \(1, 384\)"),
         (lambda pooled: pooled[:, np.newaxis], r"returned float32 \(2, 1, 384\)"),
-        (lambda pooled: pooled.astype(np.float64), r"returned float64 \(2, 384\), the entry promises float32"),
+        (lambda pooled: pooled.astype(np.float64), r"returned float64 \(2, 384\), but the entry says float32"),
         (lambda pooled: pooled.astype(np.float16), r"returned float16"),
         (lambda pooled: pooled / np.float32(0), "values that are not finite for 2 of 2 texts; the weights are damaged"),
         (

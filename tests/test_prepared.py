@@ -224,7 +224,7 @@ def test_tokens_are_those_of_the_tokenizer_with_their_places_in_prompt_and_text(
     whole = minilm.tokenize([LONG, ""], role="unprompted")
     assert [len(each) for each in whole] == minilm.count_tokens([LONG, ""], role="document")
     assert minilm.tokenize([], role="query") == []
-    with pytest.raises(UnsupportedModelError, match="reads texts in its own way"):
+    with pytest.raises(UnsupportedModelError, match="tokenizes texts itself"):
         over(Reading(), minilm).tokenize(["one"], role="query")
 
 

@@ -40,7 +40,7 @@ def test_a_text_is_its_terms_and_their_weights(dense: NDArray[np.float32]) -> No
         np.testing.assert_array_equal(indices, np.flatnonzero(dense[row]))
         np.testing.assert_array_equal(values, dense[row][dense[row] > 0])
     assert len(list(vectors)) == 7
-    with pytest.raises(IndexError, match="there are 7 texts, and position 7"):
+    with pytest.raises(IndexError, match="position 7 is out of range for 7 texts"):
         vectors[7]
 
 
@@ -56,7 +56,7 @@ def test_terms_are_spelt_the_greatest_first(dense: NDArray[np.float32]) -> None:
     assert list(terms.values()) == sorted(dense[0][dense[0] > 0].tolist(), reverse=True)
     assert all(dense[0][VOCABULARY.index(term)] == np.float32(weight) for term, weight in terms.items())
     bare = SparseVectors(np.array([0, 1]), np.array([4], np.int32), np.ones(1, np.float32), dims=9)
-    with pytest.raises(OptionError, match="do not know their vocabulary"):
+    with pytest.raises(OptionError, match="have no vocabulary"):
         bare.terms(0)
 
 

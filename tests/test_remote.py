@@ -497,7 +497,7 @@ def test_int8_is_a_space_of_its_own(serve: Serve, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(SpaceError):
         remote(spec).load()
     serve(embedry=False, name=spec.name, dims=spec.dims)
-    with pytest.raises(OptionError, match=r"precision='int8' is not possible: the server at .* is not embedry's"):
+    with pytest.raises(OptionError, match=r"precision='int8' is not supported: the server at .* is not embedry's"):
         remote(spec, precision="int8").load()
 
 
@@ -543,7 +543,7 @@ def test_a_model_that_a_server_cannot_reproduce_is_refused(serve: Serve) -> None
         remote(replace(SPEC, chain=(Pooling(mode="mean", include_prompt=False), Normalize())))
     with pytest.raises(UnsupportedModelError, match="its chain ends with a layer norm"):
         remote(replace(SPEC, chain=(Pooling(mode="mean"), LayerNorm(), Normalize())))
-    with pytest.raises(OptionError, match="max_seq_length=9 is not possible"):
+    with pytest.raises(OptionError, match="max_seq_length=9 is not supported"):
         remote(max_seq_length=9).load()
 
 

@@ -79,10 +79,10 @@ def test_an_unknown_option_is_an_error_with_the_nearest_and_all_others() -> None
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"dims": 128}, "dims=128 is not possible: 'all-MiniLM-L6-v2' has 384 and was trained for no other length"),
-        ({"dims": 0}, "dims=0 is not possible"),
-        ({"dims": "384"}, "dims='384' is not possible"),
-        ({"dims": 384.0}, "dims=384.0 is not possible"),
+        ({"dims": 128}, "dims=128 is not supported: 'all-MiniLM-L6-v2' has 384 and was trained for no other length"),
+        ({"dims": 0}, "dims=0 is not supported"),
+        ({"dims": "384"}, "dims='384' is not supported"),
+        ({"dims": 384.0}, "dims=384.0 is not supported"),
         (
             {"max_seq_length": 257},
             "max_seq_length must be an integer from 3 to 256, the most that 'all-MiniLM-L6-v2' reads, got 257",
@@ -97,7 +97,7 @@ def test_an_unknown_option_is_an_error_with_the_nearest_and_all_others() -> None
         ({"threads": 1.5}, "threads must be a positive integer, got 1.5"),
         ({"threads": True}, "threads must be a positive integer, got True"),
         ({"threads": 1000}, f"threads must be at most {8 * (os.cpu_count() or 1)}, 8 for each processor, got 1000"),
-        ({"normalize": 1}, "normalize must be True, False, or None for the model's own way, got 1"),
+        ({"normalize": 1}, "normalize must be True, False, or None for the model's default, got 1"),
         ({"normalize": "yes"}, "got 'yes'"),
         ({"on_overflow": "cut"}, "on_overflow must be one of 'truncate', 'warn', 'error', got 'cut'"),
         ({"on_overflow": None}, "got None"),

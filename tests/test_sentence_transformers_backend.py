@@ -228,7 +228,7 @@ def test_a_model_with_its_own_input_reads_as_many_tokens_as_its_entry_says(readi
 def test_a_length_that_a_model_with_its_own_input_would_not_keep_to_is_refused(
     request: pytest.FixtureRequest, kind: str
 ) -> None:
-    with pytest.raises(OptionError, match=r"max_seq_length=16 is not possible: .* reads texts in its own way"):
+    with pytest.raises(OptionError, match=r"max_seq_length=16 is not supported: .* tokenizes texts itself"):
         embedder(request.getfixturevalue(kind), max_seq_length=16).embed_query("a text")
 
 

@@ -219,7 +219,7 @@ async def test_shorter_vectors_are_those_of_resolve_and_share_the_weights(checkp
         assert card["dimensions"] == [spec.dims, 8]
         answer = await ask(client, "one", model="shortened", dimensions=7)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "dimensions")
-        assert "dims=7 is not possible" in answer.json()["error"]["message"]
+        assert "dims=7 is not supported" in answer.json()["error"]["message"]
 
 
 async def test_vectors_that_are_not_normalised_are_those_of_resolve(client: Client) -> None:

@@ -173,7 +173,7 @@ async def test_the_length_that_counts_is_that_of_the_role(client: Client, specs:
         ({"inputs": ["a", None]}, "got `null`"),
         ({}, "missing required field `inputs`"),
         ({"inputs": LONG, "truncate": False}, "1 of 1 inputs are longer than the 64 tokens that 'sparse' reads"),
-        ({"inputs": "a", "truncation_direction": "left"}, "truncation_direction=left is not possible"),
+        ({"inputs": "a", "truncation_direction": "left"}, "truncation_direction=left is not supported"),
         ({"inputs": "a", "truncate": "START"}, 'send "END" or "NONE"'),
         ({"inputs": "a", "prompt_name": "nope"}, "prompt_name='nope' is no role of 'sparse'"),
         ({"inputs": ["a"] * 2049}, "2,049 inputs"),

@@ -166,7 +166,7 @@ def test_what_the_model_does_not_read_is_shown_as_cut(page: Any, minilm: LazyEmb
 
 
 def test_where_tokens_are_not_available_the_number_is_shown_all_the_same(page: Any, minilm: LazyEmbedder) -> None:
-    said = "this model's engine reads texts in its own way"
+    said = "this model's engine tokenizes texts itself"
     page.route("**/tokenize", lambda route: route.fulfill(status=400, json={"error": said, "error_type": "validation"}))
     vectors = minilm.encode(TEXTS[:2], role="document")
     assert compare(page, TEXTS[0], TEXTS[1]) == f"{cosines(vectors[0], vectors[1:])[0]:.3f}"

@@ -218,7 +218,7 @@ async def test_a_document_may_be_as_long_as_max_tokens_per_doc_says(client: Clie
         alike(ranked(answer), reranker.rank(QUERY, DOCUMENTS))
     error = (await ask(client, path="/v2/rerank", max_tokens_per_doc=longest - 1)).json()["error"]
     assert error["param"] == "max_tokens_per_doc"
-    assert f"max_tokens_per_doc={longest - 1} is not possible: document 2 has more tokens" in error["message"]
+    assert f"max_tokens_per_doc={longest - 1} is not supported: document 2 has more tokens" in error["message"]
 
 
 async def test_a_request_has_no_more_tokens_than_the_limit(root: Path, reranker: LazyReranker) -> None:
@@ -268,7 +268,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         ({"return_documents": 1}, "return_documents", "got `int`"),
         ({"max_tokens_per_doc": 0}, "max_tokens_per_doc", ">= 1"),
         ({"max_chunks_per_doc": 10}, "max_chunks_per_doc", "a document is not split"),
-        ({"rank_fields": ["title", "text"]}, "rank_fields", "rank_fields=title, text is not possible"),
+        ({"rank_fields": ["title", "text"]}, "rank_fields", "rank_fields=title, text is not supported"),
         ({"rank_fields": []}, "rank_fields", "ranked by their text"),
         ({"relevant_spans": {"mode": "enabled"}}, "relevant_spans", "ranked as a whole"),
         ({"instruction": "judge"}, "instruction", "see prompt_name"),
@@ -324,7 +324,7 @@ async def test_null_and_unknown_fields_are_ignored_and_so_is_what_asks_for_the_u
         (
             {"query": QUERY, "texts": ["a"], "truncation_direction": "Left"},
             400,
-            "truncation_direction=Left is not possible",
+            "truncation_direction=Left is not supported",
         ),
         ({"query": QUERY, "texts": [LONG], "truncate": False}, 400, "longer than the 64 tokens"),
         (
@@ -417,7 +417,7 @@ async def test_the_model_is_described_as_what_it_is(client: Client, reranker: La
 
 def test_a_reranker_with_several_scores_is_refused_at_the_start(root: Path) -> None:
     spec = registered(root, "reranker", "bert, 3 labels")
-    with pytest.raises(OptionError, match="gives 3 scores for a pair, so it does not rank, and no route serves it"):
+    with pytest.raises(OptionError, match="gives 3 scores per pair, so it cannot rank, and no route serves it"):
         create_app([spec.name])
 
 
@@ -593,7 +593,7 @@ def test_coheres_clients_get_them(url: str, reranker: LazyReranker) -> None:
         objects = first.rerank(query=QUERY, documents=[{"text": text} for text in DOCUMENTS], rank_fields=["text"])
         second = cohere.ClientV2(api_key="none", base_url=url, httpx_client=connections)
         newer = second.rerank(model=NAME, query=QUERY, documents=DOCUMENTS, top_n=3, max_tokens_per_doc=4096)
-        with pytest.raises(cohere.BadRequestError, match="max_chunks_per_doc is not possible"):
+        with pytest.raises(cohere.BadRequestError, match="max_chunks_per_doc is not supported"):
             first.rerank(model=NAME, query=QUERY, documents=DOCUMENTS, max_chunks_per_doc=10)
         with pytest.raises(cohere.NotFoundError, match="there is no model 'nobody' here"):
             second.rerank(model="nobody", query=QUERY, documents=DOCUMENTS)

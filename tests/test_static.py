@@ -239,12 +239,15 @@ def test_other_backends_refuse_static_models_and_name_the_one_that_runs_them(st_
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"chain": (Table(outputs=48),)}, "must have transformer=None"),
+        ({"chain": (Table(outputs=48),)}, "transformer must be None"),
         (
             {"transformer": None, "chain": (Table(outputs=48), Table(outputs=48))},
             "a StaticEmbedding that is not its first module",
         ),
-        ({"transformer": None, "chain": (Table(outputs=47),)}, "the chain ends with vectors of 47, and dims is 48"),
+        (
+            {"transformer": None, "chain": (Table(outputs=47),)},
+            "the chain ends with vectors of length 47, but dims is 48",
+        ),
         ({"transformer": None, "chain": (Table(path="0", outputs=48),)}, "files lacks '0/model.safetensors'"),
         (
             {"transformer": None, "chain": (Table(path="0", outputs=48),), "files": {"0/model.safetensors": None}},

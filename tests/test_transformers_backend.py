@@ -296,7 +296,7 @@ def test_half_precision_is_computed_stated_and_close(checkpoint: Checkpoint, poo
 
 
 def test_a_precision_that_it_does_not_have_is_refused(checkpoint: Checkpoint) -> None:
-    with pytest.raises(OptionError, match="does not compute in precision='int4'; it has fp32, bf16, fp16"):
+    with pytest.raises(OptionError, match="does not support precision='int4'; it supports fp32, bf16, fp16"):
         resolve(checkpoint("bert"), backend=BACKEND, precision="int4")
 
 

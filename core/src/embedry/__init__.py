@@ -5,10 +5,10 @@
     embedder = resolve("bge-small-en-v1.5")
     vectors = embedder.encode_document(["a text", "another"])  # float32 (2, 384)
 
-`resolve_reranker`, `resolve_sparse` and `resolve_multi_vector` do the same for models of other kinds.
+`resolve_reranker`, `resolve_sparse` and `resolve_multi_vector` do the same for other kinds of models.
 
-Importing this package, listing models and reading an entry import no engine and load nothing. What is public is here, in
-`embedry.backend` for authors of engines, and in `embedry.testing`; modules that begin with an underscore are private.
+Importing this package, listing models and reading an entry do not import an engine or load a model. The public API is this
+package, `embedry.backend` for authors of backends, and `embedry.testing`. Modules that begin with an underscore are private.
 """
 
 from embedry.cached import CachedItem, clear_cache, list_cached

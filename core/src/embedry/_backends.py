@@ -1,4 +1,4 @@
-"""The installed backends: found by name through their entry points, and checked before they are used."""
+"""Finds installed backends by their entry points, and checks that they support a model and its options."""
 
 import os
 from collections.abc import Iterable
@@ -70,7 +70,7 @@ def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
         ) from error
     if not isinstance(backend, Backend):
         raise BackendImportError(
-            f"the entry point {matches[0].value!r} of {discovery.origin(matches[0])} is no backend of this version: it must be "
+            f"the entry point {matches[0].value!r} of {discovery.origin(matches[0])} is not a backend of this version: it must be "
             f"an instance of embedry.backend.Backend, got {backend!r}; a package for embedry 0.1 needs its next version"
         )
     return backend
@@ -91,7 +91,7 @@ def check(backend: Backend, name: str, spec: ModelSpec, device: str | None, prec
         )
     if precision is not None and precision not in backend.precisions:
         raise OptionError(
-            f"the backend {name!r} does not compute in precision={precision!r}; it has {', '.join(backend.precisions)}"
+            f"the backend {name!r} does not support precision={precision!r}; it supports {', '.join(backend.precisions)}"
         )
     if precision == "int8":
         _check_calibrated(backend, spec)
@@ -132,18 +132,18 @@ def _alternatives(spec: ModelSpec, name: str) -> str:
                 able.append(other)
     if able:
         return f"try backend={' or '.join(map(repr, able))}"
-    return "no installed backend takes it; try: pip install embedry-sentence-transformers"
+    return "no installed backend supports it; try: pip install embedry-sentence-transformers"
 
 
 def _check_calibrated(backend: Backend, spec: ModelSpec) -> None:
     reason = backend.int8_refusal(spec)
     if reason is not None:
-        raise OptionError(f"precision='int8' is not possible for {spec.name!r}: {reason}")
+        raise OptionError(f"precision='int8' is not supported for {spec.name!r}: {reason}")
     if spec.int8 is None:
         from embedry.lock import command
 
         raise OptionError(
-            f"precision='int8' is not possible: {spec.name!r} was not calibrated for it, and without calibration its vectors "
+            f"precision='int8' is not supported: {spec.name!r} was not calibrated for it, and without calibration its vectors "
             f"would be wrong by an unknown amount; calibrate it: {command('calibrate', spec.name, 'TEXTS')}"
         )
     if not spec.int8.calibration.locate().is_file():

@@ -1,4 +1,4 @@
-"""What a transformer's config.json says, as one record for all engines; `_files/model_config.py` reads it."""
+"""`ModelConfig`, the parsed config.json of a transformer, for all engines; `_files/model_config.py` reads it."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ _POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "camembert", "xlm-roberta-
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """What a transformer's config.json says, its family's defaults filled in; None where neither says anything.
+    """The settings in a transformer's config.json, with the defaults of its family; None if neither has a value.
 
     Sizes are positive integers. An engine takes what it needs from here and refuses what it does not compute.
     """

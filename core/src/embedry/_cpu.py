@@ -1,4 +1,4 @@
-"""What processors this process has: how many it may really use, and what they can do."""
+"""The number of processors available to this process, and their instruction sets."""
 
 import os
 from pathlib import Path

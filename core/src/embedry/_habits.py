@@ -1,4 +1,4 @@
-"""Errors for calls whose arguments do not fit: they say what to write instead, above all to users of other libraries."""
+"""Errors for invalid arguments that say what to write instead, mainly for users of other libraries."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -1,7 +1,7 @@
-"""The installed layouts: what reads a model that no entry knows from its own files, in a folder or in a repository.
+"""The installed layouts, which read unregistered models from the files of a folder or repository.
 
-Each is an entry point in `embedry.layouts`: a module, or an object, with the functions of `Layout`. They are asked in the order of
-their names, and the first one that knows the files answers.
+Each is an entry point in `embedry.layouts`: a module or an object with the functions of `Layout`. They are tried in the order of
+their names, and the first one that recognizes the files is used.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Threads of libraries that compute with several: what is set for the whole process, and how many each call has."""
+"""Thread counts of multithreaded libraries, per process and per call."""
 
 import os
 import weakref

@@ -1,7 +1,7 @@
-"""The contract that an engine fulfils, and helpers for those who write one.
+"""The interface of engines, and helpers for engine authors.
 
-The boundary is thin on purpose: token ids and a mask go down, vectors come up. Prompts, lengths, batches, shortening,
-normalising and checking belong to the pipeline above it, so that every engine treats them alike.
+The interface is small: an engine receives token ids and a mask and returns vectors. The pipeline handles prompts, lengths,
+batches, truncation of vectors, normalization and validation, so they are the same for every engine.
 """
 
 from abc import ABC, abstractmethod
@@ -41,7 +41,7 @@ _HELPERS = {
     "terms": "_files.tokenizer_file",
     "unknown_token": "_files.tokenizer_file",
 }
-"""What is imported when it is first used, because every program that resolves a model imports this module -> its module."""
+"""Name -> module, for names imported on first use, because every program that resolves a model imports this module."""
 
 __all__ = [
     "PROCESS_SETTING", "Backend", "Encoder", "LibraryThreads", "LoadRequest", "ModelConfig", "PairEncoder", "Tensor", "TextEncoder",
@@ -60,44 +60,44 @@ def __getattr__(name: str) -> Any:
 
 
 class Encoder(ABC):
-    """A loaded model over token ids, called from several threads at once."""
+    """A loaded model that takes token ids. It is called from several threads at once."""
 
     workers: int = 1
-    """How many batches are worth running at the same time."""
+    """The number of batches to run at the same time."""
     batch_tokens: int = 4096
-    """Padded tokens that one batch should hold, texts times length."""
+    """The number of padded tokens per batch, texts times length."""
     info: Mapping[str, str]
-    """What runs where, for people: engine, provider, threads. "precision" is read by programs too; "fp32" if left out."""
+    """Details for display: engine, provider, threads. Programs also read "precision"; "fp32" if omitted."""
 
     @abstractmethod
     def forward(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
-        """Token ids and mask, both (batch, sequence), right-padded -> what the body of the chain gives, float32.
+        """Token ids and mask, both (batch, sequence), right-padded -> the output of the chain's body, float32.
 
-        That is (batch, width) of a dense model, (batch, vocabulary) of a sparse one, and (batch, sequence, width) of a
-        multi-vector model, where what stands at padding does not matter. Of the latter the mask may be 0 at the end of a text,
-        for tokens that the others do not attend to, and whose vectors count.
+        The output is (batch, width) for a dense model, (batch, vocabulary) for a sparse model and (batch, sequence, width) for
+        a multi-vector model, where the values at padding do not matter. For multi-vector models, the mask may be 0 at the end
+        of a text: the other tokens do not attend to these tokens, but their vectors are used.
 
-        Every row has at least one token. A text's result must not depend on the others in its batch. `workers` threads call
-        this at the same time, so it should compute on the thread that calls it.
+        Every row has at least one token. A text's result must not depend on the other texts in its batch. `workers` threads
+        call this method at the same time, so it should compute on the calling thread.
         """
 
     def forward_wide(self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]") -> "NDArray[np.float32]":
-        """The same for a batch that nothing else is computed beside, such as a single query: on all threads, if that helps.
+        """Computes a batch that runs alone, such as a single query, on all threads if that is faster.
 
-        It is called by the thread that made the request.
+        The thread that made the request calls it.
         """
         return self.forward(ids, mask)
 
 
 class PairEncoder(ABC):
-    """A loaded reranker over token ids, called from several threads at once. A class may be an `Encoder` as well."""
+    """A loaded reranker that takes token ids, called from several threads at once. A class may also be an `Encoder`."""
 
     workers: int = 1
-    """As an `Encoder`'s."""
+    """See `Encoder`."""
     batch_tokens: int = 4096
-    """As an `Encoder`'s."""
+    """See `Encoder`."""
     info: Mapping[str, str]
-    """As an `Encoder`'s."""
+    """See `Encoder`."""
 
     @abstractmethod
     def forward(
@@ -105,92 +105,92 @@ class PairEncoder(ABC):
     ) -> "NDArray[np.float32]":
         """Token ids, mask and segments of pairs, each (batch, sequence), right-padded -> their logits, float32 (batch, labels).
 
-        Segments are 1 for the tokens of the document where the tokenizer tells it from the query, and else 0. All else is as
-        in `Encoder.forward`.
+        Segments are 1 for the tokens of the document if the tokenizer marks them, and 0 otherwise. For everything else see
+        `Encoder.forward`.
         """
 
     def forward_wide(
         self, ids: "NDArray[np.int32]", mask: "NDArray[np.int32]", segments: "NDArray[np.int32]", /
     ) -> "NDArray[np.float32]":
-        """As `Encoder.forward_wide`."""
+        """See `Encoder.forward_wide`."""
         return self.forward(ids, mask, segments)
 
 
 class TextEncoder(ABC):
-    """A loaded model that reads texts in its own way: a remote service, say, or one with an input handling of its own."""
+    """A loaded model that takes texts, such as a remote service or a model with its own tokenization."""
 
     info: Mapping[str, str]
-    """As an `Encoder`'s."""
+    """See `Encoder`."""
 
     def check(self, spec: ModelSpec, chain: Chain) -> None:  # noqa: B027  most engines have nothing to refuse here
-        """Raises an `EmbedryError` if it cannot give what an embedder needs. Asked before each call, so it must be quick.
+        """Raises an `EmbedryError` if it does not support what an embedder needs. Called before each call; must be fast.
 
         Args:
-            spec: the embedder's whole entry, with its prompts and the tail of its chain.
-            chain: the entry's chain as `dims` and `normalize` changed it.
+            spec: the embedder's complete entry, with its prompts and the tail of its chain.
+            chain: the entry's chain with the changes of `dims` and `normalize`.
         """
 
     @abstractmethod
     def lengths(self, texts: Sequence[str]) -> Sequence[int]:
-        """How many tokens each text would take, were none cut. Asked for only where an overflow policy needs it."""
+        """The number of tokens in each text without truncation. Called only if an overflow policy needs it."""
 
     @abstractmethod
     def forward_texts(self, texts: Sequence[str], prompt: str) -> "NDArray[np.float32]":
-        """Texts, and the prompt to put before each -> what the body of the chain gives, float32 (texts, width)."""
+        """Texts, and the prompt to prepend to each -> the output of the chain's body, float32 (texts, width)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadRequest:
-    """A model to load, and how. Fields may be added in later versions."""
+    """The model to load and its settings. Later versions may add fields."""
 
     spec: ModelSpec
-    """The entry. `spec.body` is what the engine runs; the end of the chain that needs no weights is the pipeline's."""
+    """The entry. The engine runs `spec.body`; the pipeline runs the end of the chain that needs no weights."""
     folder: Path
-    """Holds the verified files of `spec.files`. It may hold others, which are not to be read. Without `Backend.needs_files` no
-    file is in it."""
+    """The folder with the verified files of `spec.files`. Do not read any other files in it. It contains no file if
+    `Backend.needs_files` is False."""
     config: ModelConfig | None
-    """The transformer's config.json, parsed and compared with the entry; None for a model without a transformer, and
-    without `Backend.needs_files`."""
+    """The transformer's config.json, parsed and compared with the entry; None for a model without a transformer, and if
+    `Backend.needs_files` is False."""
     device: str
-    """One of the backend's `devices`, perhaps with a number, as in "cuda:1"."""
+    """One of the backend's `devices`, optionally with a number, as in "cuda:1"."""
     precision: str | None
-    """One of the backend's `precisions`, or None to choose."""
+    """One of the backend's `precisions`; None for the backend's choice."""
     threads: int
-    """Threads to compute with."""
+    """The number of threads to compute with."""
     cache_dir: Path
-    """What is compiled goes below it; see `artifact`."""
+    """The folder for compiled artifacts; see `artifact`."""
 
 
 class Backend(ABC):
-    """An engine. Importing it must be cheap: what is heavy is imported in `load`."""
+    """An engine. Importing it must be cheap; import heavy libraries in `load`."""
 
     devices: tuple[str, ...]
-    """Device kinds it can run on, the preferred one first: "cpu", "cuda", "mps"; "auto" leaves the choice to it."""
+    """Supported device kinds, the preferred one first: "cpu", "cuda", "mps"; "auto" lets the backend choose."""
     precisions: tuple[str, ...]
-    """Number formats that can be asked for: "fp32", "bf16", "fp16"; "int8" for models with a calibration."""
+    """Supported precisions: "fp32", "bf16", "fp16"; "int8" for models with a calibration."""
     modules: tuple[type[Module], ...]
-    """The types of `embedry.modules` that it runs. A model whose body has another is refused before `refusal` is asked."""
+    """Supported types of `embedry.modules`. Models with other types in their body are rejected before `refusal` is called."""
     outputs: tuple[Kind, ...] = ("dense",)
-    """The kinds of models that it runs, see `embedry.chains.kind`. A model of another kind is refused before `refusal` is asked."""
+    """Supported kinds of models, see `embedry.chains.kind`. Other kinds are rejected before `refusal` is called."""
     needs_files: bool = True
-    """Whether the model's files must be on this machine. If not, `load` gives a `TextEncoder`: another machine has the model."""
+    """Whether the model's files must be on this machine. If False, `load` returns a `TextEncoder` for a remote model."""
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Why this model cannot be reproduced exactly, as a sentence, or None. Decided from the entry alone.
+        """The reason, as a sentence, why the backend cannot reproduce this model exactly, or None. Uses only the entry.
 
-        All that a module of a listed type says is yours to run or to refuse: `spec.body` has them, in order.
+        Check every setting of the modules in `spec.body`: the backend must run each exactly as written, or reject the model.
         """
         return None
 
     def int8_refusal(self, spec: ModelSpec) -> str | None:
-        """Why this model cannot be run in int8, calibrated or not, as a sentence, or None. Decided from the entry alone."""
+        """The reason, as a sentence, why this model cannot run in int8, calibrated or not, or None. Uses only the entry."""
         return None
 
     @abstractmethod
     def load(self, request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
-        """Loads a model: of a reranker a `PairEncoder`.
+        """Loads a model; returns a `PairEncoder` for a reranker.
 
         Raises:
-            UnsupportedModelError: the configuration asks for what this backend does not do.
-            IntegrityError: the weights are incomplete or of wrong shapes; that they are sound was checked before.
+            UnsupportedModelError: the configuration needs something that this backend does not support.
+            IntegrityError: weights are missing or have wrong shapes. The core has already checked the files for damage.
         """

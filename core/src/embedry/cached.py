@@ -1,4 +1,4 @@
-"""What the cache folder holds: models, graphs, vectors and indexes, with their sizes, and how to remove them."""
+"""Lists and clears the cache folder: models, graphs, vectors and indexes."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -11,32 +11,32 @@ from embedry.errors import CacheError, OptionError
 from embedry.options import VECTORS
 
 CachedKind = Literal["model", "graph", "vectors", "index"]
-"""Files of a model; what an engine built from them; vectors kept by `resolve(..., vector_cache=True)`; an index of folders."""
+"""A model's files; a graph that an engine built from them; vectors of `resolve(..., vector_cache=True)`; an index of folders."""
 
 INDEXES = "indexes"
-"""The folder in the cache that holds indexes of folders."""
+"""The folder in the cache for indexes of folders."""
 
 
 class CachedItem(NamedTuple):
-    """One thing in the cache."""
+    """A model, a graph, a vector cache or an index."""
 
     kind: CachedKind
     name: str
-    """What it is, for people: a model's name, "the graph of 'all-MiniLM-L6-v2'"."""
+    """For display: a model's name, or "the graph of 'all-MiniLM-L6-v2'"."""
     size: int
     """Bytes on disk."""
     path: Path
-    """A folder, or a file; removed as a whole."""
+    """A folder or a file, which is removed as a whole."""
 
 
 def list_cached(cache_dir: str | Path | None = None) -> list[CachedItem]:
-    """Everything in the cache folder, by kind and name. Small records of verified files are not listed.
+    """The items in the cache folder, sorted by kind and name, without the small records of verified files.
 
     Args:
         cache_dir: the cache folder; by default `EMBEDRY_CACHE` or the platform's.
 
     Raises:
-        CacheError: the folder may not be read by this user.
+        CacheError: this user cannot read the folder.
     """
     folder = _folder(cache_dir)
     try:
@@ -46,17 +46,17 @@ def list_cached(cache_dir: str | Path | None = None) -> list[CachedItem]:
             for path in _content(folder / subfolder)
         ]
     except PermissionError as error:
-        raise CacheError(f"the cache folder {folder} may not be read by this user: {error}") from error
+        raise CacheError(f"the cache folder {folder} is not readable by this user: {error}") from error
     return sorted(found, key=lambda item: (get_args(CachedKind).index(item.kind), item.name, item.path))
 
 
 def clear_cache(items: Sequence[CachedItem] | None = None, *, cache_dir: str | Path | None = None) -> int:
-    """Removes items of the cache, or all that is in it, and returns how many bytes that frees.
+    """Removes items, or everything, from the cache, and returns the number of bytes freed.
 
-    A process that has loaded a model keeps it in memory; what is removed is fetched or built again when it is needed.
+    Models that are loaded stay in memory. Removed items are downloaded or built again when they are needed.
 
     Args:
-        items: some of `list_cached(cache_dir)`; None for all of them, and the records of verified files.
+        items: items of `list_cached(cache_dir)`; None for all items and the records of verified files.
         cache_dir: the cache folder; by default `EMBEDRY_CACHE` or the platform's.
 
     Raises:
@@ -110,7 +110,7 @@ _PLACES: tuple[tuple[CachedKind, str, Callable[[Path], str]], ...] = (
 
 
 def _content(folder: Path) -> Iterator[Path]:
-    """What stands in a folder as a thing of its own: no hidden files, no lock files of the hub's client, no logs of SQLite."""
+    """The items of a folder, without hidden files, lock files of the hub client and SQLite logs."""
     if folder.is_dir():
         for path in sorted(folder.iterdir()):
             if not path.name.startswith(".") and not path.name.endswith(_LOGS) and path.name != "CACHEDIR.TAG":

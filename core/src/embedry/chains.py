@@ -1,4 +1,4 @@
-"""What a chain of modules says as a whole: its kind, its sizes, what in it is wrong, and what of it an engine runs."""
+"""Functions on chains of modules: kind, sizes, validation, and the split between engine and pipeline."""
 
 from collections.abc import Sequence
 from itertools import takewhile
@@ -30,7 +30,7 @@ from embedry.modules import (
 )
 
 Kind = Literal["dense", "reranker", "sparse", "multi_vector"]
-"""What a model gives: a vector for a text, a score for a pair of texts, weights of terms for a text, a vector for each token."""
+"""The kinds of models: a vector per text, a score per pair of texts, term weights per text, a vector per token."""
 
 DOORS: dict[Kind, str] = {
     "dense": "resolve",
@@ -38,12 +38,12 @@ DOORS: dict[Kind, str] = {
     "sparse": "resolve_sparse",
     "multi_vector": "resolve_multi_vector",
 }
-"""Each kind, and the function that resolves its models."""
+"""Kind -> the function that resolves its models."""
 
 KINDS: tuple[Kind, ...] = tuple(DOORS)
 
 OF_TEXTS: tuple[Kind, ...] = ("dense", "sparse", "multi_vector")
-"""Those whose models read texts, and not pairs of them."""
+"""The kinds that take texts, not pairs."""
 
 NAMES: dict[Kind, str] = {
     "dense": "a dense model",
@@ -51,7 +51,7 @@ NAMES: dict[Kind, str] = {
     "sparse": "a sparse model",
     "multi_vector": "a multi-vector model",
 }
-"""What a model of each kind is called in a message."""
+"""Kind -> the name of its models in messages."""
 
 
 _KINDS: dict[type[Module], Kind] = {
@@ -61,7 +61,7 @@ _KINDS: dict[type[Module], Kind] = {
     TermTable: "sparse",
     LateInteraction: "multi_vector",
 }
-"""Modules that end a chain -> what it gives; a chain with another end gives a vector."""
+"""Last module of a chain -> its kind; all other chains are dense."""
 
 _STARTS: dict[Kind, tuple[type[Module], ...]] = {
     "dense": (Pooling, LibraryModule, StaticEmbedding),
@@ -69,16 +69,16 @@ _STARTS: dict[Kind, tuple[type[Module], ...]] = {
     "sparse": (MaskedLM, TermWeights, TermTable),
     "multi_vector": (Dense, LayerNorm, Normalize, LateInteraction),
 }
-"""What a chain of each kind may start with: what takes the transformer's token vectors, or stands for it."""
+"""Kind -> modules that a chain may start with: those that take token vectors, or replace the transformer."""
 
 
 def kind(chain: Sequence[Module]) -> Kind:
-    """What a model with this chain gives."""
+    """The kind of a model with this chain."""
     return _KINDS.get(type(chain[-1]), "dense")
 
 
 def order_fault(chain: Chain) -> str:
-    """What stands in a chain where it cannot; empty for nothing."""
+    """Describes a module in an invalid position; empty if there is none."""
     kind_of_chain = kind(chain)
     starts = _STARTS[kind_of_chain]
     if not isinstance(chain[0], starts):
@@ -95,20 +95,20 @@ def order_fault(chain: Chain) -> str:
 
 
 def label(module: Module) -> str:
-    """What a module is called in a message."""
+    """The name of a module in messages."""
     if isinstance(module, LibraryModule):  # there may be several of a class, each set up in its own folder
         return f"{module.class_name} as {module.path or 'the top folder'} sets it up"
     return type(module).__name__
 
 
 def fault(module: Module) -> str:
-    """What is wrong with a module of an entry, as a sentence; empty for nothing."""
+    """Describes an error in a module of an entry; empty if there is none."""
     if isinstance(module, Pooling) and not set(module.modes) <= set(POOLINGS):
-        return f"pooling {module.mode!r} is none of {', '.join(POOLINGS)}"
+        return f"pooling {module.mode!r} is not one of {', '.join(POOLINGS)}"
     if isinstance(module, Dense) and module.activation not in ACTIVATIONS:
-        return f"activation {module.activation!r} is none of {', '.join(ACTIVATIONS)}"
+        return f"activation {module.activation!r} is not one of {', '.join(ACTIVATIONS)}"
     if isinstance(module, Score) and module.activation not in ("identity", "sigmoid"):
-        return f"activation {module.activation!r} of a score is none of identity, sigmoid"
+        return f"activation {module.activation!r} of a score is not one of identity, sigmoid"
     if isinstance(module, Classifier) and (module.pooling not in ("cls", "mean") or module.labels < 1):
         return f"a Classifier has at least one label, and the pooling cls or mean, got {module}"
     if isinstance(module, SpladePooling) and (
@@ -121,20 +121,20 @@ def fault(module: Module) -> str:
 
 
 def width_fault(chain: Chain, dims: int) -> str:
-    """Where the sizes that a chain states do not follow from each other and end in `dims`; empty if they do."""
+    """Describes sizes in a chain that do not match each other or `dims`; empty if all match."""
     *before, last = widths(chain)
     for module, width in zip(chain, before, strict=True):
         if isinstance(module, Dense) and width not in (None, module.inputs):
             return f"the Dense module {module.path!r} takes {module.inputs} values and gets {width}"
-    return "" if last in (None, dims) else f"the chain ends with vectors of {last}, and dims is {dims}"
+    return "" if last in (None, dims) else f"the chain ends with vectors of length {last}, but dims is {dims}"
 
 
 def widths(chain: Chain, tokens: int | None = None) -> list[int | None]:
-    """The length of a text's vector before each module, and after the last; None where nothing says it.
+    """The length of a text's vector before each module, and after the last; None if unknown.
 
     Args:
-        chain: of a model.
-        tokens: the width of its transformer's token vectors, where it is known.
+        chain: the chain of a model.
+        tokens: the width of its transformer's token vectors, if known.
     """
     found: list[int | None] = [tokens if kind(chain) == "multi_vector" else None]
     for module in chain:
@@ -156,23 +156,23 @@ def widths(chain: Chain, tokens: int | None = None) -> list[int | None]:
 
 
 def leaves_out_prompt(chain: Chain) -> bool:
-    """Whether a pooling leaves out the prompt's tokens, which an engine cannot tell from token ids alone."""
+    """Whether a pooling leaves out the prompt's tokens, which cannot be recognized from token ids alone."""
     return any(isinstance(module, Pooling) and not module.include_prompt for module in chain)
 
 
 def weights(chain: Chain) -> list[str]:
-    """The files with the weights of a chain's modules, inside the repository; those of a `LibraryModule` are its own affair."""
+    """The files with the weights of a chain's modules, inside the repository, except those of a `LibraryModule`."""
     kinds = Dense | LayerNorm | StaticEmbedding | TermWeights | TermTable
     return [module.weights for module in chain if isinstance(module, kinds) and module.weights]
 
 
 def needs_no_weights(module: Module) -> bool:
-    """Whether this changes a vector, and the pipeline can do it."""
+    """Whether the pipeline can run this module on a vector."""
     return isinstance(module, Truncate | Normalize) or module == LayerNorm()
 
 
 def in_tail(module: Module) -> bool:
-    """Whether the pipeline runs this module where it stands at the end of a chain."""
+    """Whether the pipeline runs this module at the end of a chain."""
     return needs_no_weights(module) or isinstance(module, Score | LateInteraction)
 
 
@@ -183,7 +183,7 @@ def normalizes(chain: Chain) -> bool:
 
 
 def for_engine(chain: Chain) -> Chain:
-    """The part of a chain that decides what is loaded: the body, and for other kinds than vectors a plain end that tells them."""
+    """The part of a chain that determines what is loaded: the body and, for kinds other than dense, a plain end module."""
     body, _ = split(chain)
     if isinstance(chain[-1], Score | LateInteraction):
         return (*body, type(chain[-1])())
@@ -197,13 +197,13 @@ def split(chain: Sequence[Module]) -> tuple[Chain, Chain]:
 
 
 def effective(chain: Chain, *, normalize: bool | None, dims: int | None, matryoshka: Matryoshka) -> Chain:
-    """The chain as options of `resolve` change it.
+    """The chain with the changes of options of `resolve`.
 
     Args:
-        chain: as the model's entry has it.
-        normalize: adds or removes a `Normalize` at the end; None leaves the end as it is.
-        dims: shortens the vectors just before that `Normalize`; None leaves them as long as they are.
-        matryoshka: the model's own; its `before` runs just before vectors are shortened.
+        chain: the chain of the model's entry.
+        normalize: adds or removes a `Normalize` at the end; None does not change the end.
+        dims: shortens the vectors just before that `Normalize`; None keeps their length.
+        matryoshka: that of the model; its `before` runs just before vectors are shortened.
     """
     marker = chain[-1:] if kind(chain) == "multi_vector" else ()  # what it says of tokens stays behind their vectors
     chain = chain[: len(chain) - len(marker)]

@@ -1,4 +1,4 @@
-"""Entry points: what installed packages offer, found without importing any of them."""
+"""Entry points of installed packages, found without importing the packages."""
 
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ def entry_points(group: str) -> "tuple[EntryPoint, ...]":
 
 @cache
 def _scanned() -> Any:
-    """Those of all groups: finding them reads a file of every installed package, and is done once a process."""
+    """The entry points of all groups. Finding them reads a file of every installed package, so it is done once per process."""
     # Importing importlib.metadata costs more than the rest of `import embedry`, hence here.
     from importlib import metadata
 
@@ -28,7 +28,7 @@ def origin(point: "EntryPoint") -> str:
 
 
 def nearest(name: str, known: "list[str]") -> str:
-    """The known names that are close, as the end of a message: `; did you mean 'x' or 'y'?`, or nothing."""
+    """Similar known names as the end of a message, `; did you mean 'x' or 'y'?`, or an empty string."""
     from difflib import get_close_matches
 
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -1,6 +1,6 @@
-"""What every application holds: an embedder, or a model of another kind.
+"""The protocols of embedders and of other kinds of models.
 
-`Embedder` and its like are protocols, as small as they can be: whatever has these members is one. `BaseEmbedder` adds to
+They are as small as possible: any object with these members satisfies them. `BaseEmbedder` adds to
 `Embedder` the methods that an ecosystem already knows, each derived from `encode`.
 """
 
@@ -42,10 +42,10 @@ class Embedder(_Model, Protocol):
         """Vectors of the texts, float32 (number of texts, dims), in their order; (0, dims) for none.
 
         Args:
-            texts: an iterable of `str`, but not one `str`. An empty string is a text.
-            role: "query" for what is searched with, "document" for what is searched, or a task that the model's entry
-                names. It decides the prompt, and for many models a wrong one costs much of the quality. "unprompted" adds no
-                prompt, for texts that already have theirs.
+            texts: an iterable of `str`, not a single `str`. An empty string is a valid text.
+            role: "query" for search queries, "document" for the texts that are searched, or a task that the model's entry
+                defines. It selects the prompt; with a wrong one, many models lose much of their quality. "unprompted" adds no
+                prompt, for texts that already contain it.
 
         Raises:
             TextTypeError: a text is not a `str`.
@@ -99,8 +99,8 @@ class BaseEmbedder(ABC):
     def encode_stream(self, texts: Iterable[str], *, role: str) -> "Iterator[NDArray[np.float32]]":
         """Streams the vectors of any number of texts: blocks of float32 (texts of the block, dims), in order.
 
-        Reads ahead no more than it needs, and holds no more than it reads ahead. A text that is wrong raises what
-        `encode` raises, after the vectors of the blocks before it.
+        Memory is bounded: no more than one block is read ahead. An invalid text raises the error that `encode` raises, after
+        the vectors of the blocks before it.
         """
         remaining = iter(texts)
         while block := list(islice(remaining, _STREAM_BLOCK)):

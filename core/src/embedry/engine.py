@@ -1,4 +1,4 @@
-"""An engine: what is heavy of a model, loaded once for all embedders that share it, and given back when it is unloaded."""
+"""An engine: a loaded model, shared by all embedders that use it, and freed when it is unloaded."""
 
 import gc
 import os
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """Loads on first use, and again on the first use after `unload`. Calls under way keep what they compute with.
+    """Loads on first use, and again on the first use after `unload`. Running calls keep the model that they use.
 
-    A load that fails leaves nothing behind and is tried again by the next call.
+    If loading fails, the next call tries again.
     """
 
     def __init__(self, config: EngineConfig, loaded: "LoadedEngine | None" = None) -> None:
@@ -32,7 +32,7 @@ class Engine:
         self._loaded = loaded
         self._lock = Lock()
         self._loading_thread: int | None = None
-        self._with_blocks: list[None] = []  # a number that threads may change without a lock
+        self._with_blocks: list[None] = []  # a counter that threads can change without a lock
 
     @property
     def loaded(self) -> "LoadedEngine | None":
@@ -41,17 +41,17 @@ class Engine:
 
     @property
     def info(self) -> Mapping[str, str]:
-        """What is used, and once loaded what the backend reports."""
+        """The settings in use and, once loaded, the details that the backend reports."""
         config, loaded = self.config, self._loaded
         basics = {"backend": config.backend, "device": config.device, "threads": str(config.threads)}
         return basics | dict(loaded.encoder.info) if loaded is not None else basics
 
     def load(self) -> "LoadedEngine":
-        """The model in memory. Of many threads that ask for it one loads, and the others wait.
+        """The model in memory. If several threads call this, one loads and the others wait.
 
         Raises:
             FilesError, UnsupportedModelError, BackendError: the model cannot be loaded.
-            BackendError: this thread is loading it already, and a signal handler interrupted that.
+            BackendError: a signal handler interrupted this thread while it was loading the model.
         """
         loaded = self._loaded
         if loaded is not None:
@@ -75,14 +75,14 @@ class Engine:
             return loaded
 
     def unload(self) -> None:
-        """Gives the memory back: at once, or when what is being computed has ended."""
+        """Frees the memory: at once, or when running computations end."""
         loaded, self._loaded = self._loaded, None
         if loaded is None:
             return
         _log.info("unloaded %r", self.config.spec.name)
         scheduler, left = loaded.scheduler, weakref.ref(loaded)
         del loaded
-        if left() is None:  # nobody else uses it, and its threads are ending
+        if left() is None:  # not in use, and its threads are ending
             scheduler.join()
             del scheduler
             gc.collect()  # models of torch refer to themselves
@@ -101,14 +101,14 @@ class Engine:
             self.unload()
 
     def forget_after_fork(self) -> "LoadedEngine | None":
-        """In a forked child: starts again, without the parent's locks and threads. Returns what must be kept alive."""
+        """Resets the engine in a forked child, without the parent's locks and threads. Returns what must be kept alive."""
         loaded, self._loaded = self._loaded, None
         self._lock, self._loading_thread = Lock(), None
         return loaded
 
 
 _NO_FOLDER = Path(os.devnull)
-"""Given to backends that need no files: no file can be in it."""
+"""Passed to backends that need no files; no file can be in it."""
 
 
 def _load(config: EngineConfig) -> "LoadedEngine":
@@ -126,14 +126,14 @@ def _load(config: EngineConfig) -> "LoadedEngine":
     encoder = backend.load(request)
     if not backend.needs_files and not isinstance(encoder, TextEncoder):
         raise BackendContractError(
-            f"the backend {config.backend!r} says that it needs no files, and takes token ids, which need the model's "
+            f"the backend {config.backend!r} declares needs_files = False, but takes token ids, which need the model's "
             "tokenizer; set needs_files = True"
         )
     return assembled(config, folder, model, encoder)
 
 
 def _files(config: EngineConfig) -> tuple[Path, ModelConfig | None]:
-    """The folder of the model's files, verified, and its config.json, once they are known to fit each other."""
+    """The folder of the model's files and its config.json, verified and checked for consistency."""
     from embedry._files import consistency
 
     folder = sources.ensure_local(config.spec, config.cache_dir)
@@ -143,7 +143,7 @@ def _files(config: EngineConfig) -> tuple[Path, ModelConfig | None]:
 def assembled(
     config: EngineConfig, folder: Path, model: ModelConfig | None, encoder: Encoder | PairEncoder | TextEncoder
 ) -> "LoadedEngine":
-    """A loaded encoder with its tokenizer in front of it, and its workers started.
+    """A loaded encoder with its tokenizer and started workers.
 
     Raises:
         IntegrityError: the tokenizer cannot be used.
@@ -185,7 +185,7 @@ _of_parents: "list[LoadedEngine | None]" = []
 
 
 def shared(config: EngineConfig) -> Engine:
-    """The one engine of a configuration. Called with the lock of `views`."""
+    """The shared engine of a configuration. Call it with the lock of `views`."""
     engine = _engines.get(config)
     if engine is None:
         engine = _engines[config] = Engine(config)
@@ -193,8 +193,8 @@ def shared(config: EngineConfig) -> Engine:
 
 
 def _after_fork_in_child() -> None:
-    """A forked child has its parent's memory but none of its threads: every engine loads again on its next use."""
-    # What the parent loaded is kept, unused: taking it down would wait for threads that do not exist here.
+    """A forked child has its parent's memory but not its threads, so every engine loads again on its next use."""
+    # What the parent loaded is kept, unused: freeing it would wait for threads that do not exist here.
     _of_parents.extend(engine.forget_after_fork() for engine in _engines.values())
 
 

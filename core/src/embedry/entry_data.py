@@ -1,4 +1,4 @@
-"""An entry as plain data, and back: what lock files hold. Fields with their default value are left out."""
+"""Converts entries to plain data, as in lock files, and back. Fields with default values are left out."""
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -20,7 +20,7 @@ _NO_TRANSFORMER = "none"
 
 
 def to_dict(spec: "DataclassInstance") -> dict[str, Any]:
-    """The entry as dicts, lists, texts, numbers and None (for the digest of a file that has none)."""
+    """The entry as dicts, lists, strings, numbers and None (for a file without a digest)."""
     found = {}
     for field in fields(spec):
         value = getattr(spec, field.name)
@@ -31,10 +31,10 @@ def to_dict(spec: "DataclassInstance") -> dict[str, Any]:
 
 
 def from_dict(kind: type[Entry], data: Mapping[str, Any]) -> Entry:
-    """The entry, an object of `kind`, of such data.
+    """Creates an entry of type `kind` from such data.
 
     Raises:
-        SpecError: a key is unknown or missing, or a value is of a wrong type; names the key. Also where the entry itself
+        SpecError: a key is unknown or missing, or a value has a wrong type, with the name of the key; or the entry
             contradicts itself.
     """
     name = f"model entry {data.get('name')!r}"
@@ -81,7 +81,7 @@ def _module(value: Any, place: str) -> Module:
     named = value.get("type") if isinstance(value, Mapping) else None
     kind = modules.type_named(named) if isinstance(named, str) else None
     if kind is None:
-        raise SpecError(f"{place} is no module that this version knows: {value!r}")
+        raise SpecError(f"{place} is not a module that this version knows: {value!r}")
     module: Module = _record({key: each for key, each in value.items() if key != "type"}, kind, place)
     return module
 
@@ -95,7 +95,7 @@ def _matryoshka(value: Any, place: str) -> Matryoshka:
 
 
 def _record(value: Any, kind: Any, place: str) -> Any:
-    """A value of this type, strictly."""
+    """Converts a value to this type, strictly."""
     for each in getattr(kind, "__args__", (kind,)):
         if is_dataclass(each) and isinstance(value, Mapping):
             _check_keys(value, each, place)

@@ -1,12 +1,12 @@
-"""Every error and warning that embedry raises, in one place.
+"""All errors and warnings that embedry raises.
 
     EmbedryError
-    ├── OptionError            an option has a value that cannot be honoured
+    ├── OptionError            an option has an invalid or unsupported value
     │   └── UnknownOptionError
     ├── TextError              a text cannot be embedded
     │   ├── TextTypeError
     │   └── TextTooLongError
-    ├── ModelError             a model is not known, or not usable as it is described
+    ├── ModelError             a model is unknown, or cannot be used as described
     │   ├── UnknownModelError
     │   ├── AmbiguousModelError
     │   ├── UnsupportedModelError
@@ -15,27 +15,27 @@
     │   ├── UnknownBackendError
     │   ├── BackendImportError
     │   └── BackendContractError
-    ├── FilesError             a model's files are missing, wrong, or cannot be fetched or kept
+    ├── FilesError             a model's files are missing, wrong, or cannot be downloaded or stored
     │   ├── WeightsNotFoundError
     │   ├── IntegrityError
     │   ├── DownloadError
     │   ├── CacheError
     │   └── LockError
-    ├── SpaceError             vectors of two spaces were about to be mixed
-    └── EncodeTimeoutError     a call was not ready in the time that it was given
+    ├── SpaceError             vectors of two different spaces would be mixed
+    └── EncodeTimeoutError     a call did not finish within its timeout
 
-Each also derives from the built-in exception that fits. A message says what was wrong, with the value, and what to do.
+Each class also derives from a matching built-in exception. A message states what is wrong, with the value, and what to do.
 """
 
 from collections.abc import Sequence
 
 
 class EmbedryError(Exception):
-    """The base of all errors raised by embedry and its backends."""
+    """Base class of all errors raised by embedry and its backends."""
 
 
 class OptionError(EmbedryError, ValueError):
-    """An option has a value that the model or the backend cannot honour."""
+    """An option has a value that is invalid, or that the model or the backend does not support."""
 
 
 class UnknownOptionError(OptionError, TypeError):
@@ -43,7 +43,7 @@ class UnknownOptionError(OptionError, TypeError):
 
 
 class TextError(EmbedryError, ValueError):
-    """A text cannot be embedded; `positions` are its positions in the call's texts, from 0."""
+    """A text cannot be embedded; `positions` lists the 0-based positions of such texts in the call."""
 
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message, tuple(positions))
@@ -54,19 +54,19 @@ class TextError(EmbedryError, ValueError):
 
 
 class TextTypeError(TextError, TypeError):
-    """Something other than a `str` stands where a text should be."""
+    """A value that should be a text is not a `str`."""
 
 
 class TextTooLongError(TextError):
-    """A text is longer than the model reads, under `on_overflow="error"`."""
+    """A text has more tokens than the model reads, and `on_overflow` is "error"."""
 
 
 class ModelError(EmbedryError):
-    """A model is not known, or cannot be used as it is described."""
+    """A model is unknown, or cannot be used as described."""
 
 
 class UnknownModelError(ModelError, LookupError):
-    """No registry entry, folder or repository has a model's name."""
+    """No registry entry, folder or repository has this name."""
 
 
 class AmbiguousModelError(ModelError, LookupError):
@@ -74,15 +74,15 @@ class AmbiguousModelError(ModelError, LookupError):
 
 
 class UnsupportedModelError(ModelError, ValueError):
-    """The backend cannot reproduce this model exactly, and so refuses it."""
+    """The backend cannot reproduce this model exactly."""
 
 
 class SpecError(ModelError, ValueError):
-    """A registry entry contradicts itself; raised where the entry is written."""
+    """A registry entry is malformed or contradicts itself; raised when the entry is created."""
 
 
 class BackendError(EmbedryError, RuntimeError):
-    """An engine failed. The subclasses say how, where that is known."""
+    """An engine failed. Subclasses cover specific causes."""
 
 
 class UnknownBackendError(BackendError, LookupError):
@@ -94,39 +94,39 @@ class BackendImportError(BackendError, ImportError):
 
 
 class BackendContractError(BackendError):
-    """An engine, or embeddings of another library, gave vectors of a wrong shape, number or dtype, or that are not finite."""
+    """An engine or another library's embeddings returned vectors with a wrong shape, count or dtype, or non-finite values."""
 
 
 class FilesError(EmbedryError):
-    """A model's files are missing, are not the right ones, or cannot be fetched or kept."""
+    """A model's files are missing, wrong, or cannot be downloaded or stored."""
 
 
 class WeightsNotFoundError(FilesError, FileNotFoundError):
-    """A model's files are in none of the places where they are looked for."""
+    """A model's files were not found in any of the places that embedry searches."""
 
 
 class IntegrityError(FilesError, ValueError):
-    """A file is not the one that the registry entry names, is damaged, or contradicts another file of the model."""
+    """A file does not match the registry entry, is damaged, or contradicts another file of the model."""
 
 
 class DownloadError(FilesError, ConnectionError):
-    """A model's files could not be fetched: the network, the hub or the package index gave an error."""
+    """A model's files could not be downloaded: the network, the hub or the package index returned an error."""
 
 
 class CacheError(FilesError, OSError):
-    """The cache folder cannot hold what has to be written."""
+    """The cache folder cannot be read or written."""
 
 
 class LockError(FilesError, ValueError):
-    """A lock file cannot be used, or a model or a file is not the one that it names."""
+    """A lock file cannot be used, or a model or a file does not match it."""
 
 
 class SpaceError(EmbedryError, ValueError):
-    """Vectors of two different spaces were about to be mixed."""
+    """Vectors of two different spaces would be mixed."""
 
 
 class EncodeTimeoutError(EmbedryError, TimeoutError):
-    """The texts of a call were not encoded within its `timeout`; what was not being computed by then was dropped."""
+    """The texts of a call were not encoded within its `timeout`; batches that had not started were dropped."""
 
 
 def some(values: Sequence[object], most: int) -> str:
@@ -135,19 +135,19 @@ def some(values: Sequence[object], most: int) -> str:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether a library failed: any Exception, or a panic of Rust code, which its bindings raise as something else.
+    """Whether an error is a library failure: any Exception, or a Rust panic, which does not derive from Exception.
 
-    An interrupt and an exit are none.
+    Interrupts and exits are not failures.
     """
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"
 
 
 class EmbedryWarning(UserWarning):
-    """The base of all warnings issued by embedry."""
+    """Base class of all warnings issued by embedry."""
 
 
 class PluginWarning(EmbedryWarning):
-    """A plugin could not be loaded; its models are missing."""
+    """A plugin could not be loaded, so its models are missing."""
 
 
 class CacheWarning(EmbedryWarning):
@@ -155,7 +155,7 @@ class CacheWarning(EmbedryWarning):
 
 
 class TruncationWarning(EmbedryWarning):
-    """Texts were truncated to the model's length under `on_overflow="warn"`; `positions` says which."""
+    """Texts were truncated to the model's length, and `on_overflow` is "warn"; `positions` lists them."""
 
     def __init__(self, message: str, positions: Sequence[int] = ()) -> None:
         super().__init__(message, tuple(positions))

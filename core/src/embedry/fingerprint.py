@@ -1,4 +1,4 @@
-"""The fingerprint of a vector space: a short name for it, made of everything that decides an embedder's vectors."""
+"""The fingerprint of a vector space: a hash of everything that determines an embedder's vectors."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from embedry.spec import PROMPT_NAMES, ModelSpec
 from embedry.transformer import Transformer
 
 _FORMAT = 1
-"""Of what a fingerprint is made of."""
+"""The version of the hashed data."""
 
 
 def space_fingerprint(
@@ -22,19 +22,19 @@ def space_fingerprint(
     max_seq_length: int,
     int8_calibration: str | None = None,
 ) -> str:
-    """24 hex digits that change when anything that moves vectors changes: equal fingerprints mean equal vectors.
+    """24 hex digits that change with anything that changes vectors: equal fingerprints mean equal vectors.
 
-    They may also change where vectors do not, with a file that was only saved again. From version 0.2 on the fingerprint of
-    an entry stays the same from version to version: fields with their default value are left out, and a change of the form
-    would raise `_FORMAT`.
+    They may also change without a change of vectors, for example if a file was only saved again. From version 0.2 on, the
+    fingerprint of an entry does not change between versions: fields with default values are left out, and a change of the
+    hashed data would increase `_FORMAT`.
 
     Args:
-        spec: the entry; its names, licence and description are no part of the space.
+        spec: the entry; its names, license and description are not part of the space.
         digests: path -> sha256 of the model's files.
-        chain: the entry's chain as `dims` and `normalize` changed it.
-        max_seq_length: tokens read of each text.
-        int8_calibration: sha256 of the calibration, where precision is "int8": a space of its own. fp32, bf16 and fp16
-            make vectors that may meet in one store, so that documents can be embedded on a GPU and queries on a CPU.
+        chain: the entry's chain with the changes of `dims` and `normalize`.
+        max_seq_length: the maximum number of tokens of a text.
+        int8_calibration: sha256 of the calibration if precision is "int8", which has a separate space. fp32, bf16 and fp16
+            share a space, so documents can be embedded on a GPU and queries on a CPU.
     """
     roles = dict.fromkeys((*PROMPT_NAMES, *spec.prompts))
     parts: dict[str, Any] = {
@@ -56,7 +56,7 @@ def space_fingerprint(
 
 
 def _reading(transformer: Transformer) -> dict[str, Any]:
-    """How texts are read, where that differs from what tokenizer.json says. Where the files are does not matter."""
+    """The tokenization settings that differ from tokenizer.json, without the location of the files."""
     values = modules.stated(transformer)
     values.pop("path", None)
     if transformer.normalizer is not None:

@@ -1,4 +1,4 @@
-"""The one hook that a plugin implements to add models, and the marker to implement it with."""
+"""The hook that plugins implement to add models, and the marker `hookimpl`."""
 
 from collections.abc import Iterable
 
@@ -17,6 +17,6 @@ hookimpl = pluggy.HookimplMarker(GROUP)
 def embedry_models() -> Iterable[ModelSpec]:  # type: ignore[empty-body]  # a specification has no body
     """The models that this plugin registers.
 
-    Called once a process, when a model is first listed or resolved. Import nothing heavy here: an entry is data, and
-    names its backend by a string.
+    Called once per process, when a model is first listed or resolved. Do not import heavy libraries here: entries are plain
+    data, with the name of the backend as a string.
     """

@@ -1,4 +1,4 @@
-"""What lazy models of all kinds have in common: one for each configuration, a view on an engine that it shares with others."""
+"""What lazy models of all kinds share: one instance per configuration, which is a view on a shared engine."""
 
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -26,10 +26,10 @@ _TYPES: "dict[Kind, type[LazyModel[Any, Any]]]" = {}
 
 
 class LazyModel(Generic[Item, Result]):
-    """The shared model of one configuration, of any kind. Knows its entry at once; its engine loads on first use.
+    """The shared model of one configuration, of any kind. Its entry is known immediately; its engine is loaded on first use.
 
-    Models that differ in `dims`, `normalize`, `max_seq_length`, overflow policies or prompts share an engine: the weights are
-    in memory once. Safe to use from many threads, from exit handlers and from signal handlers.
+    Models that differ only in `dims`, `normalize`, `max_seq_length`, overflow policies or prompts share an engine, so the weights
+    are in memory once. Safe to use from many threads, from exit handlers and from signal handlers.
     """
 
     def __init_subclass__(cls, kind: Kind | None = None) -> None:
@@ -50,11 +50,11 @@ class LazyModel(Generic[Item, Result]):
         return self.config.spec
 
     def _each_checked(self, items: Iterable[Item]) -> Iterator[Item]:
-        """What the model reads, one by one, each checked; what is no iterable of it is refused by the call itself."""
+        """The items one by one, each checked; anything that is not an iterable of them raises an error immediately."""
         raise NotImplementedError
 
     def _checked(self, items: Iterable[Item], role: str) -> list[Item]:
-        """The items, once they and the role are known to be right; called before the model is loaded."""
+        """The items, after they and the role were checked; called before the model is loaded."""
         found = list(self._each_checked(items))
         self.spec.prompt(role)  # OptionError for a role that the model does not have
         return found
@@ -123,14 +123,14 @@ class LazyModel(Generic[Item, Result]):
         return self
 
     def unload(self) -> None:
-        """Gives back the memory of the engine, also for all other models that share it.
+        """Frees the memory of the engine, also for all other models that share it.
 
-        Calls that are under way finish, and the memory is given back after them. The next call loads again.
+        Running calls finish first. The next call loads the engine again.
         """
         self.engine.unload()
 
     def __enter__(self) -> Self:
-        """`with resolve(...) as embedder:` unloads the engine at the end of the block, or of the last one that is open."""
+        """`with resolve(...) as embedder:` unloads the engine at the end of the block, or of the last open one."""
         self.engine.enter()
         return self
 
@@ -149,17 +149,17 @@ class LazyModel(Generic[Item, Result]):
 
     @property
     def computed_tokens(self) -> tuple[int, int]:
-        """Tokens that the engine has computed since it was loaded, for all models that share it: those of texts, and those with
-        the padding of batches. (0, 0) before.
+        """Tokens that the engine has computed since it was loaded, for all models that share it: without and with the padding
+        of batches. (0, 0) if it is not loaded.
         """
         loaded = self.engine.loaded
         return (loaded.scheduler.tokens, loaded.scheduler.padded_tokens) if loaded is not None else (0, 0)
 
     @property
     def fingerprint(self) -> str:
-        """24 hex digits that name the vector space; whatever stores vectors stores this and compares it.
+        """24 hex digits that identify the vector space. Vector stores keep it and compare it.
 
-        Known from the entry alone where the entry has digests; else the files are found and read.
+        It is computed from the entry alone if the entry has all digests; otherwise the files are read.
         """
         spec, config = self.spec, self.config
         known = {file: digest for file, digest in spec.files.items() if digest is not None}
@@ -176,7 +176,7 @@ class LazyModel(Generic[Item, Result]):
 
     @property
     def info(self) -> Mapping[str, str]:
-        """What computes the results, for people: backend, device, how many models share the engine and, once it is loaded,
+        """How results are computed, for display: backend, device, how many models share the engine and, once it is loaded,
         what the backend reports, such as the memory of its weights.
         """
         sharing = sum(each.engine is self.engine for each in tuple(_views.values()))

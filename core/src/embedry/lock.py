@@ -1,7 +1,7 @@
-"""The lock file of an application: the models that it uses, each with its whole entry and the digest and size of every file.
+"""The lock file of an application: its models, each with the complete entry and the digest and size of every file.
 
-`EMBEDRY_LOCK` or `use_lock` makes `resolve` take entries from it alone: they win over what plugins register, and a model that is
-not in it is refused, as is a file that is not the locked one. It is never searched for in folders.
+With `EMBEDRY_LOCK` or `use_lock`, `resolve` takes entries only from the lock file. They replace entries of plugins; models and
+files that are not in the lock file are rejected. embedry does not search folders for a lock file.
 """
 
 import json
@@ -18,7 +18,7 @@ from embedry.spec import ModelSpec
 VARIABLE = "EMBEDRY_LOCK"
 
 FORMAT = 1
-"""Of the files that are read and written."""
+"""The version of the file format."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class Lock:
     """By name."""
 
     def get(self, name: str) -> ModelSpec | None:
-        """The locked entry of this name, or else of this alias or repository id, without regard to case; None if there is none.
+        """The locked entry with this name, or else this alias or repository id, ignoring case; None if there is none.
 
         Raises:
-            LockError: several models have it.
+            LockError: several models have this name.
         """
         key = name.lower()
         specs = [model.spec for model in self.models.values()]
@@ -57,7 +57,7 @@ class Lock:
         return self._located(found[0]) if found else None
 
     def _located(self, spec: ModelSpec) -> ModelSpec:
-        """The entry as it is used: a calibration of no package is where it lies beside this file."""
+        """The entry with the absolute path of its calibration, if that is a file beside the lock file."""
         if spec.int8 is None or spec.int8.calibration.package is not None:
             return spec
         calibration = spec.int8.calibration
@@ -65,10 +65,10 @@ class Lock:
         return replace(spec, int8=replace(spec.int8, calibration=replace(calibration, path=path)))
 
     def find(self, name: str) -> ModelSpec:
-        """The locked entry of this name, alias or repository id.
+        """The locked entry with this name, alias or repository id.
 
         Raises:
-            LockError: it is not in the lock, or several models have the name.
+            LockError: no model or several models in the lock have this name.
         """
         spec = self.get(name)
         if spec is None:
@@ -76,10 +76,10 @@ class Lock:
         return spec
 
     def check(self, spec: ModelSpec) -> ModelSpec:
-        """An entry that was given whole, if it is a locked one; digests that it does not state are those of the lock.
+        """Compares a `ModelSpec` with the locked entry and returns it, with missing digests from the lock.
 
         Raises:
-            LockError: it is not in the lock, or differs from what is.
+            LockError: it is not in the lock, or differs from the locked entry.
         """
         locked = self.get(spec.name)
         if locked is None:
@@ -94,20 +94,20 @@ class Lock:
             keys = sorted(key for key in theirs.keys() | ours.keys() if theirs.get(key) != ours.get(key))
             raise LockError(
                 f"the entry of {spec.name!r} differs from the one in the lock file {self.path} in {', '.join(keys)}; "
-                f"take what is registered: {command('lock', '--upgrade', spec.name, '--file', self.path)}"
+                f"use the registered entry: {command('lock', '--upgrade', spec.name, '--file', self.path)}"
             )
         return replace(locked, folder=spec.folder)
 
     def sizes_of(self, spec: ModelSpec) -> Mapping[str, int] | None:
-        """The sizes of an entry's files, if they are those of this lock, so that a wrong one differs from the lock."""
+        """The locked sizes of an entry's files; None if its files are not those of this lock."""
         model = self.models.get(spec.name)
         return model.sizes if model is not None and model.spec.files == spec.files else None
 
     def check_sizes(self, spec: ModelSpec, folder: Path) -> None:
-        """Compares the sizes that the lock states with files whose digests are right: the lock may have been edited.
+        """Compares the sizes in the lock with files whose digests match, in case the lock was edited.
 
         Raises:
-            LockError: one differs.
+            LockError: a size differs.
         """
         for file, size in self.models[spec.name].sizes.items():
             actual = (folder / file).stat().st_size
@@ -119,7 +119,7 @@ class Lock:
                 )
 
     def user_of(self, resource: Resource) -> str | None:
-        """The name of a locked model that needs this resource."""
+        """The name of a locked model that uses this resource."""
         return next(
             (
                 name
@@ -135,7 +135,7 @@ class Lock:
 
 
 def command(*arguments: object) -> str:
-    """A call of `embedry` for a message, as a shell reads it."""
+    """An `embedry` command for a message, quoted for a shell."""
     import shlex
 
     return shlex.join(["embedry", *map(str, arguments)])
@@ -147,15 +147,15 @@ _read: tuple[tuple[Path, int, int, int], Lock] | None = None
 
 
 def use_lock(path: str | Path | None) -> None:
-    """Makes `resolve` take models from a lock file alone, in this process and those that it forks.
+    """Makes `resolve` take models only from a lock file, in this process and its forks.
 
-    Embedders that were resolved before stay as they are, and one that is unpickled keeps the entry that it was made with.
+    Existing embedders do not change, and unpickled embedders keep their entries.
 
     Args:
-        path: the lock file; None for the one that `EMBEDRY_LOCK` names, if it names one.
+        path: the lock file; None for the one in `EMBEDRY_LOCK`, if that is set.
 
     Raises:
-        LockError: the file is missing, damaged, or of a newer version.
+        LockError: the file is missing or damaged, or has a newer format.
     """
     global _chosen
     chosen = _absolute(path) if path is not None else None
@@ -165,10 +165,10 @@ def use_lock(path: str | Path | None) -> None:
 
 
 def in_use() -> Lock | None:
-    """The lock that `resolve` takes models from, read again if the file has changed; None if there is none.
+    """The lock in use, read again if the file has changed; None if there is none.
 
     Raises:
-        LockError: as `read`.
+        LockError: see `read`.
     """
     if _chosen is None and not os.environ.get(VARIABLE):
         return None
@@ -184,8 +184,8 @@ def _load(path: Path) -> Lock:
     try:
         status = path.stat()
     except (OSError, ValueError):
-        return read(path)  # which says what is wrong
-    # The inode tells a lock that was replaced within one tick of the file system's clock.
+        return read(path)  # raises the error
+    # The inode shows that a lock was replaced within one tick of the file system's clock.
     key = path, status.st_ino, status.st_size, status.st_mtime_ns
     known = _read
     if known is None or known[0] != key:
@@ -197,7 +197,7 @@ def read(path: Path) -> Lock:
     """Parses a lock file.
 
     Raises:
-        LockError: it is missing or damaged, or of a version that this one does not know; names the place.
+        LockError: the file is missing or damaged, or has an unknown format; the message says where.
     """
     import tomllib
 
@@ -215,12 +215,12 @@ def read(path: Path) -> Lock:
     if type(format_) is not int or format_ != FORMAT:
         fix = "pip install --upgrade embedry-core" if type(format_) is int and format_ > FORMAT else "restore it"
         raise LockError(
-            f"the lock file {path} has format {format_!r}, and this version of embedry reads {FORMAT}; {fix}, or {_anew(path)}"
+            f"the lock file {path} has format {format_!r}, but this version of embedry reads {FORMAT}; {fix}, or {_anew(path)}"
         )
     models = data.get("models", {})
     if not isinstance(models, dict) or data.keys() - {"format", "models"}:
         raise LockError(
-            f"the lock file {path} must have format and [models.NAME] alone, it has {', '.join(data)}; "
+            f"the lock file {path} must have format and [models.NAME] only, got {', '.join(data)}; "
             f"restore it, or {_anew(path)}"
         )
     return Lock(path, {name: _model(path, name, entry) for name, entry in models.items()})
@@ -243,12 +243,12 @@ def _model(path: Path, name: str, entry: Any) -> LockedModel:
         stated = about if isinstance(about, dict) else {}
         sha256, size = stated.get("sha256"), stated.get("size")
         if stated.keys() != {"sha256", "size"} or not isinstance(sha256, str) or type(size) is not int or size < 0:
-            raise LockError(f"{place}: the file {file!r} must have sha256 and size alone, it has {about!r}; {fix}")
+            raise LockError(f"{place}: the file {file!r} must have sha256 and size only, got {about!r}; {fix}")
     digests = {file: about["sha256"] for file, about in files.items()}
     try:
         spec = ModelSpec.from_dict(entry | {"name": name, "files": digests})
     except SpecError as error:
         raise LockError(
-            f"{place} is no entry of this version: {error}; pip install --upgrade embedry-core, or {fix}"
+            f"{place} is not an entry of this version: {error}; pip install --upgrade embedry-core, or {fix}"
         ) from None
     return LockedModel(spec, {file: about["size"] for file, about in files.items()})

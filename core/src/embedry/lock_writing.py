@@ -1,4 +1,4 @@
-"""Writing lock files: TOML that can be read in a diff."""
+"""Writes lock files, as TOML that is readable in a diff."""
 
 import json
 import os
@@ -10,14 +10,14 @@ from embedry.lock import FORMAT, Lock, LockedModel
 
 _HEADER = "# The models of an application, pinned by embedry. Written by `embedry lock`; `embedry lock --check` compares it with today.\n"
 _TABLES = ("prompts", "files")
-"""Fields that are tables of their own, last."""
+"""Fields that are written as separate tables, last."""
 
 
 def write(path: Path, models: Mapping[str, LockedModel]) -> None:
-    """Writes a lock file, in one step: whoever reads it sees the old one or the new one.
+    """Writes a lock file atomically: readers see the old file or the new one.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the file cannot be written.
     """
     path = path.resolve()  # a link stays one
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
@@ -29,7 +29,7 @@ def write(path: Path, models: Mapping[str, LockedModel]) -> None:
 
 
 def text(models: Mapping[str, LockedModel]) -> str:
-    """What a lock file of these models contains: TOML, the models in order of name, a line for each value."""
+    """The contents of a lock file for these models: TOML, sorted by name, one value per line."""
     tables = (_table(name, models[name]) for name in sorted(models, key=str.lower))
     return _HEADER + f"format = {FORMAT}\n" + "".join(f"\n{table}" for table in tables)
 
@@ -63,7 +63,7 @@ def _toml(value: Any) -> str:
 
 
 def changes(locked: Lock, today: Mapping[str, LockedModel]) -> Iterator[str]:
-    """The lines of a unified diff from a lock file to its models as they are today; none if they are the same."""
+    """The lines of a unified diff from a lock file to the current state of its models; none if they are the same."""
     from difflib import unified_diff
 
     before, after = (text(models).splitlines() for models in (locked.models, today))

@@ -1,13 +1,13 @@
-"""The modules of a chain: what turns a model's token vectors into its results, typed and in the order in which it happens.
+"""The modules of a chain: the steps that turn a model's token vectors into its results, in order.
 
-A chain is what sentence-transformers writes to modules.json, as data:
+A chain contains what sentence-transformers writes to modules.json:
 
     chain=(Pooling(mode="mean"), Dense(path="2_Dense", inputs=768, outputs=256, activation="tanh"), Normalize())
 
-An engine runs the *body* of a chain exactly as it is written, or refuses the model. The pipeline runs the *tail*, the longest
-end of the chain that needs no weights: options of `resolve` change nothing but the tail.
+An engine runs the *body* of a chain exactly as written, or rejects the model. The pipeline runs the *tail*, the modules at the
+end that need no weights. Options of `resolve` change only the tail.
 
-The last module of a chain decides what kind of result a model gives, see `embedry.chains.kind`:
+The last module of a chain determines the kind of result, see `embedry.chains.kind`:
 
     (Pooling(...), ..., Normalize())                     a vector for a text            resolve
     (Classifier(), Score(activation="sigmoid"))          a score for a pair of texts    resolve_reranker
@@ -33,20 +33,20 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 POOLINGS = ("mean", "cls", "last", "max", "weightedmean", "mean_sqrt_len_tokens")
-"""How token vectors become one text vector; several joined by `+` are concatenated, in that order."""
+"""How token vectors are combined into one text vector. Several modes joined by `+` are concatenated in that order."""
 
 ACTIVATIONS = ("identity", "tanh", "relu", "gelu", "sigmoid", "silu")
-"""What may follow a Dense layer's product, as torch.nn defines it; "gelu" is the exact one, with erf."""
+"""Activations of a Dense layer, as defined in torch.nn; "gelu" is the exact version, with erf."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pooling:
-    """Token vectors (tokens, width) to one vector, (width * number of modes,). Whatever came before it is replaced."""
+    """Pools token vectors (tokens, width) into one vector, (width * number of modes,), which replaces any earlier vector."""
 
     mode: str
     """One of `POOLINGS`, or several joined by `+`."""
     include_prompt: bool = True
-    """Whether the prompt's tokens count. Engines over token ids cannot leave them out, and refuse."""
+    """Whether the prompt's tokens are included. Engines that take token ids reject False."""
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -58,12 +58,12 @@ class Pooling:
 class Dense:
     """A linear layer and its activation, activation(x @ weight.T + bias): (inputs,) to (outputs,).
 
-    In a chain without a pooling before it, it runs over the vector of each token.
+    Without a pooling before it, it is applied to each token's vector.
     """
 
     path: str
     """The folder inside the repository whose model.safetensors has `linear.weight` (outputs, inputs) and `linear.bias`; empty
-    where they are among the transformer's own tensors."""
+    if they are among the transformer's own tensors."""
     inputs: int
     outputs: int
     activation: str = "identity"
@@ -72,13 +72,13 @@ class Dense:
 
     @property
     def weights(self) -> str:
-        """The file with its weights, inside the repository; empty where they are among the transformer's."""
+        """The file with the weights, inside the repository; empty if they are among the transformer's."""
         return f"{self.path}/model.safetensors" if self.path else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorm:
-    """Layer norm of a vector, (x - mean(x)) / sqrt(variance(x) + 1e-5), then scaled and shifted if it has a path.
+    """Layer norm of a vector, (x - mean(x)) / sqrt(variance(x) + 1e-5), scaled and shifted if `path` is set.
 
     The constant is torch.nn.LayerNorm's default.
     """
@@ -88,7 +88,7 @@ class LayerNorm:
 
     @property
     def weights(self) -> str:
-        """The file with its weights, inside the repository; empty where it has none."""
+        """The file with the weights, inside the repository; empty if there is none."""
         return f"{self.path}/model.safetensors" if self.path else ""
 
 
@@ -101,24 +101,24 @@ class Truncate:
 
 @dataclass(frozen=True, kw_only=True)
 class Normalize:
-    """Scaled to unit length; a zero vector stays zero."""
+    """Scales a vector to unit length; a zero vector stays zero."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StaticEmbedding:
-    """The mean of a text's tokens' rows in a table, (outputs,), in place of a transformer and its pooling; it stands first.
+    """The mean of the table rows of a text's tokens, (outputs,). It replaces the transformer and pooling, and must be first.
 
-    Texts are read without special tokens. One without tokens has the vector 0.
+    Texts are tokenized without special tokens. A text without tokens has a zero vector.
     """
 
     outputs: int
-    """Values of a row."""
+    """Length of a row."""
     path: str = ""
     """The folder inside the repository with tokenizer.json and model.safetensors; empty for the top."""
     tensor: str = "embedding.weight"
-    """The table's name, (tokens, outputs); model2vec calls it "embeddings"."""
+    """Name of the table's tensor, (tokens, outputs); "embeddings" in model2vec."""
     skip_unknown: bool = False
-    """Whether tokens that the vocabulary does not have are left out of the mean, as model2vec does."""
+    """Whether unknown tokens are left out of the mean, as in model2vec."""
 
     @property
     def weights(self) -> str:
@@ -127,7 +127,7 @@ class StaticEmbedding:
 
     @property
     def tokenizer(self) -> str:
-        """The file of its tokenizer, inside the repository."""
+        """The tokenizer's file, inside the repository."""
         return self._file("tokenizer.json")
 
     def _file(self, name: str) -> str:
@@ -136,12 +136,12 @@ class StaticEmbedding:
 
 @dataclass(frozen=True, kw_only=True)
 class LibraryModule:
-    """A module that only the library it comes from can run, by the name that modules.json gives it."""
+    """A module that only its own library can run, by its name in modules.json."""
 
     class_name: str
-    """The whole name of its class, such as "sentence_transformers.models.CNN"."""
+    """The full name of its class, such as "sentence_transformers.models.CNN"."""
     path: str
-    """The folder inside the repository that has its configuration and weights."""
+    """The folder inside the repository with its configuration and weights."""
 
 
 Module: TypeAlias = (
@@ -180,25 +180,25 @@ _TYPES: dict[type[Module], str] = {
     TermTable: "term_table",
     LateInteraction: "late_interaction",
 }
-"""Each module's name in serialised chains, which fingerprints depend on: names are added, never changed."""
+"""Each module's name in serialized chains. Fingerprints depend on the names, so never change one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matryoshka:
-    """Shorter lengths that a model was trained for (Kusupati et al. 2022, arXiv:2205.13147)."""
+    """Shorter vector lengths that a model was trained for (Kusupati et al. 2022, arXiv:2205.13147)."""
 
     dims: tuple[int, ...] = ()
     before: Chain = ()
-    """Modules that run before a vector is shortened, and only then: a `LayerNorm`, for some models."""
+    """Modules that run only if vectors are shortened, just before that: a `LayerNorm` for some models."""
 
 
 def is_module(value: object) -> bool:
-    """Whether this may stand in a chain."""
+    """Whether the value is a module that a chain may contain."""
     return type(value) in _TYPES
 
 
 def type_named(name: str) -> type[Module] | None:
-    """The type of module that serialised chains call by this name; None if there is none."""
+    """The type of module with this name in serialized chains; None if there is none."""
     return next((kind for kind, known in _TYPES.items() if known == name), None)
 
 
@@ -208,6 +208,6 @@ def as_dict(module: Module) -> dict[str, Any]:
 
 
 def stated(record: "DataclassInstance") -> dict[str, Any]:
-    """The fields of a record that differ from their defaults: a field that is added later changes no fingerprint."""
+    """The fields of a record that differ from their defaults, so that fields added later do not change fingerprints."""
     values = {each.name: getattr(record, each.name) for each in fields(record)}
     return {each.name: values[each.name] for each in fields(record) if values[each.name] != each.default}

@@ -1,4 +1,4 @@
-"""The options of `resolve`: their types, their checks, and the whole configuration of an embedder that they make."""
+"""The options of `resolve`: their types, their validation, and the configuration of an embedder."""
 
 import os
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ VECTORS = "vectors"
 """The folder in the cache that holds vector caches, unless another is given."""
 
 _THREADS_A_PROCESSOR = 8
-"""More than one is never faster, and of a thousand the start alone takes half a minute."""
+"""More than one is never faster, and starting a thousand takes half a minute."""
 
 
 class Options(TypedDict, total=False):
-    """The keyword arguments of `resolve`, for functions that hand them on: `**options: Unpack[Options]`."""
+    """The keyword arguments of `resolve`, for functions that pass them on: `**options: Unpack[Options]`."""
 
     backend: str | None
     device: str | None
@@ -46,22 +46,22 @@ class RerankerOptions(Options, total=False):
 
 @dataclass(frozen=True, kw_only=True)
 class EngineConfig:
-    """Everything that decides what is loaded; embedders with equal ones share an engine."""
+    """Everything that determines what is loaded; embedders with equal configurations share an engine."""
 
     spec: ModelSpec
-    """The entry without what only an embedder looks at, such as its prompts and the tail of its chain."""
+    """The entry without the parts that only an embedder uses, such as its prompts and the tail of its chain."""
     backend: str
     device: str
     precision: str | None
     threads: int
     cache_dir: Path
     stamps: tuple[tuple[str, int, int], ...]
-    """Path, size and modification time in ns of files without a digest: when they change it is another model."""
+    """Path, size and modification time in ns of files without a digest; if they change, it is a different model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Everything that tells one embedder from another; equal configurations share one embedder."""
+    """Everything that distinguishes embedders; equal configurations share one embedder."""
 
     spec: ModelSpec
     backend: str
@@ -69,7 +69,7 @@ class Config:
     precision: str | None
     """None leaves the choice to the backend."""
     chain: Chain
-    """The model's chain as `dims` and `normalize` changed it."""
+    """The model's chain with the changes of `dims` and `normalize`."""
     dims: int
     max_seq_length: int
     on_overflow: OnOverflow
@@ -77,7 +77,7 @@ class Config:
     cache_dir: Path
     stamps: tuple[tuple[str, int, int], ...] = ()
     on_query_overflow: OnOverflow = "truncate"
-    """About the queries of a reranker's pairs; `on_overflow` is about their documents."""
+    """For the queries of a reranker's pairs; `on_overflow` is for their documents."""
     vector_cache: Path | None = None
     """The folder of the vector cache, if there is one."""
     tail: Chain = field(init=False, compare=False)
@@ -88,7 +88,7 @@ class Config:
 
     @property
     def engine(self) -> EngineConfig:
-        """The part that decides what is loaded."""
+        """The part that determines what is loaded."""
         return _engine_config(self)
 
     @property
@@ -98,22 +98,22 @@ class Config:
 
     @property
     def reports_overflow(self) -> bool:
-        """Whether anything is to be done about texts that are longer than the model reads."""
+        """Whether texts that are too long cause a warning or an error."""
         return (self.on_overflow, self.on_query_overflow) != ("truncate", "truncate")
 
     @property
     def names(self) -> tuple[str, str]:
-        """What texts are called in messages; of pairs, what documents and queries are."""
+        """The names of texts in messages; for pairs, those of documents and queries."""
         return ("documents", "queries") if self.spec.kind == "reranker" else ("texts", "texts")
 
     def length(self, role: str) -> int:
-        """Tokens that are read of a text in this role."""
+        """The maximum number of tokens of a text in this role."""
         end = self.chain[-1]
         own = {"query": end.query_length, "document": end.document_length} if isinstance(end, LateInteraction) else {}
         return min(own.get(role) or self.max_seq_length, self.max_seq_length)
 
     def pair_prompts(self, role: str) -> tuple[str, str]:
-        """What is put before a query in this role, and before a document."""
+        """The prompts of a query in this role and of a document."""
         return self.spec.prompt(role), self.spec.prompt("document")
 
 
@@ -146,16 +146,16 @@ def checked_dims(spec: ModelSpec, dims: int | None) -> int:
     trained = (*spec.matryoshka.dims, spec.dims)
     if not is_count(dims) or dims not in trained:
         only = "was trained for no other length" if len(trained) == 1 else f"was trained for {_listed(trained)}"
-        raise OptionError(f"dims={dims!r} is not possible: {spec.name!r} has {spec.dims} and {only}")
+        raise OptionError(f"dims={dims!r} is not supported: {spec.name!r} has {spec.dims} and {only}")
     return dims
 
 
 def changed_chain(spec: ModelSpec, *, dims: int, normalize: bool | None) -> Chain:
     """The model's chain with these options; OptionError unless `normalize` is True, False or None."""
     if normalize is not None and not isinstance(normalize, bool):
-        raise OptionError(f"normalize must be True, False, or None for the model's own way, got {normalize!r}")
+        raise OptionError(f"normalize must be True, False, or None for the model's default, got {normalize!r}")
     if normalize is not None and spec.kind in ("reranker", "sparse"):
-        raise OptionError(f"normalize={normalize} is not possible: {spec.name!r} is a {spec.kind} model")
+        raise OptionError(f"normalize={normalize} is not supported: {spec.name!r} is a {spec.kind} model")
     shorter = dims if dims < spec.dims else None
     return chains.effective(spec.chain, normalize=normalize, dims=shorter, matryoshka=spec.matryoshka)
 
@@ -173,7 +173,7 @@ def checked_length(spec: ModelSpec, max_seq_length: int | None) -> int:
 
 
 def checked_threads(threads: int | None) -> int:
-    """Threads to compute with; by default the processors this process may use."""
+    """The number of threads to compute with; by default, the number of processors available to this process."""
     if threads is None:
         return _cpu.available()
     if not is_count(threads) or threads < 1:
@@ -194,21 +194,21 @@ def checked_overflow(policy: OnOverflow, option: str = "on_overflow") -> OnOverf
 def checked_vector_cache(
     spec: ModelSpec, given: bool | str | Path | None, on_overflow: OnOverflow, cache_dir: Path
 ) -> Path | None:
-    """The folder of the vector cache; OptionError where there can be none."""
+    """The folder of the vector cache; OptionError if the model or `on_overflow` does not support one."""
     if given is None or given is False:
         return None
     if spec.kind != "dense":
         raise OptionError(f"vector_cache is for dense models, and {spec.name!r} is {chains.NAMES[spec.kind]}")
     if on_overflow != "truncate":
         raise OptionError(
-            f"vector_cache and on_overflow={on_overflow!r} are not possible together: cached texts are not tokenised, so nothing "
-            "is known of their length; leave one of them out"
+            f"vector_cache and on_overflow={on_overflow!r} cannot be combined: cached texts are not tokenized, so "
+            "their lengths are unknown; leave one of them out"
         )
     return cache_dir / VECTORS if given is True else Path(given).expanduser().absolute()
 
 
 def checked_timeout(timeout: float | None) -> float | None:
-    """Seconds that a call may take; OptionError unless it is a number or None. Zero and less have passed already."""
+    """The maximum number of seconds of a call; OptionError unless it is a number or None. Zero or less expires at once."""
     is_number = isinstance(timeout, int | float) and not isinstance(timeout, bool) and timeout == timeout
     if timeout is not None and not is_number:
         raise OptionError(f"timeout must be a number of seconds, or None for any time, got {timeout!r}")
@@ -216,7 +216,7 @@ def checked_timeout(timeout: float | None) -> float | None:
 
 
 def is_count(value: object) -> bool:
-    """Whether it is an integer; True and False are none."""
+    """Whether the value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Texts that were read but not computed, and blocks of a stream: vectors together with what is known of their texts."""
+"""Tokenized texts that are not encoded yet, and blocks of a stream."""
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from time import perf_counter
@@ -7,18 +7,18 @@ from typing import Generic, NamedTuple, TypeVar
 from embedry.options import checked_timeout
 
 Result = TypeVar("Result")
-"""What a model gives for texts: an array of vectors, `SparseVectors` or `TokenVectors`, or of pairs an array of scores."""
+"""The result for texts: an array of vectors, `SparseVectors` or `TokenVectors`; for pairs, an array of scores."""
 
 
 class EncodedBlock(NamedTuple, Generic[Result]):
-    """Some texts of a stream, in order."""
+    """Results for some consecutive texts of a stream."""
 
     vectors: Result
-    """What `encode` gives for them: of a dense model float32 (texts of the block, dims)."""
+    """The same as `encode` returns; for a dense model, float32 (texts of the block, dims)."""
     tokens: Sequence[int] | None
-    """How many tokens of each text the engine was given; None for an engine that reads texts in its own way."""
+    """The number of tokens of each text that the engine received; None for an engine that takes texts."""
     truncated: Sequence[int]
-    """The positions, counted from the first text of the stream, of those that are longer than the model reads."""
+    """The positions in the stream of truncated texts."""
 
 
 class Token(NamedTuple):
@@ -26,30 +26,30 @@ class Token(NamedTuple):
 
     id: int
     text: str
-    """As the vocabulary spells it, such as "##ing"."""
+    """Its spelling in the vocabulary, such as "##ing"."""
     start: int
     end: int
-    """Where it is in the prompt and the text together, in characters; both 0 for most special tokens."""
+    """Its position in the prompt followed by the text, in characters; both 0 for most special tokens."""
     special: bool
     """Whether the tokenizer added it, such as [CLS]."""
 
 
 class Passage(NamedTuple):
-    """A part of a text that the model reads to its end, without white space around it."""
+    """A part of a text that fits into the model, without surrounding whitespace."""
 
     text: str
     start: int
     end: int
-    """Where it is in the text, in characters: `text[start:end]`."""
+    """Its position in the text, in characters: `text[start:end]`."""
     tokens: int
-    """How many the model is given for it as a document, with the prompt and special tokens."""
+    """Its number of tokens as a document, with the prompt and special tokens."""
 
 
 class Computation(Generic[Result]):
-    """Texts that are being computed: `await` it, once, for what `Prepared.encode` gives.
+    """A running computation: `await` it once for the result of `Prepared.encode`.
 
-    No thread waits for it. A task that is cancelled while it awaits drops what is not being computed yet. It raises what
-    `Prepared.encode` raises. `Prepared.start` makes one.
+    It does not block a thread. Cancelling a task that awaits it drops the batches that have not started. It raises the same
+    errors as `Prepared.encode`. Create it with `Prepared.start`.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Computation(Generic[Result]):
 
     @property
     def queued(self) -> float | None:
-        """Seconds that it waited until the first of it was computed; None as long as nothing is."""
+        """Seconds until its first batch started; None before that."""
         begun = self._begun()
         return None if begun is None else max(0.0, begun - self._submitted)
 
@@ -74,14 +74,14 @@ class Computation(Generic[Result]):
         return self._vectors().__await__()
 
     def cancel(self) -> None:
-        """Drops what is not being computed yet. From any thread."""
+        """Drops the batches that have not started. Can be called from any thread."""
         self._cancel()
 
 
 class Prepared(Generic[Result]):
-    """The texts, or pairs, of one call, read: their tokens are counted, and their results can be computed.
+    """The tokenized texts or pairs of one call, with their numbers of tokens.
 
-    It keeps the model in memory. `LazyEmbedder.prepare` makes one.
+    It keeps the model in memory. Create it with `LazyEmbedder.prepare`.
     """
 
     def __init__(
@@ -94,30 +94,30 @@ class Prepared(Generic[Result]):
         start: "Callable[[], Computation[Result]]",
     ) -> None:
         self.tokens = tokens
-        """How many tokens of each text the engine is given, in the order of the texts: the prompt and special tokens count, what was
-        truncated does not, and equal texts count each time. None for an engine that reads texts in its own way."""
+        """The number of tokens of each text that the engine receives, in the order of the texts, with the prompt and special
+        tokens, after truncation. Equal texts are counted each time. None for an engine that takes texts."""
         self.truncated = truncated
-        """The positions of the texts that are longer than the model reads; of pairs, where the document was cut."""
+        """The positions of truncated texts; for pairs, of those with a truncated document."""
         self.truncated_queries = truncated_queries
-        """The positions of the pairs whose query was cut."""
+        """The positions of pairs with a truncated query."""
         self._compute = compute
         self._start = start
 
     def encode(self, *, timeout: float | None = None) -> Result:
-        """What `encode` gives for the texts: of a dense model float32 (number of texts, dims). May be called again.
+        """Returns the same as `encode`; for a dense model, float32 (number of texts, dims). Can be called again.
 
         Args:
-            timeout: seconds after which to give up.
+            timeout: the maximum number of seconds.
 
         Raises:
-            EncodeTimeoutError: the time is over; nothing more is computed.
+            EncodeTimeoutError: the timeout has passed; remaining batches are dropped.
             OptionError: `timeout` is not a number.
             BackendError: the engine failed.
         """
         return self._compute(checked_timeout(timeout))
 
     def start(self) -> Computation[Result]:
-        """Has the vectors computed without a thread that waits for them, for an event loop: `vectors = await prepared.start()`.
+        """Starts the computation without blocking a thread, for an event loop: `vectors = await prepared.start()`.
 
         Raises:
             RuntimeError: no event loop is running in this thread.

@@ -1,4 +1,4 @@
-"""Results with as many parts as each text has terms or tokens: sparse vectors, and the vectors of tokens."""
+"""Results with a different size for each text: sparse vectors and token vectors."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _BLOCK = 2**22
-"""Products of token vectors that `maxsim` holds at a time: 16 MB. Measured: no slower than all at once (docs/benchmarks.md)."""
+"""Products of token vectors in memory at a time in `maxsim`, 16 MB; measured as fast as all at once (docs/benchmarks.md)."""
 
 
 class SparseVectors(Sequence[Any]):
-    """The weights of some texts' terms, in the form of compressed sparse rows.
+    """Term weights of several texts, as compressed sparse rows.
 
     `vectors[i]` is the pair (indices, values) of text i; a slice or an array of positions selects texts.
     """
@@ -31,13 +31,13 @@ class SparseVectors(Sequence[Any]):
         vocabulary: Callable[[], Sequence[str]] | None = None,
     ) -> None:
         self.indptr = indptr
-        """Where each text's terms begin in `indices` and `values`, int64 (texts + 1,)."""
+        """The start of each text's terms in `indices` and `values`, int64 (texts + 1,)."""
         self.indices = indices
-        """Ids of terms, ascending in each text, int32 (terms of all texts,)."""
+        """Term ids, ascending within each text, int32 (terms of all texts,)."""
         self.values = values
-        """Their weights, above 0, float32 (terms of all texts,)."""
+        """Term weights, above 0, float32 (terms of all texts,)."""
         self.dims = dims
-        """Terms of the vocabulary."""
+        """Vocabulary size."""
         self._vocabulary = vocabulary
 
     def __len__(self) -> int:
@@ -59,19 +59,19 @@ class SparseVectors(Sequence[Any]):
         )
 
     def terms(self, at: int) -> dict[str, float]:
-        """The terms of one text, as the vocabulary spells them, and their weights, the greatest first."""
+        """The terms of one text, as spelled in the vocabulary, and their weights, in descending order."""
         if self._vocabulary is None:
-            raise OptionError("these sparse vectors do not know their vocabulary; those that `encode` returns do")
+            raise OptionError("these sparse vectors have no vocabulary; use those that `encode` returns")
         names = self._vocabulary()
         indices, values = self[at]
         found = sorted(zip(indices.tolist(), values.tolist(), strict=True), key=lambda pair: -pair[1])
         return {names[index]: value for index, value in found}
 
     def dot(self, other: "SparseVectors") -> "NDArray[np.float32]":
-        """The products of these texts with others, the similarity of sparse vectors: float32 (these, others)."""
+        """The dot products with other sparse vectors, their similarity: float32 (these, others)."""
         import numpy as np
 
-        # By term: of the others' the texts that have it, found once, and not by comparing each pair of texts.
+        # An inverted index of the other texts, instead of comparing each pair of texts.
         order = np.argsort(other.indices, kind="stable")
         terms = other.indices[order]
         texts = np.repeat(np.arange(len(other)), np.diff(other.indptr))[order]
@@ -87,13 +87,13 @@ class SparseVectors(Sequence[Any]):
         return products
 
     def to_scipy(self) -> "scipy.sparse.csr_array":
-        """A csr_array (texts, dims) over the same memory; needs scipy."""
+        """A csr_array (texts, dims) that shares the memory; requires scipy."""
         from scipy.sparse import csr_array
 
         return csr_array((self.values, self.indices, self.indptr), shape=(len(self), self.dims))
 
     def to_dense(self) -> "NDArray[np.float32]":
-        """All weights, zeros included: float32 (texts, dims)."""
+        """All weights, including zeros: float32 (texts, dims)."""
         import numpy as np
 
         dense = np.zeros((len(self), self.dims), dtype=np.float32)
@@ -101,7 +101,7 @@ class SparseVectors(Sequence[Any]):
         return dense
 
     def to_arrow(self) -> "pyarrow.StructArray":
-        """Structs of two lists, `indices` (int32) and `values` (float), one for each text, over the same memory; needs pyarrow."""
+        """A struct for each text with the lists `indices` (int32) and `values` (float); shares the memory; requires pyarrow."""
         import pyarrow
 
         lists = [pyarrow.LargeListArray.from_arrays(self.indptr, each) for each in (self.indices, self.values)]
@@ -112,16 +112,16 @@ class SparseVectors(Sequence[Any]):
 
 
 class TokenVectors(Sequence[Any]):
-    """The vectors of the tokens of some texts, one after the other.
+    """Token vectors of several texts, concatenated.
 
-    `vectors[i]` is text i's, float32 (tokens, dims), over the same memory; a slice or an array of positions selects texts.
+    `vectors[i]` is a view of text i's, float32 (tokens, dims); a slice or an array of positions selects texts.
     """
 
     def __init__(self, values: "NDArray[np.float32]", offsets: "NDArray[np.int64]") -> None:
         self.values = values
         """Float32 (tokens of all texts, dims)."""
         self.offsets = offsets
-        """Where each text's vectors begin in `values`, int64 (texts + 1,)."""
+        """The start of each text's vectors in `values`, int64 (texts + 1,)."""
 
     @property
     def dims(self) -> int:
@@ -144,7 +144,7 @@ class TokenVectors(Sequence[Any]):
         return TokenVectors(self.values[places], offsets)
 
     def to_arrow(self) -> "pyarrow.LargeListArray":
-        """A list for each text of lists of `dims` floats, over the same memory; needs pyarrow."""
+        """For each text, a list of lists of `dims` floats; shares the memory; requires pyarrow."""
         import pyarrow
 
         vectors = pyarrow.FixedSizeListArray.from_arrays(self.values.reshape(-1), self.dims)
@@ -157,7 +157,7 @@ class TokenVectors(Sequence[Any]):
 def maxsim(queries: TokenVectors, documents: TokenVectors) -> "NDArray[np.float32]":
     """The MaxSim of each query with each document, float32 (queries, documents) (Khattab and Zaharia 2020, arXiv:2004.12832).
 
-    The sum over a query's tokens of the greatest product with a token of the document; 0 with a document without tokens.
+    The sum over a query's tokens of the maximum product with a token of the document; 0 for a document without tokens.
     """
     import numpy as np
 
@@ -184,13 +184,13 @@ def maxsim(queries: TokenVectors, documents: TokenVectors) -> "NDArray[np.float3
 def _span(offsets: "NDArray[np.int64]", at: int) -> slice:
     count = len(offsets) - 1
     if not -count <= at < count:
-        raise IndexError(f"there are {count} texts, and position {at} is none of theirs")
+        raise IndexError(f"position {at} is out of range for {count} texts")
     at %= count
     return slice(int(offsets[at]), int(offsets[at + 1]))
 
 
 def _selected(offsets: "NDArray[np.int64]", at: Any) -> "tuple[NDArray[np.int64], NDArray[np.int64]]":
-    """The offsets of selected texts, and the places of their parts."""
+    """The offsets of selected texts, and the positions of their parts."""
     import numpy as np
 
     positions = np.arange(len(offsets) - 1)[at]
@@ -199,7 +199,7 @@ def _selected(offsets: "NDArray[np.int64]", at: Any) -> "tuple[NDArray[np.int64]
 
 
 def _ranges(starts: "NDArray[Any]", ends: "NDArray[Any]") -> "NDArray[np.int64]":
-    """The integers of several ranges, one after the other."""
+    """The integers of several ranges, concatenated."""
     import numpy as np
 
     lengths = ends - starts

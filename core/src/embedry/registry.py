@@ -1,7 +1,6 @@
-"""The registry: which models exist, collected from plugins and from the running program.
+"""The registry of models from plugins and from the running program.
 
-A broken plugin is set aside with its reason and the others work on. A name that two plugins register belongs to neither:
-resolving it is an error that names both.
+A broken plugin is skipped with a warning. Resolving a name that two plugins register raises an error that names both.
 """
 
 import os
@@ -41,7 +40,7 @@ class BrokenPlugin:
 
 
 class Registry:
-    """Models by name, alias and repository id; names are compared without regard to case."""
+    """Models by name, alias and repository id; case is ignored."""
 
     def __init__(self) -> None:
         self.broken: list[BrokenPlugin] = []
@@ -49,10 +48,10 @@ class Registry:
         self._by_name: dict[str, list[Registration]] = {}
 
     def add(self, specs: Iterable[ModelSpec], plugin: str) -> None:
-        """Adds what one plugin registers.
+        """Adds the models of one plugin.
 
         Raises:
-            SpecError: the plugin gives one name to two of its own models, or something that is no `ModelSpec`.
+            SpecError: the plugin uses one name for two of its models, or yields something that is not a `ModelSpec`.
         """
         fresh: dict[str, Registration] = {}
         for spec in specs:
@@ -68,11 +67,11 @@ class Registry:
             self._by_name.setdefault(name, []).append(registration)
 
     def registrations(self, name: str) -> tuple[Registration, ...]:
-        """All that is registered under this name, alias or repository id."""
+        """All registrations of this name, alias or repository id."""
         return tuple(self._by_name.get(name.lower(), ()))
 
     def find(self, name: str) -> ModelSpec | None:
-        """The model of this name, alias or repository id; None where there is none.
+        """The model with this name, alias or repository id; None if there is none.
 
         Raises:
             AmbiguousModelError: several plugins register the name.
@@ -86,7 +85,7 @@ class Registry:
         return registrations[0].spec if registrations else None
 
     def models(self) -> tuple[ModelSpec, ...]:
-        """All models that can be resolved by their name, in order of name."""
+        """All models that can be resolved by name, sorted by name."""
         specs = (each.spec for each in self._registrations if len(self.registrations(each.spec.name)) == 1)
         return tuple(sorted(specs, key=lambda spec: spec.name.lower()))
 
@@ -95,7 +94,7 @@ class Registry:
         return {name: tuple(registrations) for name, registrations in self._by_name.items() if len(registrations) > 1}
 
     def unknown(self, name: str) -> UnknownModelError:
-        """The error for a name that nothing answers to, with the nearest names and the plugins that are missing."""
+        """The error for an unknown name, with similar names and the plugins that could not be used."""
         known = [key for each in self._registrations for key in (each.spec.name, *each.spec.aliases)]
         count = len(self.models())
         text = f"no model is called {name!r}{discovery.nearest(name, known)}; `embedry models` lists all {count}"
@@ -107,13 +106,13 @@ class Registry:
 
 
 def collect(points: "Iterable[EntryPoint]") -> Registry:
-    """The registry that these plugins make. One that fails is recorded in `broken` and warned of, and adds nothing."""
+    """Builds a registry from these plugins. A plugin that fails is skipped with a warning and recorded in `broken`."""
     registry = Registry()
     for point in points:
         plugin = discovery.origin(point)
         try:
             registry.add(_models_of(point), plugin)
-        except Exception as error:  # a plugin may fail in any way, and must fail alone
+        except Exception as error:  # a plugin may fail in any way, and must not affect the others
             registry.broken.append(BrokenPlugin(plugin, f"{type(error).__name__}: {error}"))
             warnings.warn(
                 PluginWarning(
@@ -146,23 +145,23 @@ if hasattr(os, "register_at_fork"):  # a child must not inherit the lock from a 
 
 
 def installed() -> Registry:
-    """The registry of this process: every installed plugin and all that the program registered itself."""
+    """The registry of this process: the models of all installed plugins and those that the program registered."""
     with _lock:  # functools.cache alone would collect once per thread that comes first
         return _collected()
 
 
 def list_models() -> tuple[ModelSpec, ...]:
-    """Every registered model, in order of name. Loads nothing and imports nothing heavy."""
+    """All registered models, sorted by name. Loads nothing and imports no heavy libraries."""
     return installed().models()
 
 
 def register(spec: ModelSpec) -> None:
-    """Registers a model of the running program, in this process. The same entry twice is no error.
+    """Registers a model for this process. Registering the same entry twice is not an error.
 
-    For a model that other programs should find, write a plugin with an entry point.
+    To make a model available to other programs, write a plugin with an entry point.
 
     Raises:
-        SpecError: one of the entry's names is taken by another model.
+        SpecError: another model already has one of the entry's names.
     """
     registry = installed()
     with _lock:

@@ -1,4 +1,4 @@
-"""What `resolve_reranker` returns: a model that reads pairs of texts."""
+"""`LazyReranker`, the result of `resolve_reranker`: a model that scores pairs of texts."""
 
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 class Ranked(NamedTuple):
-    """A document in the order of a reranker."""
+    """A ranked document."""
 
     position: int
-    """Of the document in the call."""
+    """The position of the document in the call."""
     score: float
 
 
 class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="reranker"):
-    """What `resolve_reranker` returns: scores of pairs of a query and a document."""
+    """A reranker, which scores pairs of a query and a document; the result of `resolve_reranker`."""
 
     def _each_checked(self, items: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
         return each_checked_pair(items)
@@ -39,19 +39,19 @@ class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="rera
         timeout: float | None = None,
         progress: bool = False,
     ) -> "NDArray[np.float64]":
-        """How well each document answers its query, as the model shows it: float64 (pairs,), or (pairs, labels) for several.
+        """The score of each pair, after the model's activation: float64 (pairs,), or (pairs, labels) for several labels.
 
         Args:
-            pairs: queries and documents. Each text is tokenised once, however many pairs it is in.
-            role: decides the prompt of queries: "query", or a task that the model's entry names.
-            timeout: seconds after which to give up.
-            progress: as in `LazyEmbedder.encode`.
+            pairs: queries and documents. A text that is in several pairs is tokenized once.
+            role: selects the prompt of queries: "query", or a task in the model's entry.
+            timeout: the maximum number of seconds.
+            progress: see `LazyEmbedder.encode`.
 
         Raises:
             TextTypeError: a pair is not two `str`.
             TextError: a text is not valid Unicode, or too long under on_overflow="error".
             OptionError: the model has no such role, or `timeout` is not a number.
-            EncodeTimeoutError: the time is over.
+            EncodeTimeoutError: the timeout has passed.
             FilesError: on first use, if the model's files are missing or wrong.
         """
         return self.shown(self.logits(pairs, role=role, timeout=timeout, progress=progress))
@@ -65,32 +65,32 @@ class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="rera
         timeout: float | None = None,
         progress: bool = False,
     ) -> "NDArray[np.float32]":
-        """What the model computes, before its activation: float32 (pairs, labels). Arguments and errors as `score`."""
+        """The scores before the activation: float32 (pairs, labels). For arguments and errors see `score`."""
         from embedry._pipeline.requests import Request
 
         return self._encode(pairs, role, Request(checked_timeout(timeout)), progress=progress)
 
     async def ascore(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> "NDArray[np.float64]":
-        """`score` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
+        """`score` without blocking the event loop. Cancelling the task drops the batches that have not started."""
         return self.shown(await self._aencode(pairs, role))
 
     def score_blocks(
         self, pairs: Iterable[tuple[str, str]], *, role: str = "query"
     ) -> "Generator[EncodedBlock[NDArray[np.float32]], None, None]":
-        """Streams the logits of any number of pairs, with their tokens and the positions of truncated ones; see `shown`."""
+        """Streams the logits of any number of pairs, with token counts and positions of truncated pairs; see `shown`."""
         return self._encode_blocks(pairs, role)
 
     def prepare(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> "Prepared[NDArray[np.float32]]":
-        """Reads the pairs and computes nothing yet: the result knows their tokens, and gives their logits. See `shown`.
+        """Tokenizes the pairs without computing scores: the result has token counts and computes logits. See `shown`.
 
         Raises:
-            TextTooLongError: one is too long, under on_overflow="error".
-            As `score`.
+            TextTooLongError: a text is too long, under on_overflow="error".
+            Those of `score`.
         """
         return self._prepare(pairs, role)
 
     def count_tokens(self, pairs: Iterable[tuple[str, str]], *, role: str = "query") -> list[int]:
-        """How many tokens each pair has, special tokens and prompts included, before truncation. Errors as `score`."""
+        """The number of tokens of each pair, with special tokens and prompts, before truncation. For errors see `score`."""
         return self._count_tokens(pairs, role)
 
     def rank(
@@ -102,20 +102,20 @@ class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="rera
         role: str = "query",
         timeout: float | None = None,
     ) -> list[Ranked]:
-        """The documents in the order in which they answer the query, the best first; equal ones in the order given.
+        """The documents sorted by their scores for the query, best first; ties keep the given order.
 
-        They are compared by their logits, which tell apart what an activation makes equal.
+        They are sorted by logits, which differ even if an activation saturates.
 
         Args:
             query: one text.
             documents: any number of texts.
-            top_k: how many to return; None for all.
-            role: as in `score`.
-            timeout: as in `score`.
+            top_k: the number of documents to return; None for all.
+            role: see `score`.
+            timeout: see `score`.
 
         Raises:
-            OptionError: `top_k` is not a positive integer, or the model gives several scores for a pair.
-            As `score`.
+            OptionError: `top_k` is not a positive integer, or the model returns several scores per pair.
+            Those of `score`.
         """
         self.check_ranks()
         if top_k is not None and (not is_count(top_k) or top_k < 1):
@@ -124,14 +124,12 @@ class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="rera
         return self.ranked(self.logits(pairs, role=role, timeout=timeout), top_k)
 
     def check_ranks(self) -> None:
-        """Raises OptionError if the model gives several scores for a pair, none of which is an order."""
+        """Raises OptionError if the model returns several scores per pair, which do not define an order."""
         if self.dims != 1:
-            raise OptionError(
-                f"{self.name!r} gives {self.dims} scores for a pair, so it does not rank; use score(pairs)"
-            )
+            raise OptionError(f"{self.name!r} gives {self.dims} scores per pair, so it cannot rank; use score(pairs)")
 
     def ranked(self, logits: "NDArray[np.float32]", top_k: int | None = None) -> list[Ranked]:
-        """The order of documents with these logits, float32 (documents, 1), and their scores."""
+        """Ranks documents by their logits, float32 (documents, 1)."""
         import numpy as np
 
         order: Sequence[int] = np.argsort(-logits[:, 0], kind="stable")[:top_k].tolist()
@@ -139,7 +137,7 @@ class LazyReranker(LazyModel[tuple[str, str], "NDArray[np.float32]"], kind="rera
         return [Ranked(position, scores[position]) for position in order]
 
     def shown(self, logits: "NDArray[np.float32]") -> "NDArray[np.float64]":
-        """The scores that logits are shown as, float64: (pairs, labels) -> (pairs,) for one label, (pairs, labels) for several."""
+        """Converts logits to scores, float64: (pairs, labels) -> (pairs,) for one label, (pairs, labels) for several."""
         import numpy as np
 
         end, x = self.spec.chain[-1], logits.astype(np.float64)

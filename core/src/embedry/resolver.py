@@ -1,4 +1,4 @@
-"""`resolve` and its like for other kinds: from a name to the one shared model of this process."""
+"""`resolve`, and the same for other kinds of models: from a name to the one shared model of this process."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ P = ParamSpec("P")
 
 
 def _known_options_only(function: Callable[P, LazyEmbedder]) -> Callable[P, LazyEmbedder]:
-    """Makes a misspelt option of `resolve` an error that names the nearest one, as `resolve_kind` does for its like."""
+    """Makes a misspelled option of `resolve` an error that names the nearest one, as `resolve_kind` does for other kinds."""
 
     @wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> LazyEmbedder:
@@ -54,33 +54,33 @@ def resolve(
     cache_dir: str | Path | None = None,
     vector_cache: bool | str | Path | None = None,
 ) -> LazyEmbedder:
-    """The one embedder of this model and these options, shared by the whole process. Loads nothing.
+    """The embedder of this model with these options; one instance is shared by the whole process. Loads nothing.
 
     Args:
         name: a registered name, alias or repository id; any other repository id on the Hugging Face hub or a folder
             (a `Path`, or a string that starts with `.`, `/` or `~`), if its files follow the sentence-transformers
             layout; or a `ModelSpec`.
-        backend: the engine; by default `EMBEDRY_BACKEND`, else the entry's `preferred_backend`. Never silently another.
+        backend: the engine; by default `EMBEDRY_BACKEND`, or else the entry's `preferred_backend`. There is no silent fallback.
         device: "cpu", "cuda", "cuda:1", "mps"; by default the backend's preferred one.
-        precision: "fp32", "bf16", "fp16" or "int8"; by default what the backend takes for the device, stated in `info`.
-            Never int8 unless asked for: its vectors are a space of their own, as near to fp32's as the entry states.
-        dims: shorter vectors, where the model was trained for that length.
-        normalize: scale to unit length; by default as the model was trained.
-        max_seq_length: read fewer tokens of each text than the model could.
-        on_overflow: what to do about a longer text: "truncate" it, "warn" and truncate, or raise an "error".
-        threads: threads to compute with; by default the processors that this process may use.
-        folder: a folder that holds the files of the entry, in place of every cache; they are verified all the same.
+        precision: "fp32", "bf16", "fp16" or "int8"; by default the backend's choice for the device, see `info`. int8 is
+            never a default: its vectors are in a space of their own, as close to fp32's as the entry states.
+        dims: shorter vectors, if the model was trained for that length.
+        normalize: scale vectors to unit length; by default as the model was trained.
+        max_seq_length: read fewer tokens of each text than the model can.
+        on_overflow: how to handle longer texts: "truncate" them, "warn" and truncate, or raise an "error".
+        threads: number of threads to compute with; by default the number of processors available to this process.
+        folder: a folder with the files of the entry, instead of every cache. They are verified as well.
         cache_dir: the cache folder; by default `EMBEDRY_CACHE` or the platform's.
-        vector_cache: keep the vectors of texts on disk and compute none of them twice, in this and other processes: True for a
-            folder in the cache folder, or a folder. It grows without limit until `embedry cache clear --vectors`.
+        vector_cache: keep vectors on disk, so that the same text is computed once for this and other processes: True for a
+            folder in the cache folder, or a path. It grows until `embedry cache clear --kind vectors`.
 
     Raises:
         UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
         UnknownBackendError, BackendImportError: the backend is missing or broken.
         UnsupportedModelError: the backend cannot reproduce this model, or it is of another kind; names the function to use.
-        OptionError, UnknownOptionError: an option is impossible for this model, or does not exist.
+        OptionError, UnknownOptionError: an option is invalid for this model, or does not exist.
         WeightsNotFoundError: an unregistered repository or folder lacks the files that describe a model.
-        LockError: a lock file is in use, and the model is not in it: a stranger, a folder, or an entry that differs.
+        LockError: a lock file is in use and does not contain the model, or contains a different entry.
     """
     model = resolve_kind(
         "dense",
@@ -101,47 +101,47 @@ def resolve(
 
 
 def resolve_reranker(name: str | Path | ModelSpec, **options: Unpack[RerankerOptions]) -> LazyReranker:
-    """The one reranker of this model and these options, shared by the whole process. Loads nothing.
+    """The reranker of this model with these options; one instance is shared by the whole process. Loads nothing.
 
     Args:
-        name: as in `resolve`.
-        **options: those of `resolve` but `dims` and `normalize`. `on_overflow` is about the documents of pairs, and
-            `on_query_overflow` ("truncate", "warn" or "error") about their queries.
+        name: see `resolve`.
+        **options: the options of `resolve` except `dims` and `normalize`. `on_overflow` applies to the documents of pairs, and
+            `on_query_overflow` ("truncate", "warn" or "error") to their queries.
 
     Raises:
-        As `resolve`.
+        Those of `resolve`.
     """
     return cast("LazyReranker", resolve_kind("reranker", name, **options))
 
 
 def resolve_sparse(name: str | Path | ModelSpec, **options: Unpack[Options]) -> LazySparseEmbedder:
-    """The one embedder of this model into sparse vectors with these options, shared by the whole process. Loads nothing.
+    """The sparse model with these options; one instance is shared by the whole process. Loads nothing.
 
     Args:
-        name: as in `resolve`.
-        **options: those of `resolve` but `dims` and `normalize`.
+        name: see `resolve`.
+        **options: the options of `resolve` except `dims` and `normalize`.
 
     Raises:
-        As `resolve`.
+        Those of `resolve`.
     """
     return cast("LazySparseEmbedder", resolve_kind("sparse", name, **options))
 
 
 def resolve_multi_vector(name: str | Path | ModelSpec, **options: Unpack[Options]) -> LazyMultiVectorEmbedder:
-    """The one embedder of this model into vectors of tokens with these options, shared by the whole process. Loads nothing.
+    """The multi-vector model with these options; one instance is shared by the whole process. Loads nothing.
 
     Args:
-        name: as in `resolve`.
-        **options: those of `resolve`.
+        name: see `resolve`.
+        **options: the options of `resolve`.
 
     Raises:
-        As `resolve`.
+        Those of `resolve`.
     """
     return cast("LazyMultiVectorEmbedder", resolve_kind("multi_vector", name, **options))
 
 
 def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[RerankerOptions]) -> LazyModel[Any, Any]:
-    """The one model of this kind, name and options; what `resolve` and its like are made of."""
+    """The shared model of this kind with these options. The functions above call it."""
     _check_known(kind, given)
     cache_dir, folder, precision = given.get("cache_dir"), given.get("folder"), given.get("precision")
     cache_folder = Path(cache_dir).expanduser().absolute() if cache_dir else cache.default_folder()
@@ -154,7 +154,7 @@ def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[Reran
     found = _backends.find(chosen)
     device = _backends.check(found, chosen, spec, given.get("device"), precision)
     if precision is None and device == "cpu" and "fp32" in found.precisions:
-        precision = "fp32"  # what every backend takes on a CPU: asked for or not, it is one engine
+        precision = "fp32"  # the default of every backend on a CPU: stated or not, it is the same engine
     on_overflow = options.checked_overflow(given.get("on_overflow", "truncate"))
     length = options.checked_dims(spec, given.get("dims"))
     return shared(
@@ -179,25 +179,25 @@ def resolve_kind(kind: Kind, name: str | Path | ModelSpec, **given: Unpack[Reran
 def given_or_resolved(
     kind: Kind, model: str | Path | ModelSpec | LazyModel[Any, Any], **given: Unpack[RerankerOptions]
 ) -> LazyModel[Any, Any]:
-    """A model of this kind that was resolved already, as it is, or what `resolve_kind` finds: for adapters that take either.
+    """Returns a resolved model of this kind unchanged, or calls `resolve_kind`; for adapters that accept both.
 
     Raises:
-        OptionError: options are given for a model that has its own.
-        As `resolve`.
+        OptionError: options are passed for a model that is already resolved.
+        Those of `resolve`.
     """
     if not isinstance(model, LazyModel) or model.spec.kind != kind:
-        return resolve_kind(kind, model, **given)  # type: ignore[arg-type]  # it refuses a model of another kind
+        return resolve_kind(kind, model, **given)  # type: ignore[arg-type]  # it rejects a model of another kind
     if given:
-        raise OptionError(f"{model.name!r} has its options already; give them to {DOORS[kind]}, got {given}")
+        raise OptionError(f"{model.name!r} already has its options; pass them to {DOORS[kind]}, got {given}")
     return model
 
 
 def ranking(model: str | Path | ModelSpec | LazyModel[Any, Any], **given: Unpack[RerankerOptions]) -> LazyReranker:
-    """The same of a reranker that can rank.
+    """`given_or_resolved` for a reranker that can rank.
 
     Raises:
-        OptionError: it gives several scores for a pair.
-        As `given_or_resolved`.
+        OptionError: the model returns several scores per pair.
+        Those of `given_or_resolved`.
     """
     reranker = cast("LazyReranker", given_or_resolved("reranker", model, **given))
     reranker.check_ranks()
@@ -205,10 +205,10 @@ def ranking(model: str | Path | ModelSpec | LazyModel[Any, Any], **given: Unpack
 
 
 def find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
-    """The entry of a model of any kind, whatever engines are installed; the locked one where a lock file is in use.
+    """The entry of a model of any kind, whether or not its engine is installed; the locked one if a lock file is in use.
 
     Raises:
-        As `resolve`, but for what concerns the backend and the options.
+        Those of `resolve`, except for backends and options.
     """
     locked = lock.in_use()
     if isinstance(name, ModelSpec):
@@ -218,7 +218,7 @@ def find(name: str | Path | ModelSpec, cache_dir: Path) -> ModelSpec:
     if isinstance(name, Path) or name.startswith((".", "/", "~")) or os.path.isabs(name):
         if locked is not None:
             raise LockError(
-                f"the folder {str(name)!r} is no model of the lock file {locked.path}, and a folder cannot be locked; give "
+                f"the folder {str(name)!r} is not a model of the lock file {locked.path}, and a folder cannot be locked; give "
                 "a locked model its files with resolve(NAME, folder=...), or resolve without the lock"
             )
         return _layouts.from_folder(Path(name).expanduser().absolute())

@@ -1,4 +1,4 @@
-"""Where the files of an entry come from besides the hub, and the files that come with the package that registers it."""
+"""Sources of an entry's files other than the hub, and files in the package that registers the entry."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,34 +8,34 @@ from embedry.errors import SpecError
 
 @dataclass(frozen=True, kw_only=True)
 class WheelSource:
-    """A package on the Python index that carries a model's files.
+    """A package on the Python package index that contains a model's files.
 
-    It is a source, not an authority: the entry's digests decide whether a file is the right one.
+    Files are verified with the entry's digests, as from every other source.
     """
 
     package: str
     version: str
     folder: str
-    """The folder inside the package under which the entry's paths are found."""
+    """The folder inside the package that the entry's paths are relative to."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resource:
-    """A file that comes with the package that registers a model, verified when it is used."""
+    """A file in the package that registers a model, verified on use."""
 
     path: str
-    """Relative to the package, with `/`; without a package, where the file lies on this machine. The calibration of a locked model
-    may lie beside the lock file: its path is relative to that."""
+    """Relative to the package, with `/`; without a package, a path on this machine. In a lock file, the path of a calibration
+    without a package is relative to the lock file."""
     sha256: str
-    """Of its bytes, 64 lower-case hex digits."""
+    """The file's sha256, 64 lowercase hex digits."""
     package: str | None = None
-    """The importable package that holds it; it is not imported."""
+    """The importable package that contains the file; it is not imported."""
 
     def locate(self) -> Path:
-        """Where the file is on this machine; whether it is there, and the right one, is not looked at.
+        """The path of the file on this machine, without checking that it exists or matches its digest.
 
         Raises:
-            SpecError: there is no such package.
+            SpecError: the package is not installed.
         """
         if self.package is None:
             return Path(self.path)
@@ -46,15 +46,15 @@ class Resource:
         except (ImportError, ValueError):
             found = None
         if found is None or not found.submodule_search_locations:
-            raise SpecError(f"the package {self.package!r}, which has the resource {self.path!r}, is not installed")
+            raise SpecError(f"the package {self.package!r} with the resource {self.path!r} is not installed")
         return Path(found.submodule_search_locations[0], self.path)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Int8:
-    """What precision="int8" needs to know of a model, and what it costs."""
+    """A model's calibration for precision="int8", and the accuracy with it."""
 
     calibration: Resource
-    """A safetensors file: the least and the greatest value of each channel that enters a product, over many texts."""
+    """A safetensors file with the minimum and maximum, over many texts, of each input channel of a matrix product."""
     cosine: float
-    """The mean cosine between the int8 and the fp32 vectors of texts is at least this; the conformance kit checks it."""
+    """Lower bound of the mean cosine between int8 and fp32 vectors of texts; the conformance kit checks it."""

@@ -1,6 +1,6 @@
-"""How alike vectors are, by the measure that their model was trained for. Higher is always more alike.
+"""Similarity of vectors by the measure that their model was trained for. Higher always means more similar.
 
-The measures are those of sentence-transformers: the cosine, the dot product, and the negated Euclidean and Manhattan distances.
+The measures are those of sentence-transformers: cosine, dot product, and negated Euclidean and Manhattan distances.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -21,7 +21,7 @@ _MOST_GAPS = 2**22
 
 
 class Hits(NamedTuple):
-    """The documents that are most like each query, the best first; equal ones in the order given."""
+    """The most similar documents for each query, best first; ties keep the given order."""
 
     positions: "NDArray[np.intp]"
     """(queries, k)"""
@@ -30,7 +30,7 @@ class Hits(NamedTuple):
 
 
 def as_rows(vectors: "ArrayLike", dims: int, name: str) -> "NDArray[np.float32]":
-    """Vectors as float32 (vectors, dims); one vector alone becomes the only row.
+    """Vectors as float32 (vectors, dims); a single vector becomes the only row.
 
     Raises:
         OptionError: their length is not `dims`.
@@ -44,7 +44,7 @@ def as_rows(vectors: "ArrayLike", dims: int, name: str) -> "NDArray[np.float32]"
 
 
 def matrix(measure: Similarity, left: "NDArray[np.float32]", right: "NDArray[np.float32]") -> "NDArray[np.float32]":
-    """How alike each vector of `left`, float32 (n, dims), is to each of `right`, (m, dims): float32 (n, m)."""
+    """The similarity of each vector of `left`, float32 (n, dims), with each of `right`, (m, dims): float32 (n, m)."""
     import numpy as np
 
     if measure == "cosine":
@@ -61,7 +61,7 @@ def matrix(measure: Similarity, left: "NDArray[np.float32]", right: "NDArray[np.
 
 
 def top_k(measure: Similarity, queries: "NDArray[np.float32]", documents: "NDArray[np.float32]", k: int) -> Hits:
-    """The `k` documents that are most like each query, all where there are fewer. Exact, in bounded memory.
+    """The `k` most similar documents for each query, or all if there are fewer. Exact, in bounded memory.
 
     Raises:
         OptionError: `k` is not a positive integer.

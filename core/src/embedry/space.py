@@ -1,4 +1,4 @@
-"""The vector space of an embedder, as whatever stores vectors keeps it: to open again, and to refuse another's."""
+"""The vector space of an embedder. Vector stores save it to reopen the model and to reject vectors of other models."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -15,32 +15,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """All that decides an embedder's vectors, and nothing of the machine they are computed on."""
+    """Everything that determines an embedder's vectors, independent of the machine."""
 
     model: str
-    """The name, or the folder, that `resolve` is given."""
+    """The name or folder to pass to `resolve`."""
     fingerprint: str
-    """24 hex digits; two embedders may share a store if these are equal, and only then."""
+    """24 hex digits; two embedders can share a store if and only if they are equal."""
     dims: int
     max_seq_length: int
     normalize: bool
     precision: str | None = None
-    """ "int8", whose vectors are a space of their own; None for all others, which share one."""
+    """ "int8", which has a separate space; None for all other precisions, which share one."""
     kind: Kind = "dense"
-    """What kind of vectors they are; of a reranker, which gives none, a name for its scores."""
+    """The kind of the model."""
 
     @classmethod
     def of(cls, embedder: "LazyModel[Any, Any]") -> "Space":
-        """The space that a model of `resolve`, or of its like for another kind, writes into. Loads nothing; may look for the model's files.
+        """The space of a resolved model of any kind. Does not load the model; may search for its files.
 
         Raises:
-            WeightsNotFoundError: the entry has no digests, and the files that would tell them are not there.
+            WeightsNotFoundError: the entry has no digests, and the files are not on this machine.
         """
         config, spec = embedder.config, embedder.spec
         return cls(
             model=spec.name
             if spec.repo or spec.folder is None
-            else spec.folder,  # that of a folder is known by its path
+            else spec.folder,  # a model from a folder is identified by its path
             fingerprint=embedder.fingerprint,
             dims=config.dims,
             max_seq_length=config.max_seq_length,
@@ -51,42 +51,42 @@ class Space:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> "Space":
-        """What `as_dict` gave.
+        """Creates a space from the output of `as_dict`.
 
         Raises:
-            SpaceError: it is something else.
+            SpaceError: `saved` is not such an output.
         """
         names = {field.name for field in fields(cls)}
         if not isinstance(saved, Mapping) or not names - {"kind"} <= set(saved) <= names:
-            raise SpaceError(f"this is not a saved space: {saved!r}; one has {', '.join(sorted(names))}")
+            raise SpaceError(f"this is not a saved space: {saved!r}; it must have {', '.join(sorted(names))}")
         return cls(**saved)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and the like. A space of dense vectors does not state its kind."""
+        """The space as plain values, for formats such as JSON. The kind is omitted for dense vectors."""
         return {key: value for key, value in asdict(self).items() if (key, value) != ("kind", "dense")}
 
     def resolve(self, **options: Unpack[Options]) -> "LazyEmbedder":
-        """An embedder that writes into this space, which must be one of dense vectors; for others see `resolve_model`.
+        """An embedder for this space. For spaces of other kinds than dense vectors, use `resolve_model`.
 
         Args:
-            **options: those of `resolve` that concern the machine: backend, device, threads, folder, cache_dir and so on.
+            **options: options of `resolve` for the machine, such as backend, device, threads, folder and cache_dir.
 
         Raises:
-            SpaceError: the model of that name makes other vectors today.
-            UnknownModelError: there is no such model here.
+            SpaceError: the model now has a different space, or its vectors are not dense.
+            UnknownModelError: the model is not known.
         """
         from embedry.views import LazyEmbedder
 
         embedder = self.resolve_model(**options)
         if not isinstance(embedder, LazyEmbedder):
-            raise SpaceError(f"{self.model!r} made this space as a {self.kind} model; open it with resolve_model()")
+            raise SpaceError(f"this space of {self.model!r} is that of a {self.kind} model; use resolve_model()")
         return embedder
 
     def resolve_model(self, **options: Unpack[Options]) -> "LazyModel[Any, Any]":
-        """The model that writes into this space, of whatever kind.
+        """The model of this space, for spaces of any kind.
 
         Raises:
-            As `resolve`.
+            Those of `resolve`.
         """
         from embedry.resolver import resolve_kind
 
@@ -101,7 +101,7 @@ class Space:
         """Compares an embedder's space with this one.
 
         Raises:
-            SpaceError: they differ; the message says who made this one, in what they differ, and what to do.
+            SpaceError: the spaces differ; the message names both models, the differences, and what to do.
         """
         other = Space.of(embedder)
         if other.fingerprint == self.fingerprint:

@@ -1,4 +1,4 @@
-"""`ModelSpec`, the registry entry: everything that decides which vectors a model gives, as plain data."""
+"""`ModelSpec`, the registry entry: everything that determines a model's vectors, as plain data."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -21,13 +21,13 @@ Similarity = Literal["cosine", "dot", "euclidean", "manhattan"]
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus"), "unprompted": ()}
-"""Role -> the names under which its prompt may be written, the first one found holds; as in sentence-transformers."""
+"""Role -> the names that its prompt may have; the first one found is used, as in sentence-transformers."""
 
 NO_LIMIT = 2**31 - 1
 """The `max_seq_length` of a model that reads texts of any length."""
 
 NAME = re.compile(r"[A-Za-z0-9][\w.+-]*(/[A-Za-z0-9][\w.+-]*)?")
-"""What a registered model may be called."""
+"""Valid names of registered models."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -38,54 +38,54 @@ NO_SHORTER = Matryoshka()
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """A model: its name, its files with their digests, and what turns its token vectors into embeddings.
+    """A model: its name, its files with their digests, and the modules that turn its token vectors into embeddings.
 
     Raises:
-        SpecError: a field contradicts another or is malformed; the message names the model and the field.
+        SpecError: a field is malformed or contradicts another; the message names the model and the field.
     """
 
     name: str
     dims: int
-    """Length of a full vector; of a reranker the number of scores of a pair, of a sparse model the terms of its vocabulary."""
+    """Length of a full vector; for a reranker, the number of scores per pair; for a sparse model, the vocabulary size."""
     max_seq_length: int
-    """Tokens that the model reads of a text or of a pair, special tokens included; `NO_LIMIT` if all, however long."""
+    """Maximum number of tokens in a text or a pair, including special tokens; `NO_LIMIT` for no maximum."""
     preferred_backend: str
     """The backend used when neither the caller nor `EMBEDRY_BACKEND` names one."""
     architecture: str
-    """`model_type` of the model's config.json, such as "bert"; where that file describes something else than its type does,
-    such as Jina's "bert" without a table of positions, another name ("jina_bert_v2")."""
+    """`model_type` in the model's config.json, such as "bert". If the model differs from other models of that type, as Jina's
+    "bert" without a position table does, another name ("jina_bert_v2")."""
     chain: Chain
-    """What follows the transformer, in order; see `embedry.modules`."""
+    """The modules after the transformer, in order; see `embedry.modules`."""
     files: Mapping[str, str | None]
-    """Path inside the repository -> sha256 in hex; None where only the hub says at a download whether it is the right file.
+    """Path inside the repository -> sha256 in hex. With None, only downloads are verified, with the hub's digest.
 
-    No engine reads anything else.
+    Engines read only these files.
     """
     transformer: Transformer | None = AT_TOP
-    """None where the chain starts with something else than a transformer."""
+    """None if the chain does not start with a transformer."""
     query_chain: Chain = ()
-    """What gives queries their results in place of the transformer and `chain`, for inference-free sparse models."""
+    """For inference-free sparse models: used for queries instead of the transformer and `chain`."""
     other_chains: tuple[Chain, ...] = ()
-    """Other kinds of results that the same transformer gives, one chain for each. The width of each is what its modules say."""
+    """A chain for each other kind of result of the same transformer. The width of each result follows from its modules."""
     aliases: tuple[str, ...] = ()
     repo: str | None = None
     """Repository id on the Hugging Face hub."""
     revision: str | None = None
-    """The full commit hash to load; a branch name would let the vectors change."""
+    """The full commit hash to load. A branch name is not allowed, because its content can change."""
     folder: str | None = None
-    """A folder that holds the files, in place of every other source."""
+    """A folder with the files, instead of every other source."""
     wheel: WheelSource | None = None
     onnx: str | None = None
-    """One of `files`: a ready-made ONNX graph that gives token vectors, for families without a graph of our own."""
+    """One of `files`: a ready-made ONNX graph that outputs token vectors, for families that embedry has no graph for."""
     prompts: Mapping[str, str] = field(default_factory=dict)
-    """Role ("query", "document") or task name -> the prompt put before each text; see `PROMPT_NAMES`."""
+    """Role ("query", "document") or task name -> the prompt prepended to each text; see `PROMPT_NAMES`."""
     similarity: Similarity = "cosine"
     matryoshka: Matryoshka = NO_SHORTER
-    """Shorter lengths that the model was trained for."""
+    """Shorter vector lengths that the model was trained for."""
     golden: Resource | None = None
-    """A file of golden vectors (`embedry.testing.Golden`) that every engine must agree with."""
+    """A file of golden vectors (`embedry.testing.Golden`) that every engine must reproduce."""
     int8: Int8 | None = None
-    """None where the model was not calibrated; it then has no precision="int8"."""
+    """None if the model is not calibrated; precision="int8" is then not available."""
     license: str = ""
     languages: tuple[str, ...] = ()
     size_mb: int | None = None
@@ -102,12 +102,12 @@ class ModelSpec:
 
     @property
     def kind(self) -> Kind:
-        """What the model gives."""
+        """The kind of the model's results."""
         return chains.kind(self.chain)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
-        """All that it gives, `kind` first."""
+        """All kinds of results of the model, `kind` first."""
         return tuple(map(chains.kind, self._chains))
 
     @property
@@ -115,10 +115,10 @@ class ModelSpec:
         return (self.chain, *self.other_chains)
 
     def for_kind(self, kind: Kind) -> "ModelSpec":
-        """The entry with the one chain that gives this, and the files that it needs.
+        """The entry with only the chain for this kind, and the files that it needs.
 
         Raises:
-            UnsupportedModelError: it has none; names the function that resolves the model.
+            UnsupportedModelError: the model has no such chain; the message names the function that resolves the model.
         """
         chain = next((each for each in self._chains if chains.kind(each) == kind), None)
         if chain is None:
@@ -145,7 +145,7 @@ class ModelSpec:
 
     @property
     def for_queries(self) -> "ModelSpec":
-        """The entry that gives the results of queries, where they have a chain of their own."""
+        """The entry for queries, if they have a separate chain."""
         (table,) = self.query_chain
         assert isinstance(table, TermTable)  # noqa: S101  checked when the entry was made
         return replace(
@@ -166,12 +166,12 @@ class ModelSpec:
 
     @property
     def normalizes(self) -> bool:
-        """Whether the chain ends with unit length."""
+        """Whether the chain ends by scaling vectors to unit length."""
         return chains.normalizes(self.chain)
 
     @property
     def weights(self) -> tuple[str, ...]:
-        """The safetensors files of the transformer among `files`, one or several shards."""
+        """The transformer's safetensors files among `files`, one or several shards."""
         if self.transformer is None:
             return ()
         start = self.transformer.file("")
@@ -180,7 +180,7 @@ class ModelSpec:
 
     @property
     def tokenizer(self) -> str:
-        """The file of its tokenizer among `files`."""
+        """The tokenizer's file among `files`."""
         if self.transformer is not None:
             return self.transformer.file("tokenizer.json")
         tables = [module.tokenizer for module in self.chain if isinstance(module, StaticEmbedding | TermTable)]
@@ -192,27 +192,27 @@ class ModelSpec:
         return not {"nc", "noncommercial"}.isdisjoint(self.license.lower().split("-"))
 
     def to_dict(self) -> dict[str, Any]:
-        """The entry as plain data: dicts, lists, texts, numbers and None. Fields with their default value are left out."""
+        """The entry as plain data: dicts, lists, strings, numbers and None. Fields with default values are omitted."""
         from embedry import entry_data
 
         return entry_data.to_dict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "ModelSpec":
-        """The entry of data as `to_dict` gives it.
+        """Creates an entry from the output of `to_dict`.
 
         Raises:
-            SpecError: a key is unknown or missing, or a value is of a wrong type; names the key.
+            SpecError: a key is unknown or missing, or a value has a wrong type; the message names the key.
         """
         from embedry import entry_data
 
         return entry_data.from_dict(cls, data)
 
     def prompt(self, role: str) -> str:
-        """The text that goes before every text of this role; empty for a query or a document without one.
+        """The prompt for this role; empty for a query or a document without one.
 
         Raises:
-            OptionError: `role` is neither "query", "document" nor a task that the entry names.
+            OptionError: `role` is not "query", "document", "unprompted" or a task in the entry.
         """
         if role not in PROMPT_NAMES and role not in self.prompts:
             known = ", ".join(dict.fromkeys((*PROMPT_NAMES, *self.prompts)))
@@ -232,12 +232,12 @@ class ModelSpec:
         if not self.preferred_backend:
             yield "preferred_backend is empty"
         if self.similarity not in SIMILARITIES:
-            yield f"similarity {self.similarity!r} is none of {', '.join(SIMILARITIES)}"
+            yield f"similarity {self.similarity!r} is not one of {', '.join(SIMILARITIES)}"
         shorter = self.matryoshka.dims
         if any(not 0 < dims < self.dims for dims in shorter) or len(set(shorter)) != len(shorter):
             yield f"matryoshka.dims must be distinct and below dims={self.dims}, got {shorter}"
         if not all(map(chains.needs_no_weights, self.matryoshka.before)):
-            yield f"matryoshka.before may hold what needs no weights, got {self.matryoshka.before}"
+            yield f"matryoshka.before may only contain modules without weights, got {self.matryoshka.before}"
         if self.int8 is not None and not 0 < self.int8.cosine <= 1:
             yield f"int8.cosine must be above 0 and at most 1, got {self.int8.cosine}"
         if self.repo is not None and self.folder is None and not _COMMIT.fullmatch(self.revision or ""):
@@ -255,13 +255,13 @@ class ModelSpec:
         alone = isinstance(self.chain[0], StaticEmbedding | TermTable)
         if alone and self.transformer is not None:
             name = type(self.chain[0]).__name__
-            yield f"chain starts with a {name}, which stands for the transformer: it must have transformer=None"
+            yield f"chain starts with a {name}, which replaces the transformer: transformer must be None"
         for chain in every:
             order = chains.order_fault(chain) if self.transformer is not None or alone else ""
             yield from filter(None, (order, *map(chains.fault, chain)))
         for other in self.other_chains:
             if chains.widths(other)[-1] is None:
-                yield f"other_chains has {other}, whose modules do not say how long its results are"
+                yield f"other_chains has {other}, whose modules do not determine the length of its results"
         fault = chains.width_fault(self.chain, self.dims)
         if fault:
             yield fault
@@ -281,7 +281,7 @@ class ModelSpec:
         needed += [self.onnx] if self.onnx is not None else []
         for file in needed:
             if file not in self.files:
-                yield f"files lacks {file!r}, which the model is read from"
+                yield f"files lacks {file!r}, which the model needs"
 
     def __hash__(self) -> int:
         return hash((self.name, self.repo, self.revision, self.folder))

@@ -1,52 +1,52 @@
-"""Where an entry's transformer is, and how it reads texts."""
+"""The location of an entry's transformer and its tokenization settings."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class BertNormalizer:
-    """How a text is normalized before it is split into words, in BERT's way (tokenizers.normalizers.BertNormalizer)."""
+    """Settings of BERT's text normalizer (tokenizers.normalizers.BertNormalizer)."""
 
     lower_case: bool = True
     strip_accents: bool | None = None
-    """None: as `lower_case`."""
+    """None for the value of `lower_case`."""
     chinese_chars: bool = True
-    """Whether every Chinese character is a word of its own."""
+    """Whether every Chinese character is a separate word."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairFrame:
-    """How a reranker that is a decoder reads a pair: the query and the document, each behind its prompt, as one text, in a frame."""
+    """The text around a pair in decoder rerankers, which read query and document, each after its prompt, as one text."""
 
     before: str
-    """Stands before that text, and is never truncated."""
+    """Prepended to that text; never truncated."""
     after: str
-    """Stands behind it, and is never truncated."""
+    """Appended to that text; never truncated."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transformer:
-    """Where a model's transformer is, and how it reads texts."""
+    """The location of a model's transformer and its tokenization settings."""
 
     path: str = ""
     """The folder inside the repository with its config.json, tokenizer.json and weights; empty for the top."""
     lower_case: bool = False
-    """Whether texts are lowercased before the tokenizer's own normalizer sees them."""
+    """Whether texts are lowercased before the tokenizer's own normalizer runs."""
     normalizer: BertNormalizer | None = None
-    """In place of the normalizer in tokenizer.json; None keeps that."""
+    """Replaces the normalizer in tokenizer.json; None keeps it."""
     split_at_spaces: bool = False
-    """Whether texts are split at white space before the pre-tokenizer in tokenizer.json sees them."""
+    """Whether texts are split at whitespace before the pre-tokenizer in tokenizer.json runs."""
     truncate_left: bool = False
-    """Whether of a longer text the end is read, and not the beginning."""
+    """Whether long texts are truncated at the beginning instead of the end."""
     whole_tokens: tuple[str, ...] = ()
-    """Tokens of the vocabulary that are read as one wherever they stand in a text or a prompt, such as "[unused0]"."""
+    """Vocabulary tokens that are never split, wherever they occur in a text or a prompt, such as "[unused0]"."""
     pair: PairFrame | None = None
-    """None where a pair is read as the tokenizer's own template says."""
+    """None to use the tokenizer's own template for pairs."""
 
     def file(self, name: str) -> str:
-        """The path of one of its files inside the repository."""
+        """The path inside the repository of a file in this folder."""
         return f"{self.path}/{name}" if self.path else name
 
 
 AT_TOP = Transformer()
-"""A transformer whose files are at the top of the repository, and which reads texts as tokenizer.json says."""
+"""A transformer with its files at the top of the repository and the settings of tokenizer.json."""

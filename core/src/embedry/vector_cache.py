@@ -1,7 +1,7 @@
-"""A cache of vectors: the same text is computed once, for all processes that share the folder.
+"""A cache of vectors: each text is computed once for all processes that share the folder.
 
-Each vector space has a SQLite file of its own in the folder. A call returns when what it has computed is committed, so a process
-that is killed loses nothing that it was given.
+Each vector space has its own SQLite file in the folder. A call commits new vectors before it returns, so a killed process
+does not lose vectors that a call has returned.
 """
 
 import os
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PATIENCE = 60.0
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait while another process writes."""
 
 _MOST_VARIABLES = 30_000
 """Keys in one query; SQLite takes 32,766."""
 
 _PRAGMAS = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA mmap_size=1073741824"
-"""With a write-ahead log readers and a writer do not wait for each other. NORMAL: a transaction survives the end of its process at
-any moment; after a power failure the last ones may be missing, and the file is sound."""
+"""With a write-ahead log, readers and a writer do not block each other. With NORMAL, committed transactions survive a killed
+process; a power failure may lose the last ones, but does not damage the file."""
 
 
 class VectorCache:
-    """The vectors of one space, by role and text. Safe to use from many threads and processes, and over fork.
+    """The vectors of one space, by role and text. Safe for use from several threads and processes, and after fork.
 
-    A file that cannot be read or written is left aside, with a `CacheWarning` once, and vectors are computed.
+    If the file cannot be read or written, it issues one `CacheWarning` and computes the vectors.
     """
 
     def __init__(self, file: Path, dims: int) -> None:
@@ -59,10 +59,10 @@ class VectorCache:
         """The vectors of the texts, float32 (texts, dims), in their order.
 
         Args:
-            texts: any texts; equal ones are looked up once.
-            role: of all of them.
-            compute: yields the vectors of texts that are not cached, in blocks; each is committed before the next.
-            advance: is called with how many are cached.
+            texts: any number of texts; equal texts are looked up once.
+            role: the role of all texts.
+            compute: yields the vectors of uncached texts in blocks; each block is committed before the next.
+            advance: called with the number of cached texts.
         """
         import numpy as np
 
@@ -81,7 +81,7 @@ class VectorCache:
         return np.frombuffer(joined, dtype="<f4").reshape(len(texts), self._dims).astype(np.float32)
 
     def __len__(self) -> int:
-        """How many vectors are cached."""
+        """The number of cached vectors."""
         found: list[tuple[int]] = self._do(lambda own: own.execute("SELECT count(*) FROM vectors").fetchall())
         return sum(count for (count,) in found)
 
@@ -126,13 +126,13 @@ class VectorCache:
 
 
 class _Connections(threading.local):
-    """A connection for each thread of each process; a forked child must not use its parent's."""
+    """One connection per thread and process, because a forked child must not use its parent's connections."""
 
     def __init__(self) -> None:
         self._own: _Connection | None = None
 
     def connection(self, file: Path) -> "sqlite3.Connection":
-        """The one of this thread and process, made if there is none.
+        """The connection of this thread and process, opened if needed.
 
         Raises:
             OSError, sqlite3.Error: the file cannot be opened.
@@ -143,7 +143,7 @@ class _Connections(threading.local):
 
 
 class _Connection:
-    """Closes its connection at its end, which is that of its thread."""
+    """A connection that is closed when its thread ends."""
 
     _of_parents: "list[sqlite3.Connection]" = []  # noqa: RUF012  a child neither uses nor closes them
 
@@ -152,7 +152,7 @@ class _Connection:
         self.database = _opened(file)
 
     def __del__(self) -> None:
-        if not hasattr(self, "database"):  # it could not be opened
+        if not hasattr(self, "database"):  # opening failed
             return
         if self.process == os.getpid():
             self.database.close()

@@ -39,25 +39,25 @@ class LazyTextModel(LazyModel[str, Result]):
     def encode(
         self, texts: Iterable[str], *, role: str, timeout: float | None = None, progress: bool = False
     ) -> Result:
-        """The results of the texts, in their order. What can be wrong with the call is found before the model is loaded.
+        """The results of the texts, in their order. Invalid arguments raise an error before the model is loaded.
 
         Args:
             texts: an iterable of `str`.
             role: "query", "document", or a task that the model's entry names.
-            timeout: seconds after which to give up; what is not being computed by then is dropped.
-            progress: whether to show a bar, on stderr if that is a terminal, or in a notebook.
+            timeout: seconds until the call fails; batches that have not started by then are dropped.
+            progress: show a progress bar, on stderr if it is a terminal, or in a notebook.
 
         Raises:
-            EncodeTimeoutError: the time is over.
+            EncodeTimeoutError: the timeout has passed.
             OptionError: `timeout` is not a number.
-            As `Embedder.encode`.
+            Those of `Embedder.encode`.
         """
         from embedry._pipeline.requests import Request
 
         return self._encode(texts, role, Request(checked_timeout(timeout)), progress=progress)
 
     async def aencode(self, texts: Iterable[str], *, role: str) -> Result:
-        """`encode` without blocking the event loop. A task that is cancelled drops what is not being computed yet."""
+        """`encode` without blocking the event loop. Cancelling the task drops the batches that have not started."""
         return await self._aencode(texts, role)
 
     @explained
@@ -74,7 +74,7 @@ class LazyTextModel(LazyModel[str, Result]):
     def encode_stream(self, texts: Iterable[str], *, role: str) -> Iterator[Result]:
         """Streams the results of any number of texts in blocks, in order, see `BaseEmbedder.encode_stream`.
 
-        The role and the kind of `texts` are checked at once, each text when it comes.
+        The role and the type of `texts` are checked immediately, each text when it is read.
         """
         return self._stream(texts, role)
 
@@ -86,7 +86,7 @@ class LazyTextModel(LazyModel[str, Result]):
         return self._encode_blocks(texts, role)
 
     def prepare(self, texts: Iterable[str], *, role: str) -> Prepared[Result]:
-        """Reads the texts and computes nothing yet: the result knows their tokens, and which of them are too long.
+        """Tokenizes the texts without computing vectors yet: the result has their token counts and which of them are too long.
 
         Raises:
             TextTooLongError: one is too long, under on_overflow="error".
@@ -95,9 +95,9 @@ class LazyTextModel(LazyModel[str, Result]):
         return self._prepare(texts, role)
 
     def count_tokens(self, texts: Iterable[str], *, role: str) -> list[int]:
-        """How many tokens each text has, however long it is: with the role's prompt and special tokens, before truncation.
+        """The number of tokens of each whole text, with the role's prompt and special tokens, before truncation.
 
-        A text fits if it has no more than `max_seq_length`.
+        A text fits if it has at most `max_seq_length` tokens.
 
         Raises:
             As `Embedder.encode`.
@@ -105,33 +105,33 @@ class LazyTextModel(LazyModel[str, Result]):
         return self._count_tokens(texts, role)
 
     def tokenize(self, texts: Iterable[str], *, role: str) -> list[list[Token]]:
-        """The tokens of each text, however long it is; the model reads no more than `max_seq_length` of them.
+        """The tokens of each whole text; the model reads at most the first `max_seq_length` of them.
 
         Raises:
-            UnsupportedModelError: the engine reads texts in its own way.
-            As `Embedder.encode`.
+            UnsupportedModelError: the engine tokenizes texts itself.
+            Those of `Embedder.encode`.
         """
         found = self._checked(texts, role)
         return self._pipeline(role).engine.reader.tokenize(found, role, self.config) if found else []
 
     def split(self, text: str, *, tokens: int | None = None, overlap: int = 0) -> list[Passage]:
-        """The passages of a text that is longer than the model reads, or than one vector can stand for.
+        """Splits a text that is longer than the model reads, or too long for one vector, into passages.
 
-        They end at headings, paragraphs, sentences, lines or words, whichever is the best in the second half of a passage.
+        A passage ends at a heading, a paragraph, a sentence, a line or a word: the best boundary in its second half.
 
         Args:
             text: a text of any length.
-            tokens: the most of a passage, as `count_tokens` counts them; by default 256, or all that the model reads if
-                that is less.
-            overlap: the most tokens that a passage shares with the one before it.
+            tokens: the maximum per passage, as `count_tokens` counts them; by default 256, or the model's maximum if that
+                is less.
+            overlap: the maximum number of tokens that a passage shares with the one before it.
 
         Returns:
-            The passages in order, each with its place in the text; none for a text of white space.
+            The passages in order, each with its position in the text; none if the text is only whitespace.
 
         Raises:
-            OptionError: `tokens` is more than the model reads, or leaves no room for a word; `overlap` is half of it or more.
-            UnsupportedModelError: the engine reads texts in its own way.
-            As `Embedder.encode`.
+            OptionError: `tokens` is more than the model reads or too small, or `overlap` is not less than half of it.
+            UnsupportedModelError: the engine tokenizes texts itself.
+            Those of `Embedder.encode`.
         """
         (text,) = self._checked([text], "document")
         from embedry._pipeline import splitting
@@ -152,7 +152,7 @@ class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="den
 
     @cached_property
     def vector_cache(self) -> "VectorCache | None":
-        """The vectors that are kept on disk, under the option `vector_cache`. `encode_blocks` and `prepare` do not use them."""
+        """The vectors on disk, with the option `vector_cache`; else None. `encode_blocks` and `prepare` do not use it."""
         folder = self.config.vector_cache
         if folder is None:
             return None
@@ -181,11 +181,11 @@ class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="den
         return (self.encode(block, role=role) for block in iter(lambda: list(islice(checked, _STREAM_BLOCK)), []))
 
     def similarity(self, left: "ArrayLike", right: "ArrayLike") -> "NDArray[np.float32]":
-        """How alike vectors are, by the measure that the model was trained for; higher is more alike, distances are negated.
+        """The similarity of vectors, by the measure that the model was trained for. Higher is more similar; distances are negated.
 
         Args:
             left: vectors of this embedder, (n, dims), or one, (dims,).
-            right: likewise, (m, dims) or (dims,).
+            right: vectors of this embedder, (m, dims), or one, (dims,).
 
         Returns:
             float32 (n, m).
@@ -200,12 +200,12 @@ class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="den
         )
 
     def top_k(self, queries: "ArrayLike", documents: "ArrayLike", k: int = 10) -> Hits:
-        """The documents that are most like each query, by the measure that the model was trained for.
+        """The documents most similar to each query, by the measure that the model was trained for.
 
         Args:
             queries: vectors of `encode_query`, (n, dims), or one, (dims,).
             documents: vectors of `encode_document`, (m, dims).
-            k: how many to return; all where there are fewer.
+            k: how many to return; all if there are fewer.
 
         Returns:
             Positions of documents and their scores, (n, k) each, the best first.

@@ -55,7 +55,7 @@ def found(device: str, precision: str) -> Target:
     able = _precisions(target)
     if precision not in able:
         raise OptionError(
-            f"precision={precision!r} is not possible on this {kind}: it computes in {', '.join(able)}"
+            f"precision={precision!r} is not supported on this {kind}: it computes in {', '.join(able)}"
             + (
                 "; bf16 needs AVX-512 BF16, AMX or ARM's BF16, as Linux lists them in /proc/cpuinfo"
                 if target.is_cpu and precision == "bf16"

@@ -42,7 +42,7 @@ class RemoteEncoder(TextEncoder):
         self._served = server.find(self._connection, name, self._dims)
         if self._int8 and self._served is None:
             raise OptionError(
-                f"precision='int8' is not possible: the server at {settings.api} is not embedry's, and does not say in which "
+                f"precision='int8' is not supported: the server at {settings.api} is not embedry's, and does not say in which "
                 "precision it computes"
             )
         self._model = self._served.unprompted if self._served is not None else name

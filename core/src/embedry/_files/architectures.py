@@ -1,4 +1,4 @@
-"""How config.json is read for each architecture whose sizes embedry knows: its own names, its defaults, and what must not differ.
+"""How config.json is read for each known architecture: key names, defaults, and values that must not differ.
 
 Defaults are those of the configuration classes in transformers 5, or in the code that the models came with before.
 """

@@ -1,7 +1,7 @@
-"""What engines derive from a model's files, such as a compiled graph: made once, kept in the cache, checked when used.
+"""Artifacts that engines derive from a model's files, such as compiled graphs. They are cached, and checked on use.
 
-An artifact in the cache is believed because its key is the digest of all that it is made of, and because nobody else can have
-written it; see `trust`. The digests beside it only detect damage.
+A cached artifact is trusted because its key is the digest of all its inputs, and because no other user can have written it;
+see `trust`. The digests beside it only detect damage.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The cache folder, and how things are put into it whole: prepared aside, then moved into place in one step."""
+"""The cache folder, with atomic writes: content is prepared in a staging folder, then moved into place."""
 
 import errno
 import os
@@ -44,7 +44,7 @@ def warn(cache_dir: Path, error: OSError) -> None:
         _warned.add(cache_dir)
         warnings.warn(
             CacheWarning(
-                f"the cache folder {cache_dir} cannot be used as it is, so files are verified and graphs compiled again at each "
+                f"the cache folder {cache_dir} cannot be used, so files are verified and graphs compiled again at each "
                 f"start: {error}; set EMBEDRY_CACHE to use another folder, with room, that only you can write"
             ),
             stacklevel=2,
@@ -74,7 +74,9 @@ def staging(cache_dir: Path) -> Iterator[Path]:
     """
     root = subfolder(cache_dir, STAGING)
     if root.is_symlink():
-        raise NotADirectoryError(errno.ENOTDIR, "a link, through which nothing is written or removed", str(root))
+        raise NotADirectoryError(
+            errno.ENOTDIR, "a link; embedry does not write or remove files through links", str(root)
+        )
     _sweep(root)
     name = makers.mark()
     _in_use.add(name)

@@ -1,4 +1,4 @@
-"""Do a model's files fit each other, and its entry? Looked at before anything is computed, and for every engine alike."""
+"""Checks that a model's files are consistent with each other and with its entry, before an engine loads them."""
 
 import json
 from dataclasses import asdict

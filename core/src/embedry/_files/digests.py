@@ -1,6 +1,6 @@
-"""What a file is, found out once: its sha256, whether it is sound. Remembered until the file changes.
+"""Cached facts about files: their sha256, and whether they are damaged. They are valid until the file changes.
 
-So starts stay fast. A cache folder that cannot be read, written or trusted only means that the bytes are read again next time.
+This keeps starts fast. If the cache folder cannot be read, written or trusted, files are read again next time.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""The Hugging Face hub, through its own client, whose environment variables all hold."""
+"""Downloads from the Hugging Face hub with its own client and all of its environment variables."""
 
 import os
 import time
@@ -126,7 +126,7 @@ def download(
         raise hub_errors.explain(error, repo, found, endpoint) from None
     for each in wrong:
         raise IntegrityError(
-            f"{each.file} of {repo} at {about.sha} did not come as the hub ({endpoint}) states it.\n"
+            f"{each.file} of {repo} at {about.sha} does not match the digest that the hub ({endpoint}) states.\n"
             f"  {each.kind:<8}  {each.found}\n"
             f"  expected  {each.expected}\n"
             f"It was removed, and nothing was loaded; fetch it again: embedry pull {repo}"
@@ -172,7 +172,7 @@ def _about(repo: str, revision: str | None, endpoint: str, *, force: bool) -> "M
     until, reason = _away.get(endpoint, (0.0, ""))
     if time.monotonic() < until and not force:
         raise DownloadError(
-            f"{reason}; for {AWAY_FOR:.0f} s after that the hub is not asked again, except by embedry pull --force"
+            f"{reason}; for {AWAY_FOR:.0f} s after that embedry does not contact the hub again, except with embedry pull --force"
         )
     answer = _ask(repo, revision)
     _away.pop(endpoint, None)

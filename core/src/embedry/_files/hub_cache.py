@@ -1,7 +1,7 @@
-"""What the hub's client has downloaded: its cache is read here without the client, which takes a tenth of a second to import.
+"""Reads the hub client's cache without the client, which takes a tenth of a second to import.
 
-Downloads go to `hub` in embedry's cache folder, in the format of the Hugging Face cache, so that one folder can be carried
-to another machine. What the Hugging Face cache holds is used from there.
+Downloads go to `hub` in embedry's cache folder, in the format of the Hugging Face cache, so that one folder can be copied
+to another machine. Files in the Hugging Face cache are used from there.
 """
 
 import os

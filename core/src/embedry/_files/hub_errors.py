@@ -1,4 +1,4 @@
-"""What the answers and failures of the hub's client mean: as embedry's errors, the cause first, then what to do."""
+"""Converts errors of the hub's client to embedry's errors: the cause first, then what to do."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def wrong_setting(error: Exception) -> DownloadError:
     names = [name for name, value in os.environ.items() if name.startswith("HF_") and repr(value) in str(error)]
     if names:
         return DownloadError(
-            f"the environment variable {' or '.join(names)} has a value that the hub's client does not take; correct or unset it "
+            f"the environment variable {' or '.join(names)} has a value that the hub's client does not accept; correct or unset it "
             f"({_first_line(error)})"
         )
     return DownloadError(f"the hub's client cannot be used: {_first_line(error)}{_proxy()}")

@@ -1,4 +1,4 @@
-"""Names that say which process makes a file, so that what a killed process left can be removed."""
+"""File names that identify the process that writes a file, so that files of killed processes can be removed."""
 
 import hashlib
 import os

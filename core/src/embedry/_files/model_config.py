@@ -1,6 +1,6 @@
-"""config.json, parsed once for all engines into one typed record, with the defaults of the class that reads it.
+"""Parses config.json into one typed record for all engines, with the defaults of the model's class.
 
-What nobody may run is refused here; which families an engine knows is the engine's to say.
+Models that no engine may run are rejected here; each engine decides which families it supports.
 """
 
 from collections.abc import Iterator, Mapping
@@ -171,7 +171,7 @@ def read(folder: Path, file: str) -> ModelConfig:
     Raises:
         IntegrityError: it is not JSON, a key has a value of a wrong type, or two keys contradict each other; names file, key
             and value.
-        UnsupportedModelError: it asks for what no engine may or can do: code of its own, a kernel by name, quantised weights,
+        UnsupportedModelError: it asks for what no engine may or can do: code of its own, a kernel by name, quantized weights,
             weights in another file, pruned heads, positions of another kind than its family's; names file, key and value.
     """
     raw = parsing.read(folder, file, Raw)

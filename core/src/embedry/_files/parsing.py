@@ -1,4 +1,4 @@
-"""Reading the JSON files of a model against a schema: files of others, which may hold anything."""
+"""Reads a model's JSON files against a schema. The files are untrusted."""
 
 import reprlib
 import stat
@@ -59,7 +59,7 @@ def _content(path: Path, largest: int) -> bytes:
     if not stat.S_ISREG(status.st_mode):  # reading a pipe would wait for its writer
         raise IntegrityError(f"{path} is not a regular file")
     if status.st_size > largest:
-        raise IntegrityError(f"{path} has {status.st_size} bytes; a file of its kind has no more than {largest}")
+        raise IntegrityError(f"{path} has {status.st_size} bytes; the maximum for this kind of file is {largest}")
     return path.read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""Paths that a model's files name: they stay inside the model's folder."""
+"""Checks that paths in a model's files stay inside the model's folder."""
 
 from contextlib import suppress
 from pathlib import Path, PurePosixPath

@@ -1,4 +1,4 @@
-"""Whether files are there, for a user who may not be allowed to look into every folder."""
+"""Checks whether files exist, for users who may not have access to every folder."""
 
 import errno
 import os
@@ -38,7 +38,7 @@ def warn(error: PermissionError) -> None:
         _warned.add(closed)
         warnings.warn(
             CacheWarning(
-                f"{closed} may not be read by this user, so models in it are treated as absent; its owner can allow it with "
+                f"{closed} is not readable by this user, so models in it are treated as absent; its owner can allow it with "
                 f"chmod -R a+rX {closed}, or set EMBEDRY_CACHE or HF_HUB_CACHE to a folder that you can read"
             ),
             stacklevel=2,

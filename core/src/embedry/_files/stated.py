@@ -1,6 +1,6 @@
-"""What the hub states of a revision's files: the sha256 of the large ones, the git blob id of the others.
+"""The hub's digests of a revision's files: the sha256 of large files, the git blob id of the others.
 
-Its client compares sizes alone, so what came is compared here.
+The hub's client compares only sizes, so downloads are verified here.
 """
 
 import hashlib

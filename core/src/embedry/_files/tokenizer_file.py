@@ -1,4 +1,4 @@
-"""Opening a tokenizer.json with the library that runs it; what that library raises comes out as errors of ours."""
+"""Opens a tokenizer.json with the tokenizers library, and converts its errors to embedry's."""
 
 import json
 from collections.abc import Sequence

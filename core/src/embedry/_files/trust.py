@@ -1,9 +1,9 @@
-"""Which content of a cache folder is believed: only what nobody but this user and root can have written.
+"""Decides which content of a cache folder is trusted: only files that no user except this one and root can have written.
 
-A compiled graph is run, and a remembered digest stands for reading a file. Neither can be checked by what lies beside it,
-because a user who can change the one can change the other. They are believed because embedry derived them from verified files,
-so it matters who else could have written them. The rule, for the cache folder, each folder below it on the way, and the
-file itself, links followed:
+A compiled graph is run, and a stored digest replaces reading a file. Neither can be verified with a file beside it, because a
+user who can change one can change the other. They are trusted because embedry derived them from verified files, so it matters
+who else could have written them. The rule, for the cache folder, each folder on the path below it, and the file itself, with
+links resolved:
 
 - It belongs to this user or to root.
 - Others cannot write to it, and neither can its group, unless that group is private: named like this user or like root, with

@@ -1,4 +1,4 @@
-"""Files of weights: which tensors they hold, whether they are sound, and their values. numpy is imported on first use."""
+"""Reads weights files: their tensors, checks for damage, and their values. numpy is imported on first use."""
 
 import json
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def tensors(path: Path) -> dict[str, Tensor]:
         with open(path, "rb") as file:
             length = int.from_bytes(file.read(8), "little")
             if length > _LARGEST_HEADER:
-                raise ValueError(f"its header is said to have {length} bytes, more than any has")
+                raise ValueError(f"its header length of {length} bytes exceeds the maximum")
             with safe_open(path, framework="numpy"):
                 pass  # the format's own library looks whether the header is true: lengths, offsets, types
             header = json.loads(file.read(length))

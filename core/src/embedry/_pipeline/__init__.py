@@ -1,1 +1,1 @@
-"""From texts to vectors, the same for every engine. Private: nothing here is part of the public API."""
+"""The pipeline from texts to vectors, the same for every engine. Private: nothing here is part of the public API."""

@@ -1,4 +1,4 @@
-"""From token ids to batches that an engine computes: which texts go together, and how they are padded."""
+"""Groups token ids into batches for an engine, and pads them."""
 
 from collections.abc import Sequence
 from itertools import pairwise

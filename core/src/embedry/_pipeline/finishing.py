@@ -1,4 +1,4 @@
-"""From an engine's vectors to finished ones: check them, then run the tail of the model's chain in its order."""
+"""Validates an engine's vectors and runs the tail of the model's chain on them."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ def finish(pooled: NDArray[np.float32], tail: Chain, *, rows: int, width: int) -
     """
     if pooled.shape != (rows, width) or pooled.dtype != np.float32:
         raise BackendContractError(
-            f"the backend returned {pooled.dtype} {pooled.shape}, the entry promises float32 {(rows, width)}; "
+            f"the backend returned {pooled.dtype} {pooled.shape}, but the entry says float32 {(rows, width)}; "
             "the weights or the entry's dims are wrong"
         )
     finite = np.isfinite(pooled)

@@ -1,4 +1,4 @@
-"""What the C library keeps of memory that was freed: batches of ever other sizes leave holes in it, and it grows."""
+"""Returns freed memory to the system: batches of different sizes fragment the heap of the C library, so it grows."""
 
 import ctypes
 import sys

@@ -1,4 +1,4 @@
-"""What is in memory of a model, for as long as somebody uses it."""
+"""The parts of a loaded model, which stay in memory while it is in use."""
 
 import weakref
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What happens to texts that are longer than the model reads."""
+"""Applies the overflow policy to texts that are longer than the model reads."""
 
 import sys
 import warnings

@@ -1,4 +1,4 @@
-"""Pairs of texts to token ids: each text is tokenised once, however many pairs it is in, then the two are put together."""
+"""Converts pairs of texts to token ids: each distinct text is tokenized once, then the pairs are assembled."""
 
 from collections.abc import Sequence
 from pathlib import Path

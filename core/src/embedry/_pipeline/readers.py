@@ -1,4 +1,4 @@
-"""From texts to batches that an engine can compute: the first half of the pipeline."""
+"""The first half of the pipeline: converts texts to batches for an engine."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ class TokenReader:
         filling = self.ids_of((end.expand_with,))
         if not filling:
             raise IntegrityError(
-                f"the tokenizer of {config.spec.name!r} has no token {end.expand_with!r}, which fills up its queries"
+                f"the tokenizer of {config.spec.name!r} has no token {end.expand_with!r}, which pads its queries"
             )
         return partial(_filled_up, filling[0], end)
 
@@ -176,7 +176,7 @@ class TextReader:
         """Raises OptionError for a length of the caller's: nothing here could truncate a text at a token. Asks the engine too."""
         if config.max_seq_length != config.spec.max_seq_length:
             raise OptionError(
-                f"max_seq_length={config.max_seq_length} is not possible: {config.spec.name!r} reads texts in its own way"
+                f"max_seq_length={config.max_seq_length} is not supported: {config.spec.name!r} tokenizes texts itself"
             )
         self._encoder.check(config.spec, config.chain)
 
@@ -215,7 +215,7 @@ class TextReader:
 
 
 def _no_tokens() -> UnsupportedModelError:
-    return UnsupportedModelError("this model's engine reads texts in its own way, and does not show their tokens")
+    return UnsupportedModelError("this model's engine tokenizes texts itself and does not return tokens")
 
 
 Reader: TypeAlias = TokenReader | TextReader

@@ -1,4 +1,4 @@
-"""What callers hand to the scheduler of an engine: a request, and in it blocks of batches."""
+"""Requests that callers pass to the scheduler of an engine, with blocks of batches."""
 
 from collections import deque
 from collections.abc import Callable, Sequence

@@ -1,6 +1,6 @@
-"""How results are collected, for each kind of model: the one thing in which the pipeline differs between them.
+"""Collects results for each kind of model, the only part of the pipeline that depends on the kind.
 
-A worker puts the results of a batch where they belong; when all are there, they become what the caller gets.
+Workers store the results of each batch; when all are present, they are combined into the result of the call.
 """
 
 from collections.abc import Callable, Sequence
@@ -83,7 +83,7 @@ class SparseRows:
         """See `Results.put`."""
         weights = finishing.finish(result, (), rows=len(rows), width=self._config.spec.dims)
         if weights.min(initial=0) < 0:
-            raise BackendContractError("the backend returned weights below 0, and a sparse vector has none")
+            raise BackendContractError("the backend returned weights below 0, which a sparse vector cannot have")
         for position, row in zip(positions.tolist(), weights, strict=True):
             indices = np.flatnonzero(row)
             room[position] = indices.astype(np.int32), row[indices]

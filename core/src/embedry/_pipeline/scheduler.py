@@ -1,7 +1,7 @@
-"""Who computes what, and when: the requests of all callers share the workers of an engine.
+"""Schedules the requests of all callers on the workers of an engine.
 
-A caller puts its batches into a queue and waits: it takes no lock and owns nothing. Only workers keep the books, in threads
-where no signal handler runs. So whatever interrupts a caller, wherever it does, no worker is lost and nobody waits for ever.
+A caller puts its batches into a queue and waits, without a lock. Only workers change the scheduler's state, in threads where no
+signal handler runs. An interrupted caller therefore never loses a worker or blocks other callers.
 """
 
 import atexit

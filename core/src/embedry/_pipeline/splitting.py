@@ -1,7 +1,7 @@
-"""Splitting a text into passages of a limited number of tokens, at the best boundaries there are.
+"""Splits a text into passages with a maximum number of tokens, at the best boundaries.
 
-The text is tokenised once, and the tokens before each boundary are counted from that. Libraries that split by a tokenizer call it
-for each boundary that they consider, which takes five to ten times as long.
+The text is tokenized once, which gives the number of tokens before each boundary. Libraries that call a tokenizer for each
+candidate boundary take five to ten times as long.
 """
 
 import re
@@ -33,7 +33,7 @@ _TOKENS = 256
 """Of a passage by default, even for models that read more: the vector of a long text resembles nothing in particular."""
 
 _PART_CHARS = 2**18
-"""Texts are tokenised in parts of at most so many characters: what the tokenizer returns takes a hundred times as much memory."""
+"""Texts are tokenized in parts of at most so many characters: what the tokenizer returns takes a hundred times as much memory."""
 
 
 def checked_passages(
@@ -56,7 +56,7 @@ def checked_passages(
         overlap: as in `split`.
 
     Raises:
-        OptionError: `tokens` or `overlap` is not possible.
+        OptionError: `tokens` or `overlap` is out of range.
     """
     wanted = min(_TOKENS, most) if tokens is None else tokens
     least = lengths([""])[0] + 1

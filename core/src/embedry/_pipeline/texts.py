@@ -1,4 +1,4 @@
-"""What may be embedded: any iterable of `str` that is text, or of pairs of them. Checked before anything is loaded or computed."""
+"""Validates texts and pairs: iterables of valid `str`, or of pairs of them, before anything is loaded or computed."""
 
 from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from typing import Any, NamedTuple, TypeAlias, TypeVar

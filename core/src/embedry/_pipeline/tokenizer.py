@@ -1,4 +1,4 @@
-"""Text to token ids, with the model's own tokenizer."""
+"""Converts texts to token ids with the model's own tokenizer."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ from embedry.prepared import Token
 from embedry.transformer import AT_TOP, Transformer
 
 _BLOCK_TEXTS, _BLOCK_CHARS = 2048, 2**18
-"""Texts tokenised at a time, at most so many, of about so many characters: an `Encoding` weighs a hundred times what its ids do, so
+"""Texts tokenized at a time, at most so many, of about so many characters: an `Encoding` weighs a hundred times what its ids do, so
 few are held at once; but after each of these calls Python waits for threads that compute, so short texts are read by the thousand."""
 
 _CHARS_PER_TOKEN = 16
@@ -25,7 +25,7 @@ _LEAST_CHARS = 1024
 """But never less than this of it: longer than what tokenizers look at as one word (BERT: 100 characters)."""
 
 _MOST_CHARS_PER_TOKEN = 2048
-"""What lies behind so many characters for each token the model reads is never tokenised, whatever it is."""
+"""What lies behind so many characters for each token the model reads is never tokenized, whatever it is."""
 
 _PROBE = "a 1"
 """A text that every tokenizer finds a token in, to see where the special ones are."""
@@ -176,7 +176,7 @@ def _row(ids: list[int]) -> NDArray[np.int32]:
         return np.array(ids, dtype=np.int32)
     except OverflowError as error:
         raise IntegrityError(
-            f"the model's tokenizer gives the token id {max(ids)}, and no table has so many rows"
+            f"the model's tokenizer returns the token id {max(ids)}, which exceeds the size of any table"
         ) from error
 
 

@@ -1,6 +1,6 @@
-"""The conformance kit: what every model must do, whatever it gives, as checks that anybody can run.
+"""The conformance kit: checks that models of every kind must pass on every backend.
 
-In a test file of your own package, with `pip install "embedry-core[testing]"`:
+To run them in your own package, `pip install "embedry-core[testing]"` and add a test file:
 
     import pytest
     from embedry.testing import Conformance, Subject
@@ -10,7 +10,7 @@ In a test file of your own package, with `pip install "embedry-core[testing]"`:
         def subject(self):
             return Subject("all-MiniLM-L6-v2", backend="my-backend")
 
-Every check is a plain function of a `Subject` (see `CHECKS`), so `embedry check` runs the same ones without pytest.
+Each check is a function that takes a `Subject` (see `CHECKS`). `embedry check` runs the same checks without pytest.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ __all__ = ["CHECKS", "Check", "Conformance", "Golden", "NotApplicable", "Subject
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Conformance":  # the one name that needs pytest, which `embedry check` does without
+    if name == "Conformance":  # the only name that needs pytest, which `embedry check` does not
         from embedry.testing.suite import Conformance
 
         return Conformance

@@ -1,4 +1,4 @@
-"""Copies of a model's files with a damaged weights file, each in a way that loaders are known to accept in silence."""
+"""Copies of a model's files with weights damaged in ways that some loaders accept without an error."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ from embedry.testing.subject import NotApplicable
 INVERTED = "inverted bytes"
 
 _LARGE = 1 << 20
-"""Bytes from which a file of inverted numbers is sure to hold one that no trained model does."""
+"""Minimum size in bytes of a file for which inverted numbers are sure to contain a value that no trained model has."""
 
 Tensors = dict[str, NDArray[np.float32]]
 
 
 @contextmanager
 def copies(config: Config) -> Iterator[Iterator[tuple[str, Path]]]:
-    """The kinds of damage, each with a folder that has it and else the model's own files, one after the other.
+    """Yields each kind of damage with a folder of the model's files that has it.
 
     Raises:
         NotApplicable: the model has no safetensors file.

@@ -1,4 +1,4 @@
-"""Golden results: what a model gave for texts when its own library computed that from the verified weights."""
+"""Golden results: reference results that the model's own library computed from the verified weights."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ from embedry.ragged import SparseVectors, TokenVectors
 
 @dataclass(frozen=True)
 class Golden:
-    """Texts, or pairs of them, their roles and their results, with where they came from."""
+    """Texts or pairs with their roles, their results and the provenance of the results."""
 
     texts: tuple[str | tuple[str, str], ...]
-    """Of a reranker pairs of a query and a document."""
+    """Texts; for a reranker, pairs of a query and a document."""
     roles: tuple[str, ...]
-    """Of pairs those of the queries."""
+    """The role of each text; for pairs, of each query."""
     vectors: NDArray[np.float32] | SparseVectors | TokenVectors
-    """As `encode` gives them: of a dense model float32 (number of texts, dims); of pairs their logits, (pairs, labels)."""
+    """The output of `encode`; for a dense model, float32 (number of texts, dims); for pairs, their logits, (pairs, labels)."""
     provenance: dict[str, str]
 
     @classmethod
     def read(cls, path: Path) -> "Golden":
-        """Reads a file that `write` wrote.
+        """Reads a file written by `write`.
 
         Raises:
             SpecError: the file is missing or malformed.
@@ -45,7 +45,7 @@ class Golden:
             raise SpecError(f"the golden vectors in {path} cannot be read: {error!r}") from error
 
     def write(self, path: Path) -> None:
-        """Writes one case a line; nine significant digits are what a float32 needs to come back the same."""
+        """Writes one case per line, with the nine significant digits that a float32 needs for an exact round trip."""
         cases = [
             json.dumps({"role": role, **_text(text), **result}, ensure_ascii=True)
             for role, text, result in zip(self.roles, self.texts, _parts(self.vectors), strict=True)

@@ -1,4 +1,4 @@
-"""What models of all kinds give for texts, as arrays that can be compared, one for each text."""
+"""Results of models of all kinds as comparable arrays, one for each text."""
 
 from collections.abc import Collection
 from typing import Any, TypeAlias
@@ -10,17 +10,17 @@ from embedry.ragged import SparseVectors
 from embedry.reranking import LazyReranker
 
 Arrays: TypeAlias = list[NDArray[np.float32]]
-"""For each text a vector (dims,), of a sparse model with its zeros; of a multi-vector model (tokens, dims), and of a reranker the
-logits of a pair, (labels,)."""
+"""An array for each text: a vector (dims,), including zeros for a sparse model; (tokens, dims) for a multi-vector model; the
+logits of a pair, (labels,), for a reranker."""
 
 QUERY, DOCUMENT = "paid when?", "in 14 days"
-"""The other text of a reranker's pairs: short, because of a pair the longer text is truncated."""
+"""The other text of a reranker's pairs; short, because the longer text of a pair is truncated."""
 
 
 def asked(model: Any, texts: Collection[str], role: str) -> tuple[list[Any], str]:
-    """What a model is called with: the texts and their role; of a reranker pairs, and the role of their queries.
+    """The arguments for a model: the texts and their role, or for a reranker pairs and the role of their queries.
 
-    As documents texts are paired with `QUERY`, and in any other role, as queries, with `DOCUMENT`.
+    Documents are paired with `QUERY`; texts in other roles are queries and paired with `DOCUMENT`.
     """
     if not isinstance(model, LazyReranker):
         return list(texts), role
@@ -30,22 +30,22 @@ def asked(model: Any, texts: Collection[str], role: str) -> tuple[list[Any], str
 
 
 def given(model: Any, items: Collection[Any], role: str) -> Any:
-    """What a model gives for what it reads, see `asked`: of a reranker the logits."""
+    """A model's results for the items of `asked`; for a reranker, the logits."""
     return (model.logits if isinstance(model, LazyReranker) else model.encode)(items, role=role)
 
 
 def arrays(found: Any) -> Arrays:
-    """What a model gives, one array for each text."""
+    """A model's results as one array for each text."""
     return list(found.to_dense() if isinstance(found, SparseVectors) else found)
 
 
 def results(model: Any, texts: Collection[str], role: str = "document") -> Arrays:
-    """What a model gives for texts in a role, of a reranker for the pairs of `asked`."""
+    """A model's results for texts in a role; for a reranker, for the pairs of `asked`."""
     return arrays(given(model, *asked(model, texts, role)))
 
 
 def difference(a: Arrays | NDArray[Any], b: Arrays | NDArray[Any]) -> float:
-    """The largest difference of two results, divided by their largest value if that is above 1; infinite for other shapes."""
+    """The largest difference of two results, divided by their largest value if that exceeds 1; infinite if shapes differ."""
     if [np.shape(each) for each in a] != [np.shape(each) for each in b]:
         return float("inf")
     apart = [np.abs(one - other).max(initial=0.0) for one, other in zip(a, b, strict=True)]

@@ -1,7 +1,7 @@
-"""What a check is, the table of all checks, and how one is run.
+"""The table of all checks, and the function that runs one.
 
-A check is a function that takes a `Subject` and raises `Violation` if it fails. The first line of its docstring says
-what is checked, and begins its message.
+A check is a function that takes a `Subject` and raises `Violation` if it fails. The first line of its docstring describes
+the check and is the start of its messages.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from embedry.testing.subject import NotApplicable, Subject, Violation
 Check = Callable[[Subject], None]
 
 CHECKS: dict[str, Check] = {}
-"""Name -> check, in the order in which they are run."""
+"""Name -> check, in the order of execution."""
 
 
 def check(function: Check) -> Check:
@@ -21,7 +21,7 @@ def check(function: Check) -> Check:
 
 
 def description(check: Check) -> str:
-    """What a check is about."""
+    """The first line of a check's docstring."""
     return (check.__doc__ or "").partition("\n")[0].rstrip(".")
 
 
@@ -29,8 +29,8 @@ def run(name: str, subject: Subject) -> None:
     """Runs one check.
 
     Raises:
-        Violation: the check fails, by a wrong answer or by an error where there should be none.
-        NotApplicable: the check says nothing about this subject.
+        Violation: the check fails, because of a wrong result or an unexpected error.
+        NotApplicable: the check does not apply to this subject.
     """
     function = CHECKS[name]
     try:

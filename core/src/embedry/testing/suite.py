@@ -1,4 +1,4 @@
-"""The kit as a test class: subclass it, make one fixture, run pytest."""
+"""The kit as a test class: subclass it, define one fixture, run pytest."""
 
 from collections.abc import Mapping
 from typing import Any, ClassVar
@@ -10,24 +10,24 @@ from embedry.testing.subject import NotApplicable, Subject, Violation
 
 
 class Conformance:
-    """Inherit, and give the fixture `subject`; every check of `CHECKS` becomes a test.
+    """Subclass it and define the fixture `subject`; every check in `CHECKS` becomes a test.
 
-    What an embedder is known not to pass is written down in `deviations`: check -> reason. Such a check must fail; when
-    it starts to pass, that fails the suite, so the list cannot outlive its reasons. Checks cannot be overridden.
+    List checks that an embedder is known to fail in `deviations`: check -> reason. Such a check must fail; if it passes, the
+    suite fails, so the list stays up to date. Checks cannot be overridden.
     """
 
     deviations: ClassVar[Mapping[str, str]] = {}
 
     @pytest.fixture
     def subject(self) -> Subject:
-        """What is checked."""
+        """The model to check."""
         raise NotImplementedError(
             f"{type(self).__name__} needs a fixture `subject` that returns embedry.testing.Subject(...)"
         )
 
     @pytest.mark.parametrize("check", CHECKS)
     def test_promise(self, subject: Subject, check: str) -> None:
-        """One check on the subject."""
+        """Runs one check on the subject."""
         reason = self.deviations.get(check)
         try:
             run(check, subject)
@@ -44,7 +44,7 @@ class Conformance:
         super().__init_subclass__(**options)
         if cls.test_promise is not Conformance.test_promise:
             raise TypeError(
-                f"{cls.__name__} overrides test_promise; write what it does not keep into `deviations`, with the reason"
+                f"{cls.__name__} overrides test_promise; list checks that it is known to fail in `deviations`, with the reason"
             )
         unknown = sorted(set(cls.deviations) - set(CHECKS))
         if unknown:

@@ -1,4 +1,4 @@
-"""Texts that reach every branch of the pipeline, and texts of an exact length in tokens."""
+"""Texts that cover every branch of the pipeline, and texts with an exact number of tokens."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,22 +21,22 @@ MIXED = (
     "   ",
     "Wo kann ich mein Geld zurückbekommen?",
 )
-"""Short and long, empty, blank, several scripts, an endless word, near-duplicates; lengths differ so that batches pad."""
+"""Short, long, empty and blank texts, several scripts, a very long word, near-duplicates; of different lengths, for padding."""
 
 WORDS = (
     "time", "music", "water", "house", "light", "paper", "river", "green", "money", "story", "the", "of", "to", "for", "paid", "days",
 )  # fmt: skip
-"""Words, most of which are one token each in most vocabularies of English."""
+"""Words that are mostly single tokens in English vocabularies."""
 
 
 def of_length(model: Any, tokens: int, last: int = 0, role: str = "document") -> str:
-    """A text with which a model reads exactly so many tokens, special ones and the prompt included; of a reranker, in a pair.
+    """A text with an exact number of tokens, including special tokens and the prompt; for a reranker, as part of a pair.
 
     Args:
-        model: of any kind.
-        tokens: how many.
-        last: which of two words the text ends in, 0 or 1. The others are the same for both, and neither of them.
-        role: of the text.
+        model: a model of any kind.
+        tokens: the number of tokens.
+        last: which of two words ends the text, 0 or 1. All other words are the same for both, and differ from these two.
+        role: the role of the text.
     """
     if model.spec.transformer is None:
         raise NotApplicable("the model has no transformer")
@@ -61,5 +61,5 @@ def of_length(model: Any, tokens: int, last: int = 0, role: str = "document") ->
 
 
 def shuffled(count: int) -> Sequence[int]:
-    """An order of `count` things that is not theirs, always the same."""
+    """A fixed permutation of `count` items that is not the identity."""
     return [(place * 7 + 3) % count for place in range(count)] if count % 7 else list(reversed(range(count)))

@@ -1,4 +1,4 @@
-"""An engine that somebody watches: it notes its batches, and holds them until it is let go."""
+"""An engine that records its batches and holds them until it is released."""
 
 import time
 from collections.abc import Callable
@@ -15,19 +15,19 @@ from embedry.testing.subject import NotApplicable, Subject, Violation
 Ints = NDArray[np.int32]
 
 _PATIENCE = 120.0
-"""Seconds after which what is waited for has hung."""
+"""Seconds after which a wait counts as hung."""
 
 
 _BATCH_TOKENS = 256
-"""So that a few hundred texts are many batches on every device."""
+"""Small, so that a few hundred texts are many batches on every device."""
 
 
 _MOST_WORKERS = 2
-"""So that a few hundred texts keep all of them busy on every machine."""
+"""Few, so that a few hundred texts keep all workers busy on every machine."""
 
 
 class WatchedEncoder(Encoder, PairEncoder):
-    """The real encoder behind a gate, with small batches. `batches` has the arrays of each that came to it, in order."""
+    """The real encoder behind a gate, with small batches. `batches` has the arrays of each batch received, in order."""
 
     def __init__(self, real: Encoder | PairEncoder) -> None:
         self._real: Any = real
@@ -38,38 +38,38 @@ class WatchedEncoder(Encoder, PairEncoder):
         self._lock = Lock()
 
     def forward(self, ids: Ints, mask: Ints, *segments: Ints) -> NDArray[np.float32]:
-        """As the real one, once it may."""
+        """Calls the real method once released."""
         return self._passed("forward", ids, mask, *segments)
 
     def forward_wide(self, ids: Ints, mask: Ints, *segments: Ints) -> NDArray[np.float32]:
-        """As the real one, once it may."""
+        """Calls the real method once released."""
         return self._passed("forward_wide", ids, mask, *segments)
 
     def _passed(self, method: str, *batch: Ints) -> NDArray[np.float32]:
         with self._lock:
             self.batches.append(batch)
         if not self.go_on.wait(_PATIENCE):
-            raise TimeoutError("nobody let the engine go on")
+            raise TimeoutError("the engine was not released")
         result: NDArray[np.float32] = getattr(self._real, method)(*batch)
         return result
 
 
 def watched(subject: Subject) -> tuple[Any, WatchedEncoder]:
-    """The subject's model over a watched engine; the weights are shared with the subject.
+    """The subject's model on a watched engine; the weights are shared with the subject.
 
     Raises:
-        NotApplicable: its engine reads texts in its own way.
+        NotApplicable: its engine takes texts instead of token ids.
     """
     loaded, config = subject.embedder.engine.load(), subject.embedder.config
     if not isinstance(loaded.encoder, Encoder | PairEncoder):
-        raise NotApplicable("the engine reads texts in its own way")
+        raise NotApplicable("the engine tokenizes texts itself")
     encoder = WatchedEncoder(loaded.encoder)
     engine = Engine(config.engine, assembled(config.engine, loaded.folder, loaded.model, encoder))
     return type(subject.embedder)(config, engine), encoder
 
 
 class Started:
-    """A call in a thread of its own."""
+    """A call in a separate thread."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work = work
@@ -85,7 +85,7 @@ class Started:
             self._error = error
 
     def result(self) -> Any:
-        """What it returned, or raised."""
+        """Returns its result, or raises its error."""
         self._thread.join(_PATIENCE)
         if self._thread.is_alive():
             raise Violation("a call does not return")
@@ -95,7 +95,7 @@ class Started:
 
 
 def wait_until(condition: Callable[[], bool], expected: str) -> None:
-    """Returns when the condition holds; Violation if it never does."""
+    """Waits until the condition holds; raises `Violation` if it does not."""
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         if time.monotonic() > deadline:

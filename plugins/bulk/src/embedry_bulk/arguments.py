@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Folder = Annotated[
     str, typer.Argument(metavar="OUT", help="The job's folder: a path, or a URL such as s3://bucket/job.")
 ]
-Model = Annotated[str, typer.Option(help="A name, an alias, a repository id, or a folder.")]
+Model = Annotated[str, typer.Option("--model", "-m", help="A name, an alias, a repository id, or a folder.")]
 VectorKind = Annotated[
     Literal["dense", "sparse", "multi_vector"] | None,
     typer.Option("--kind", help="Kind of vectors, where the model gives several; by default its first."),

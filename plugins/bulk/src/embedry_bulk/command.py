@@ -28,7 +28,7 @@ def plan_command(
         list[str], typer.Argument(metavar="INPUT", help="Parquet, JSONL, CSV or TSV: files, folders, patterns.")
     ],
     *,
-    to: Annotated[str, typer.Option(help="The job's folder, which is made: a path or a URL.")],
+    to: Annotated[str, typer.Option("--to", "-o", help="The job's folder, which is made: a path or a URL.")],
     model: arguments.Model = "all-MiniLM-L6-v2",
     kind: arguments.VectorKind = None,
     role: arguments.Role = "document",
@@ -49,7 +49,11 @@ def plan_command(
     precision: arguments.Precision = None,
     threads: arguments.Threads = None,
 ) -> None:
-    """Read the inputs and write the plan of a job, which never changes."""
+    """Read the inputs and write the plan of a job, which never changes.
+
+    Examples:
+        embedry bulk plan corpus.parquet --to vectors
+    """
     made = _planned(
         inputs, to, model, kind, role, input_format, keep, arguments.options(dims, backend, device, precision, threads),
         column=column, vector_column=vector_column, output=output, id_column=id_column, encoding=encoding,
@@ -68,7 +72,8 @@ def run_command(
     ],
     *,
     to: Annotated[
-        str | None, typer.Option(help="Plan a job in this folder first, or go on with the one that is there.")
+        str | None,
+        typer.Option("--to", "-o", help="Plan a job in this folder first, or continue the one that is there."),
     ] = None,
     model: arguments.Model = "all-MiniLM-L6-v2",
     kind: arguments.VectorKind = None,
@@ -105,9 +110,13 @@ def run_command(
     gpus: Annotated[float, typer.Option(help="GPUs of each of them.")] = 0,
     as_json: arguments.AsJson = False,
 ) -> None:
-    """Run a job, or go on with it: `run OUT`; or plan it as well: `run INPUT... --to OUT`.
+    """Run or continue a job: `run OUT`; or plan and run it: `run INPUT... --to OUT`.
 
-    Whatever ends it, the same command goes on. Ctrl-C ends it after the shards under way, a second one at once.
+    After any interruption the same command continues. Ctrl-C ends it after the shards in progress, a second one immediately.
+
+    Examples:
+        embedry bulk run corpus.parquet --to vectors
+        embedry bulk run vectors
     """
     from embedry_bulk import progress, records, running
 
@@ -142,7 +151,11 @@ def run_command(
 
 @bulk.command("status")
 def status_command(folder: arguments.Folder, *, as_json: arguments.AsJson = False) -> None:
-    """Show how far a job is, from anywhere."""
+    """Show how far a job is, from anywhere.
+
+    Examples:
+        embedry bulk status vectors
+    """
     from embedry_bulk import records
     from embedry_bulk.plan import Plan
 
@@ -187,7 +200,10 @@ def verify_command(
 ) -> None:
     """Read everything that a job has written again, and compare it with what its records say.
 
-    Ids that several rows have are noted, and are no fault: a row is known by its position.
+    Repeated ids are reported but are not an error: a row is identified by its position.
+
+    Examples:
+        embedry bulk verify vectors
     """
     from embedry_bulk import records, repeated, verifying
     from embedry_bulk.plan import Plan

@@ -69,11 +69,11 @@ def truncates(truncate: Any, direction: str | None = None) -> bool:
     if direction is not None and direction.lower() == "left":
         raise ApiError(
             400,
-            f"truncation_direction={direction} is not possible: a text is cut at its end",
+            f"truncation_direction={direction} is not supported: a text is cut at its end",
             param="truncation_direction",
         )
     if truncate == "START":
         raise ApiError(
-            400, 'truncate="START" is not possible: a text is cut at its end; send "END" or "NONE"', param="truncate"
+            400, 'truncate="START" is not supported: a text is cut at its end; send "END" or "NONE"', param="truncate"
         )
     return truncate not in (False, "NONE")

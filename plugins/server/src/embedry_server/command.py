@@ -50,7 +50,12 @@ def serve(
     log_format: Annotated[LogFormat, typer.Option(help="For people, or for programs.")] = "plain",
     no_request_log: Annotated[bool, typer.Option("--no-request-log", help="Log no line for each request.")] = False,
 ) -> None:
-    """Serve models over HTTP, for clients of OpenAI, Cohere, Jina and text-embeddings-inference."""
+    """Serve models over HTTP, for clients of OpenAI, Cohere, Jina and text-embeddings-inference.
+
+    Examples:
+        embedry serve all-MiniLM-L6-v2
+        embedry serve all-MiniLM-L6-v2 ms-marco-MiniLM-L6-v2 --port 9000
+    """
     from embedry_server import keys as api_keys
     from embedry_server import logs, serving
     from embedry_server.app import App

@@ -49,7 +49,7 @@ class ServedModel:
         self.embedder = cast("AnyModel", resolve_kind(self.kind, self._model, **options))
         if self.kind == "reranker" and self.embedder.dims != 1:
             raise OptionError(
-                f"{spec.name!r} gives {self.embedder.dims} scores for a pair, so it does not rank, and no route serves it"
+                f"{spec.name!r} gives {self.embedder.dims} scores per pair, so it cannot rank, and no route serves it"
             )
         self.name = name or (f"{spec.name}:{stated}" if stated else spec.name)
         self._spaces = {self.embedder: self.embedder.fingerprint}

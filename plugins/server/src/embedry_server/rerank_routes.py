@@ -90,16 +90,16 @@ class RerankRoutes:
 def _check_possible(asked: RerankRequest) -> None:
     for field, why in _NOT_POSSIBLE.items():
         if getattr(asked, field) is not None:
-            raise ApiError(400, f"{field} is not possible: {why}", param=field)
+            raise ApiError(400, f"{field} is not supported: {why}", param=field)
     if asked.rank_fields not in (None, ["text"]):
         raise ApiError(
             400,
-            f"rank_fields={some(asked.rank_fields, 3)} is not possible: documents are ranked by their text; put the "
+            f"rank_fields={some(asked.rank_fields, 3)} is not supported: documents are ranked by their text; put the "
             'fields into it, and send ["text"]',
             param="rank_fields",
         )
     if asked.truncation_side == "left":
-        raise ApiError(400, "truncation_side=left is not possible: a text is cut at its end", param="truncation_side")
+        raise ApiError(400, "truncation_side=left is not supported: a text is cut at its end", param="truncation_side")
 
 
 def _check_lengths(read: Read, documents: Sequence[str], most: int) -> None:
@@ -113,7 +113,7 @@ def _check_lengths(read: Read, documents: Sequence[str], most: int) -> None:
     if over:
         raise ApiError(
             400,
-            f"max_tokens_per_doc={most} is not possible: document {over[0]} has more tokens, and a document is cut only where a "
+            f"max_tokens_per_doc={most} is not supported: document {over[0]} has more tokens, and a document is cut only where a "
             f"pair has more than the {view.max_seq_length} tokens that {read.model.name!r} reads; shorten it, or leave the field out",
             param="max_tokens_per_doc",
         )

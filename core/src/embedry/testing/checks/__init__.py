@@ -1,4 +1,4 @@
-"""The checks, each module adding its own to `running.CHECKS` when it is imported."""
+"""The checks. Each module adds its checks to `running.CHECKS` when it is imported."""
 
 from embedry.testing.checks import files, kinds, reading, sharing, vectors
 

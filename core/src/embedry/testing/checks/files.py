@@ -1,4 +1,4 @@
-"""What a model's files say: followed where they are clear, refused where they contradict each other."""
+"""Checks on a model's files: they are followed, and contradictions are rejected."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ from embedry.transformer import Transformer
 
 @check
 def reading(subject: Subject) -> None:
-    """Texts are read as the entry says, also where tokenizer.json says otherwise."""
+    """Texts are tokenized as the entry says, even if tokenizer.json differs."""
     transformer = _read_by_the_core(subject)
     lowered = subject.with_entry(prompts={}, transformer=replace(transformer, lower_case=True))
     upper, lower = results(lowered, [text.upper() for text in _WORDS]), results(lowered, _WORDS)
@@ -39,7 +39,7 @@ def reading(subject: Subject) -> None:
 
 @check
 def contradictions(subject: Subject) -> None:
-    """Files that contradict each other are refused when the model is loaded, before a text can show it."""
+    """Files that contradict each other are rejected when the model is loaded."""
     transformer = _read_by_the_core(subject)
     config = json.loads((subject.folder / transformer.file("config.json")).read_text(encoding="utf-8"))
     changes: dict[str, Any] = {
@@ -66,7 +66,7 @@ def contradictions(subject: Subject) -> None:
 
 @check
 def library(subject: Subject) -> None:
-    """Results are those of sentence-transformers on the same folder, chain and all, where both are there."""
+    """Results equal those of sentence-transformers for the same folder, if both are installed."""
     folder = Path(subject.spec.folder) if subject.spec.folder else None
     if folder is None or not (folder / "modules.json").is_file():
         raise NotApplicable("the model is not a folder with a modules.json")
@@ -116,5 +116,5 @@ def _read_by_the_core(subject: Subject) -> Transformer:
     if subject.spec.transformer is None:
         raise NotApplicable("the model has no transformer")
     if isinstance(subject.embedder.engine.load().encoder, TextEncoder):
-        raise NotApplicable("the engine reads texts in its own way")
+        raise NotApplicable("the engine tokenizes texts itself")
     return subject.spec.transformer

@@ -1,4 +1,4 @@
-"""What a reranker, a sparse model and a multi-vector model give besides."""
+"""Checks for rerankers, sparse models and multi-vector models."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ _PAIRS = [(QUERY, DOCUMENT), ("where is the river", "The house by the river is g
 
 @check
 def both_sides(subject: Subject) -> None:
-    """A reranker tells a query from a document: pairs that are turned round differ, and segments count where there are any."""
+    """A reranker distinguishes query and document: swapped pairs have other scores, and segments are used if there are any."""
     subject.only("reranker")
     one, other = (
         arrays(given(subject.embedder, pairs, "query")) for pairs in (_PAIRS, [pair[::-1] for pair in _PAIRS])
@@ -38,7 +38,7 @@ def both_sides(subject: Subject) -> None:
 
 @check
 def scores(subject: Subject) -> None:
-    """A pair's score is float64, and grows with its logit."""
+    """A pair's score is float64 and increases with its logit."""
     subject.only("reranker")
     model = subject.embedder
     rising = np.repeat(np.linspace(-90, 90, 181, dtype=np.float32)[:, np.newaxis], model.dims, axis=1)
@@ -54,7 +54,7 @@ def scores(subject: Subject) -> None:
 
 @check
 def ranking(subject: Subject) -> None:
-    """Documents are ranked by their logits, the best first, equal ones in the order given; by several scores, not at all."""
+    """Documents are ranked by logit, best first, with ties in the given order; models with several scores reject ranking."""
     subject.only("reranker")
     model = subject.embedder
     if model.dims > 1:
@@ -79,7 +79,7 @@ def ranking(subject: Subject) -> None:
 
 @check
 def term_weights(subject: Subject) -> None:
-    """Weights of terms are above 0, and their ids ascend within the vocabulary; a query without inference has its table's."""
+    """Term weights are above 0 with ascending ids in the vocabulary; queries without inference have the table's weights."""
     subject.only("sparse")
     for role in subject.roles:
         for indices, values in subject.embedder.encode(MIXED, role=role):
@@ -111,7 +111,7 @@ def _table(subject: Subject) -> Callable[[Token], float]:
 
 @check
 def token_counts(subject: Subject) -> None:
-    """A text has a vector for each of its tokens that counts, and a query that is filled up for each that fills it as well."""
+    """A text has a vector for each selected token, and an expanded query also for each expansion token."""
     subject.only("multi_vector")
     model, end = subject.embedder, subject.spec.chain[-1]
     assert isinstance(end, LateInteraction)  # noqa: S101  which makes it this kind

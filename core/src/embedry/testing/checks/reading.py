@@ -1,4 +1,4 @@
-"""What is read of a text: its role's prompt, its length, and what is not a text."""
+"""Checks on inputs: prompts of roles, lengths, and values that are not texts."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from embedry.testing.texts import MIXED, of_length
 
 @check
 def roles(subject: Subject) -> None:
-    """A query differs from a document exactly where the entry reads them in two ways, and a prompt is applied once."""
+    """Queries and documents differ if and only if the entry treats them differently, and a prompt is applied once."""
     spec = subject.spec
     query, document = subject.results(MIXED, "query"), subject.results(MIXED, "document")
     if spec.prompt("query") != spec.prompt("document"):
@@ -39,7 +39,7 @@ def roles(subject: Subject) -> None:
 
 @check
 def length(subject: Subject) -> None:
-    """Every token up to the limit counts, and none after it."""
+    """Every token up to the limit affects the result, and none after it."""
     plain = subject.with_entry(prompts={})
     # One word of hundreds may change a logit by less than a number of low precision can tell.
     least = 1e-7 if subject.kind != "reranker" or subject.tolerance <= TOLERANCE["fp32"] else -1
@@ -57,7 +57,7 @@ def length(subject: Subject) -> None:
 
 @check
 def overflow(subject: Subject) -> None:
-    """A longer text is truncated, truncated with a warning that names it, or an error before any work, as the policy says."""
+    """A text that is too long is truncated, causes a warning with its position, or an early error, depending on the policy."""
     policies = ("on_overflow", "on_query_overflow") if subject.kind == "reranker" else ("on_overflow",)
     for role in _truncated(subject):
         option = policies[-1] if role == "query" else policies[0]
@@ -96,7 +96,7 @@ def _under(subject: Subject, texts: list[str], role: str, **policies: Any) -> tu
 
 @check
 def no_texts(subject: Subject) -> None:
-    """No texts give no results: of vectors, float32 (0, dims)."""
+    """No texts return no results; for vectors, float32 (0, dims)."""
     empty = given(subject.embedder, *asked(subject.embedder, [], "document"))
     table = empty.to_dense() if isinstance(empty, SparseVectors) else getattr(empty, "values", empty)
     right = len(empty) == 0 and table.shape == (0, subject.embedder.dims) and table.dtype == np.float32
@@ -105,7 +105,7 @@ def no_texts(subject: Subject) -> None:
 
 @check
 def bad_input(subject: Subject) -> None:
-    """What is not a text, or not a pair of texts, is refused with its position, and the model works on."""
+    """Values that are not texts, or not pairs of texts, are rejected with their position, and the model stays usable."""
     before = subject.results(["a text"])
     bad: list[tuple[Any, type[TextError]]] = [
         ("one str", TextTypeError), (["a", None], TextTypeError), ([b"bytes"], TextTypeError), (["\ud800"], TextError),

@@ -1,4 +1,4 @@
-"""How a model lives in a process: loaded once, from sound files, shared by threads, rebuilt in other processes."""
+"""Checks on loading and sharing: damaged files, threads, unloading, pickling and forks."""
 
 import asyncio
 import os
@@ -41,7 +41,7 @@ _ONE = ["one text"]
 
 @check
 def damaged_weights(subject: Subject) -> None:
-    """A weights file that is damaged or incomplete is refused, even without a digest to compare with."""
+    """A damaged or incomplete weights file is rejected, even without a digest."""
     if not _backends.find(subject.embedder.config.backend).needs_files:
         raise NotApplicable("the engine reads no files")
     with damage.copies(subject.embedder.config) as copies:
@@ -52,12 +52,12 @@ def damaged_weights(subject: Subject) -> None:
                 subject.with_entry(folder=str(folder), files=files).load()
             except IntegrityError:
                 continue
-            raise Violation(f"{description(damaged_weights)}: a file with {kind} was loaded without a word")
+            raise Violation(f"{description(damaged_weights)}: a file with {kind} was loaded without an error")
 
 
 @check
 def many_threads(subject: Subject) -> None:
-    """32 threads at once get what each would have got alone."""
+    """32 concurrent threads get the same results as one thread."""
     wanted = [subject.results([text]) for text in MIXED]
     with ThreadPoolExecutor(32) as pool:
         found = list(pool.map(lambda place: subject.results([MIXED[place % len(MIXED)]]), range(96)))
@@ -67,7 +67,7 @@ def many_threads(subject: Subject) -> None:
 
 @check
 def loaded_once(subject: Subject) -> None:
-    """One model a process for one configuration, loaded once, however many threads come first."""
+    """A configuration has one model per process, which is loaded once, even if many threads use it first."""
     config = subject.embedder.config
     require(subject.variant() is subject.embedder, description(loaded_once), "resolve gave a second object")
     backend = _backends.find(config.backend)
@@ -92,7 +92,7 @@ def loaded_once(subject: Subject) -> None:
 
 @check
 def one_engine(subject: Subject) -> None:
-    """Models that differ in length, normalising, overflow policy or prompts share one loaded engine."""
+    """Models that differ in length, normalization, overflow policy or prompts share one loaded engine."""
     for option, view in {**_variants(subject), "on_overflow": subject.variant(on_overflow="warn")}.items():
         require(view.engine is subject.embedder.engine, description(one_engine), f"{option} loads the weights again")
 
@@ -113,7 +113,7 @@ def _variants(subject: Subject) -> dict[str, Any]:
 
 @check
 def unloads(subject: Subject) -> None:
-    """Unloading gives the engine back, and the next call loads it again and gets the same results."""
+    """Unloading frees the engine, and the next call loads it again and returns the same results."""
     fresh = type(subject.embedder)(subject.embedder.config)
     expected = results(fresh, MIXED)
     left = weakref.ref(fresh.engine.load().encoder)
@@ -125,7 +125,7 @@ def unloads(subject: Subject) -> None:
 
 @check
 def takes_turns(subject: Subject) -> None:
-    """One text beside a large call is computed long before that has ended, and both get the right results."""
+    """A single text during a large call is computed long before that call ends, and both get the right results."""
     model, encoder = watched(subject)
     encoder.go_on.set()
     expected = results(model, _ONE)
@@ -146,7 +146,7 @@ def takes_turns(subject: Subject) -> None:
 
 @check
 def cancels(subject: Subject) -> None:
-    """A cancelled task computes no batch but those that had begun, and the model goes on."""
+    """A cancelled task computes only the batches that had started, and the model stays usable."""
     model, encoder = watched(subject)
     items, role = asked(model, _MANY, "document")
 
@@ -167,7 +167,7 @@ def cancels(subject: Subject) -> None:
 
 @check
 def lasts(subject: Subject) -> None:
-    """A thread that outlives the main thread and an exit handler get the same results."""
+    """A thread that outlives the main thread, and an exit handler, get the same results."""
     code = """
 import atexit, threading
 from embedry.testing.results import difference, results
@@ -188,7 +188,7 @@ threading.Thread(target=outliving).start()
 
 @check
 def pickles(subject: Subject) -> None:
-    """A model pickles as its resolve call, not as its weights."""
+    """A pickled model contains its resolve call, not its weights."""
     subject.embedder.load()
     data = pickle.dumps(subject.embedder)
     require(pickle.loads(data) is subject.embedder, description(pickles), "it came back as another object")  # noqa: S301  its own
@@ -197,7 +197,7 @@ def pickles(subject: Subject) -> None:
 
 @check
 def survives_fork(subject: Subject) -> None:
-    """After a fork the child gets the same results, while the parent works on."""
+    """After a fork, the child gets the same results, and the parent stays usable."""
     if not hasattr(os, "fork"):
         raise NotApplicable("this platform has no fork")
     code = """
@@ -219,7 +219,7 @@ child.join()
 
 @check
 def lazy(subject: Subject) -> None:
-    """Resolving, and reading the entry, import no engine."""
+    """Resolving and reading the entry do not import an engine."""
     code = f"embedder.dims, embedder.max_seq_length\nprint(*[m for m in {_HEAVY!r} if m in sys.modules])"
     imported = subject.in_fresh_process(code).split()
     require(not imported, description(lazy), f"{', '.join(imported)} in memory")
@@ -227,7 +227,7 @@ def lazy(subject: Subject) -> None:
 
 @check
 def fingerprint(subject: Subject) -> None:
-    """The fingerprint changes with whatever moves results, and with nothing else."""
+    """The fingerprint changes with everything that changes results, and with nothing else."""
     base = subject.embedder.fingerprint
     same = {
         "the name": subject.with_entry(name="another-name", aliases=()),

@@ -1,4 +1,4 @@
-"""What a result is, whatever batch, order or thread it comes from."""
+"""Checks on results: shape, dtype, values, order and independence of the batch."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from embedry.testing.texts import MIXED, shuffled
 
 @check
 def shape_and_dtype(subject: Subject) -> None:
-    """Results are float32, one for each text, of the stated length."""
+    """Results are float32, one for each text, with the stated length."""
     axes = 2 if subject.kind == "multi_vector" else 1
     for role in ("query", "document"):
         found = subject.results(MIXED, role)
@@ -30,15 +30,15 @@ def shape_and_dtype(subject: Subject) -> None:
 
 @check
 def finite(subject: Subject) -> None:
-    """Every value is finite, and different texts differ."""
+    """All values are finite, and different texts have different results."""
     found = subject.results(MIXED)
     require(all(np.isfinite(each).all() for each in found), description(finite), "NaN or infinite values")
-    require(difference(found[:1], found[3:4]) > 1e-4, description(finite), "two unlike texts are alike")
+    require(difference(found[:1], found[3:4]) > 1e-4, description(finite), "two different texts have the same result")
 
 
 @check
 def unit_length(subject: Subject) -> None:
-    """Vectors have unit length if and only if that is stated."""
+    """Vectors have unit length if and only if the model says so."""
     subject.only("dense", "multi_vector")
     unit, raw = (_vectors(subject.variant(normalize=normalize)) for normalize in (True, False))
     norms = np.linalg.norm(unit, axis=1)
@@ -57,7 +57,7 @@ def unit_length(subject: Subject) -> None:
 
 @check
 def order(subject: Subject) -> None:
-    """Results come in the order of their texts."""
+    """Results are in the order of their texts."""
     mixed = [MIXED[position] for position in shuffled(len(MIXED))]
     alone = [each for text in mixed for each in subject.results([text])]
     require_close(subject.results(mixed), alone, subject.tolerance, description(order))
@@ -65,7 +65,7 @@ def order(subject: Subject) -> None:
 
 @check
 def alone_and_together(subject: Subject) -> None:
-    """A text has one result, alone or in any batch, padded or not."""
+    """A text has the same result alone and in any batch, padded or not."""
     for role in subject.roles:
         together = subject.results(MIXED, role)
         for size in (1, 3, 5):
@@ -78,7 +78,7 @@ def alone_and_together(subject: Subject) -> None:
 
 @check
 def repeatable(subject: Subject) -> None:
-    """The same call gives the same results, and equal texts in one call have equal ones."""
+    """The same call returns the same results, and equal texts in one call have equal results."""
     twice = subject.results([*MIXED, *MIXED])
     require_close(twice[: len(MIXED)], twice[len(MIXED) :], 0.0, description(repeatable))
     require_close(subject.results(MIXED), subject.results(MIXED), subject.tolerance, description(repeatable))
@@ -86,7 +86,7 @@ def repeatable(subject: Subject) -> None:
 
 @check
 def shorter_vectors(subject: Subject) -> None:
-    """Shortened vectors are the beginning of the full ones, of unit length again; untrained lengths are refused."""
+    """Shortened vectors are the start of the full ones, normalized again; untrained lengths are rejected."""
     subject.only("dense", "multi_vector")
     spec = subject.spec
     short = spec.matryoshka.dims[0] if spec.matryoshka.dims else max(1, spec.dims // 2)
@@ -104,7 +104,7 @@ def shorter_vectors(subject: Subject) -> None:
 
 @check
 def golden_vectors(subject: Subject) -> None:
-    """Results agree with the entry's golden ones, which the model's own library made; in int8 as far as the entry says."""
+    """Results match the entry's golden results from the model's own library; in int8, within the entry's bound."""
     spec, config = subject.spec, subject.embedder.config
     if spec.golden is None:
         raise NotApplicable("the entry has no golden vectors")
