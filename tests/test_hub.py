@@ -521,7 +521,7 @@ def test_the_clients_environment_variables_hold(small_hub: SmallHub, fresh: Fres
     [
         (
             {"ANOTHER": "abc", "HF_HUB_DOWNLOAD_TIMEOUT": "abc"},
-            "DownloadError the environment variable HF_HUB_DOWNLOAD_TIMEOUT has a value that the hub's client does not take; "
+            "DownloadError the environment variable HF_HUB_DOWNLOAD_TIMEOUT has a value that the hub's client does not accept; "
             "correct or unset it (invalid literal for int() with base 10: 'abc')",
         ),
         (
@@ -609,7 +609,7 @@ def test_a_repository_of_which_the_cache_has_only_a_part_is_completed_or_called_
 
 
 UNREADABLE = """
-import os, warnings
+import logging, os, warnings  # logging here, where everything may still be read
 from pathlib import Path
 from dataclasses import replace
 from embedry import ModelSpec

@@ -72,8 +72,7 @@ def run_command(
     ],
     *,
     to: Annotated[
-        str | None,
-        typer.Option("--to", "-o", help="Plan a job in this folder first, or continue the one that is there."),
+        str | None, typer.Option("--to", "-o", help="Plan a job in this folder first, or continue the one in it.")
     ] = None,
     model: arguments.Model = "all-MiniLM-L6-v2",
     kind: arguments.VectorKind = None,
