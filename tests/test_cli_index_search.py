@@ -159,6 +159,18 @@ def test_a_search_says_when_too_much_changed(
     assert run("search", "planets", "library").err.endswith(": up to date\n")
 
 
+def test_a_folder_that_is_away_is_not_taken_out_of_its_index(folder: Path, tmp_path: Path) -> None:
+    run("index", folder)
+    folder.rename(tmp_path / "away")
+    folder.mkdir()
+    result = run("search", "planets", folder)
+    assert result.err.endswith(f" old: 4 files changed since; to update it: embedry index {folder}\n")
+    assert result.out.startswith("0.")
+    with opened(folder) as index:
+        assert index.counts() == (3, 5)
+    assert run("index", folder).out.startswith(f"{folder}: 0 files, 0 passages")
+
+
 def test_an_index_that_may_only_be_read_is_searched_as_it_is(
     folder: Path, embedded: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

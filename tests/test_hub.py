@@ -662,7 +662,7 @@ def test_caches_that_may_not_be_read_count_as_empty_with_one_warning_for_each(fr
             (place / name).chmod(0o755)
         shutil.rmtree(place)
     *warned, given = told
-    assert [line.split(" may not")[0] for line in sorted(warned)] == [
+    assert [line.split(" is not readable")[0] for line in sorted(warned)] == [
         f"CacheWarning {place}/closed",
         f"CacheWarning {place}/hugging-face",
         f"CacheWarning {place}/{private}/config.json",

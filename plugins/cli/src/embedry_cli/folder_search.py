@@ -13,6 +13,7 @@ from embedry_cli import folder_scan, index_choice, index_search, terminal
 from embedry_cli.entries import entry
 from embedry_cli.errors import InputError
 from embedry_cli.folder_files import reasons
+from embedry_cli.index_choice import Choice
 from embedry_cli.passages import Passage
 
 if TYPE_CHECKING:
@@ -57,29 +58,35 @@ def search(
     if candidates is not None and rerank is None:
         raise InputError("--candidates is how many passages a reranker reads; give --rerank MODEL too")
     reranker = _reranker(rerank, **engine) if rerank is not None else None
-    embedder, parts, others = index_choice.choose(paths, model, index, **engine)
-    query = _Query(embedder, question)
-    if parts:
-        query.start()
-    skipped: Counter[str] = Counter()
     wanted = top if reranker is None else max(top, candidates or CANDIDATES)
-    best: list[Hit] = []
-    for each in {part.index.path: part.index for part in parts}.values():
-        index_search.refresh(each, embedder)
-    for part in parts:
-        best += index_search.nearest(part, query.vector(), wanted)
-    if others:
-        best += folder_scan.nearest(others, embedder, query.vector, wanted, skipped)
-    if skipped:
-        terminal.note(f"skipped: {reasons(skipped)}")
-    distinct = {(os.path.realpath(hit.file), hit.line, hit.text): (score, hit) for score, hit in reversed(best)}
-    best = heapq.nlargest(wanted, reversed(distinct.values()), key=lambda hit: hit[0])
+    with index_choice.chosen(paths, model, index, **engine) as choice:
+        best = _nearest(choice, question, wanted)
     if not best:
-        raise InputError(f"no text to search in {', '.join([*(part.path for part in parts), *others])}")
+        raise InputError(f"no text to search in {', '.join([*(part.path for part in choice.parts), *choice.others])}")
     if reranker is not None:
         ranked = reranker.rank(question, [passage.text for _, passage in best], top_k=top)
         best = [(each.score, best[each.position][1]) for each in ranked]
     return best
+
+
+def _nearest(choice: Choice, question: str, count: int) -> list[Hit]:
+    """The best passages and their scores by the model, the best first."""
+    query = _Query(choice.embedder, question)
+    if choice.parts:
+        query.start()
+    best: list[Hit] = []
+    for index in {part.index.path: part.index for part in choice.parts}.values():
+        index_search.refresh(index, choice.embedder)
+    for part in choice.parts:
+        best += index_search.nearest(part, query.vector(), count)
+    if choice.others:
+        skipped: Counter[str] = Counter()
+        best += folder_scan.nearest(choice.others, choice.embedder, query.vector, count, skipped)
+        if skipped:
+            terminal.note(f"skipped: {reasons(skipped)}")
+    # Paths may overlap. Pieces of a long line have the same place.
+    distinct = {(os.path.realpath(hit.file), hit.line, hit.text): (score, hit) for score, hit in reversed(best)}
+    return heapq.nlargest(count, reversed(distinct.values()), key=lambda hit: hit[0])
 
 
 class _Query:

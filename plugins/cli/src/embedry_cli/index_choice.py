@@ -1,7 +1,8 @@
 """Which model a search uses, and which indexes have what it searches."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Unpack, cast
@@ -37,8 +38,13 @@ class Choice(NamedTuple):
     """Paths that no index of this embedder has."""
 
 
-def choose(paths: Sequence[str] | None, model: str | None, index: Path | None, **engine: "Unpack[Engine]") -> Choice:
+@contextmanager
+def chosen(
+    paths: Sequence[str] | None, model: str | None, index: Path | None, **engine: "Unpack[Engine]"
+) -> Iterator[Choice]:
     """The embedder of a model, or else the one that made the first index found, or else the usual one; and its indexes.
+
+    The indexes are open inside the block.
 
     Args:
         paths: to search; by default all of the given index, or this folder, which must have one then.
@@ -51,28 +57,31 @@ def choose(paths: Sequence[str] | None, model: str | None, index: Path | None, *
         As `resolve`.
     """
     embedder = named(model, **engine) if model is not None else None
-    if index is not None:
-        opened = Index(index)
-        embedder = embedder or embedder_of(opened, **engine)
-        check(opened, embedder)
-        given = [shortest(opened.facts.folder)] if paths is None else paths
-        return Choice(embedder, [_part_of(opened, path) for path in given], [])
-    parts: list[Part] = []
-    others: list[str] = []
-    for path in ["."] if paths is None else paths:
-        part = _find(path, None if embedder is None else embedder.fingerprint)
-        if part is None:
-            others.append(path)
-        else:
-            parts.append(part)
-            embedder = embedder or embedder_of(part.index, **engine)
-    if paths is None and others:
-        raise InputError(_no_index(model))
-    if embedder is None:
-        from embedry_cli.options import DEFAULT_MODEL
+    with ExitStack() as stack:
+        if index is not None:
+            opened = stack.enter_context(Index(index))
+            embedder = embedder or embedder_of(opened, **engine)
+            check(opened, embedder)
+            given = [shortest(opened.facts.folder)] if paths is None else paths
+            yield Choice(embedder, [_part_of(opened, path) for path in given], [])
+            return
+        parts: list[Part] = []
+        others: list[str] = []
+        for path in ["."] if paths is None else paths:
+            part = _find(path, None if embedder is None else embedder.fingerprint)
+            if part is None:
+                others.append(path)
+            else:
+                parts.append(part)
+                stack.enter_context(part.index)
+                embedder = embedder or embedder_of(part.index, **engine)
+        if paths is None and others:
+            raise InputError(_no_index(model))
+        if embedder is None:
+            from embedry_cli.options import DEFAULT_MODEL
 
-        embedder = named(DEFAULT_MODEL, **engine)
-    return Choice(embedder, parts, others)
+            embedder = named(DEFAULT_MODEL, **engine)
+        yield Choice(embedder, parts, others)
 
 
 def named(model: str, **engine: "Unpack[Engine]") -> LazyEmbedder:
@@ -147,7 +156,10 @@ def shortest(folder: str) -> str:
 
 
 def _no_index(model: str | None) -> str:
-    folders = dict.fromkeys(Index(place).facts.folder for place in index_places.indexes())
-    listed = f"; there are indexes of {', '.join(folders)}" if folders else ""
+    folders = []
+    for place in index_places.indexes():
+        with Index(place) as index:
+            folders.append(index.facts.folder)
+    listed = f"; there are indexes of {', '.join(dict.fromkeys(folders))}" if folders else ""
     by = f" of {model!r}" if model is not None else ""
     return f"this folder has no index{by}; name what to search, or make one: embedry index .{listed}"

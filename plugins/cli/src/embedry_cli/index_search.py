@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,14 +39,12 @@ def refresh(index: Index, embedder: LazyEmbedder) -> None:
     state = "up to date"
     if found.count:
         state = f"{terminal.counted(found.count, 'file')} changed since; to update it: embedry index {folder}"
-        if found.size / (facts.bytes_per_second or _BYTES_PER_SECOND) <= _AT_ONCE:
-            try:
-                with writing(index.path) as is_free:
-                    if is_free:
-                        deque(index_update.Update(index, embedder, found).run(), 0)
-                        state = f"updated {terminal.counted(found.count, 'changed file')}"
-            except OutputError:  # it may only be read
-                pass
+        is_quick = found.size / (facts.bytes_per_second or _BYTES_PER_SECOND) <= _AT_ONCE
+        if is_quick and len(found.gone) <= found.unchanged:  # else the folder may only be away, such as a drive
+            with suppress(OutputError), writing(index.path) as is_free:  # of an index that may only be read
+                if is_free:
+                    deque(index_update.Update(index, embedder, found).run(), 0)
+                    state = f"updated {terminal.counted(found.count, 'changed file')}"
     terminal.note(f"index of {folder} by {facts.model}, {facts.age}: {state}")
 
 
