@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_a_search_updates_an_index_of_which_little_changed(folder: Path, embedde
     (folder / "deep" / "stars.txt").unlink()
     result = run("search", "planets", folder, "--json")
     assert embedded == ["Saturn is the planet with rings."]
-    assert result.err.endswith(" old: updated 2 changed files\n")
+    assert result.err.endswith(" old: updated for 2 files that changed\n")
     assert json.loads(result.out)[0]["file"] == str(folder / "new.txt")
     assert "stars.txt" not in result.out
     embedded.clear()
@@ -135,7 +136,7 @@ def test_a_search_of_a_part_updates_the_whole(folder: Path, embedded: list[str])
     (folder / "deep" / "new.txt").write_text("Saturn is the planet with rings.\n")
     (folder / "soup.txt").write_text("Peel the potatoes.\n")
     result = run("search", "planets", folder / "deep", folder)
-    assert result.err.endswith(": updated 2 changed files\n")
+    assert result.err.endswith(": updated for 2 files that changed\n")
     assert sorted(embedded) == ["Peel the potatoes.", "Saturn is the planet with rings."]
     with opened(folder) as index:
         assert set(index.rows()) == {"deep/new.txt", "deep/stars.txt", "manual.md", "picture.png", "soup.txt"}
@@ -154,8 +155,16 @@ def test_a_search_says_when_too_much_changed(
     with opened(folder) as index:
         assert index.facts.bytes_per_second is None, "it was not measured"
     run("index", "library")
+    embedded.clear()
     with opened(folder) as index:
         assert index.facts.bytes_per_second is not None
+        index.save(replace(index.facts, bytes_per_second=1000))
+    text = (folder / "new.txt").read_text()
+    (folder / "new.txt").write_text(text + "\nUranus.\n")
+    assert run("search", "planets", "library").err.endswith(": updated for 1 file that changed\n"), (
+        "the file is long, the change short"
+    )
+    assert embedded == ["Uranus."]
     assert run("search", "planets", "library").err.endswith(": up to date\n")
 
 

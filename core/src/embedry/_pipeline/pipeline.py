@@ -7,13 +7,12 @@ texts -> distinct ones, in parts -> prompt, token ids, overflow policy -> batche
 What kind of results a model gives decides only how they are collected, see `results`.
 """
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import starmap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,9 @@ from embedry._pipeline.texts import Part, Parts, parts_of_call, parts_of_stream
 from embedry.errors import BackendError, EmbedryError, is_failure, some
 from embedry.options import Config
 from embedry.prepared import Computation, EncodedBlock, Prepared
+
+if TYPE_CHECKING:
+    import asyncio
 
 _BLOCK_TEXTS = 2048
 """The most texts that are read at a time; the most characters are the reader's to say."""
@@ -86,6 +88,8 @@ class Pipeline:
             return self._collected(self._computed(read, request))
 
     def _started(self, read: list[Read], request: Request) -> Computation[Any]:
+        import asyncio  # which takes a tenth of the time of loading a model, for those who never await
+
         loop = asyncio.get_running_loop()
         done = [loop.create_future() for _ in read]
         room = self._results.empty(read[0][0].total if read else 0)
@@ -182,7 +186,7 @@ class Pipeline:
         ) from error
 
 
-def _notify(loop: asyncio.AbstractEventLoop, future: "asyncio.Future[None]") -> None:
+def _notify(loop: "asyncio.AbstractEventLoop", future: "asyncio.Future[None]") -> None:
     with suppress(RuntimeError):  # a loop that was closed meanwhile: nobody waits
         loop.call_soon_threadsafe(_resolve, future)
 

@@ -10,11 +10,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Annotated, NoReturn, TextIO
-
-import typer
-from typer.core import TyperGroup
-from typer.main import get_command
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from embedry import (
     EmbedryError,
@@ -23,45 +19,24 @@ from embedry import (
     TextError,
     UnknownBackendError,
     UnknownModelError,
-    __version__,
 )
-from embedry_cli import commands, terminal
+from embedry_cli import folder_quick, terminal
 from embedry_cli.errors import InputError
+
+if TYPE_CHECKING:
+    from typer.core import TyperGroup
 
 _WRONG_USAGE = (InputError, OptionError, TextError, UnknownBackendError, UnknownModelError)
 
 _STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 """Signals that ask a process to end: a service manager's, and that of a terminal that was closed."""
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
 
-
-def _show_version(requested: bool) -> None:
-    if requested:
-        typer.echo(f"embedry {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_show_version, is_eager=True, help="Show the version and exit.")
-    ] = False,
-) -> None:
-    """Text embeddings: the right model, ready and shared, the same vectors from every engine."""
-
-
-def group() -> TyperGroup:
+def group() -> "TyperGroup":
     """The root command with all installed commands."""
-    result = get_command(app)
-    assert isinstance(result, TyperGroup)  # noqa: S101  it has a callback, so Typer makes a group of it
-    for command in commands.installed():
-        result.add_command(command)
-    return result
+    from embedry_cli import root
+
+    return root.group()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         warnings.showwarning = _show_warning
         try:
             try:
-                group().main(arguments, prog_name="embedry")
+                if not folder_quick.answered(sys.argv[1:] if arguments is None else arguments):
+                    group().main(arguments, prog_name="embedry")
             finally:
                 sys.stdout.flush()  # here, where a closed pipe can still be dealt with
         except BrokenPipeError:  # the reader has seen enough: `embedry models | head -1`
@@ -85,6 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 raise
             terminal.note(f"error: {error}")
             sys.exit(2 if isinstance(error, _WRONG_USAGE) else 1)
+        sys.exit()
 
 
 @contextmanager

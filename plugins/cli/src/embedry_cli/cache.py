@@ -8,7 +8,7 @@ from rich.table import Table
 
 from embedry import CachedItem, clear_cache, list_cached
 from embedry.cached import CachedKind
-from embedry_cli import terminal
+from embedry_cli import amounts, terminal
 from embedry_cli.errors import InputError
 from embedry_cli.options import AsJson
 
@@ -18,8 +18,6 @@ cache = typer.Typer(
 )
 
 OfKind = Annotated[CachedKind | None, typer.Option("--kind", help="Only items of this kind.")]
-
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 @cache.command("list")
@@ -38,10 +36,10 @@ def list_items(kind: OfKind = None, as_json: AsJson = False) -> None:
         return
     table = Table.grid(padding=(0, 2))
     for item in items:
-        table.add_row(item.kind, _in_words(item.size), terminal.shown(item.name))
+        table.add_row(item.kind, amounts.size(item.size), terminal.shown(item.name))
     if items:
         terminal.console().print(table)
-    terminal.note(f"{terminal.counted(len(items), 'item')}, {_in_words(_total(items))}")
+    terminal.note(f"{terminal.counted(len(items), 'item')}, {amounts.size(_total(items))}")
 
 
 @cache.command("size")
@@ -57,7 +55,7 @@ def size(as_json: AsJson = False) -> None:
         terminal.show_json(sizes | {"total": _total(items)})
         return
     terminal.show_facts(
-        [*((kind, _in_words(size)) for kind, size in sizes.items()), ("total", _in_words(_total(items)))]
+        [*((kind, amounts.size(size)) for kind, size in sizes.items()), ("total", amounts.size(_total(items)))]
     )
 
 
@@ -85,7 +83,7 @@ def clear(
     if not chosen:
         terminal.note("nothing to remove")
         return
-    what = f"{terminal.counted(len(chosen), 'item')}, {_in_words(_total(chosen))}"
+    what = f"{terminal.counted(len(chosen), 'item')}, {amounts.size(_total(chosen))}"
     if not yes and not typer.confirm(f"Remove {what}?", err=True):
         return
     clear_cache(chosen if names or kind else None)
@@ -103,11 +101,3 @@ def _has_name(item: CachedItem, name: str) -> bool:
 
 def _total(items: Iterable[CachedItem]) -> int:
     return sum(item.size for item in items)
-
-
-def _in_words(size: float) -> str:
-    for unit in _UNITS:
-        if size < 1000 or unit == _UNITS[-1]:
-            break
-        size /= 1000
-    return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"

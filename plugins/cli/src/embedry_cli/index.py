@@ -97,7 +97,7 @@ def _index(folder: str, model: str | None, file: Path | None, max_size: int | No
             if found.changed:
                 downloads.load(embedder)
             update = Update(index, embedder, found)
-            deque(folder_encode.shown(update.run(), update.size(), lambda: update.bytes), 0)
+            deque(folder_encode.shown(update.run(update.texts()), update.size(), lambda: update.bytes), 0)
             _report(folder, index, found, update, time.perf_counter() - start)
 
 

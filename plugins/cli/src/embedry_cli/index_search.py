@@ -10,22 +10,27 @@ from embedry import LazyEmbedder
 from embedry_cli import terminal
 from embedry_cli.errors import OutputError
 from embedry_cli.index_choice import Part, shortest
-from embedry_cli.index_store import Index, writing
+from embedry_cli.index_store import Facts, Index, writing
 from embedry_cli.passages import Passage
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from embedry_cli.index_update import Changes, Update
+
 _AT_ONCE = 1.0
-"""Seconds that a search may spend on embedding files that changed."""
+"""Seconds that a search may spend on embedding what changed."""
+
+_READ_AT_ONCE = 5_000_000
+"""Bytes of changed files in which it may look for that."""
 
 _BYTES_PER_SECOND = 50_000
 """How fast files are embedded, before it is known."""
 
 
 def refresh(index: Index, embedder: LazyEmbedder) -> None:
-    """Embeds files that changed, if that is quick, and says on stderr how old the index is.
+    """Embeds what changed, if that is quick, and says on stderr how old the index is.
 
     Args:
         index: the index.
@@ -38,14 +43,29 @@ def refresh(index: Index, embedder: LazyEmbedder) -> None:
     found = index_update.changes(index)
     state = "up to date"
     if found.count:
-        state = f"{terminal.counted(found.count, 'file')} changed since; to update it: embedry index {folder}"
-        is_quick = found.size / (facts.bytes_per_second or _BYTES_PER_SECOND) <= _AT_ONCE
-        if is_quick and len(found.gone) <= found.unchanged:  # else the folder may only be away, such as a drive
-            with suppress(OutputError), writing(index.path) as is_free:  # of an index that may only be read
-                if is_free:
-                    deque(index_update.Update(index, embedder, found).run(), 0)
-                    state = f"updated {terminal.counted(found.count, 'changed file')}"
+        files = terminal.counted(found.count, "file")
+        state = f"{files} changed since; to update it: embedry index {folder}"
+        with suppress(OutputError), writing(index.path) as is_free:  # of an index that may only be read
+            if is_free and _is_updated(index_update.Update(index, embedder, found), found, facts):
+                state = f"updated for {files} that changed"
     terminal.note(f"index of {folder} by {facts.model}, {facts.age}: {state}")
+
+
+def _is_updated(update: "Update", found: "Changes", facts: Facts) -> bool:
+    """Embeds what changed, and returns whether that was little enough."""
+    if len(found.gone) > found.unchanged:  # the folder may only be away, such as a drive
+        return False
+    if found.size > _READ_AT_ONCE:
+        return False
+    left = _AT_ONCE * (facts.bytes_per_second or _BYTES_PER_SECOND)
+    texts = []
+    for text in update.texts():
+        left -= len(text.encode())
+        if left < 0:
+            return False
+        texts.append(text)
+    deque(update.run(iter(texts)), 0)
+    return True
 
 
 def nearest(part: Part, query: "NDArray[np.float32]", count: int) -> list[tuple[float, Passage]]:

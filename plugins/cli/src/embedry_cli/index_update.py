@@ -97,11 +97,11 @@ class Update:
         changed = self._found.changed
         return sum(entry.size for entry in changed if passages.looks_like_text(os.path.join(folder, entry.name)))
 
-    def run(self) -> Iterator[Encoded]:
-        """Embeds block by block, and yields each when the files that it completes are stored."""
+    def run(self, texts: Iterator[str]) -> Iterator[Encoded]:
+        """Embeds all of `texts()`, block by block, and yields each block when the files that it completes are stored."""
         self._index.remove(self._found.gone)
         size, seconds = 0, 0.0
-        for block in encoded(self._embedder, self._texts()):
+        for block in encoded(self._embedder, texts):
             self._fill(block)
             self._store()
             size += block.bytes
@@ -113,8 +113,8 @@ class Update:
             facts = replace(facts, bytes_per_second=size / seconds)
         self._index.save(facts)
 
-    def _texts(self) -> Iterator[str]:
-        """Reads the files, and yields the texts that they need vectors of."""
+    def texts(self) -> Iterator[str]:
+        """Reads the files, and yields the passages that they need vectors of."""
         facts = self._index.facts
         for entry in self._found.changed:
             before = self._index.file(entry.name)

@@ -7,15 +7,12 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
-
-import typer
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from embedry_cli.errors import OutputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 UNLIMITED = 10_000
 """Columns of what is not a terminal."""
@@ -24,8 +21,10 @@ _NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 """Controls except tab and newline, which a terminal acts on; those that change the direction of text; surrogates."""
 
 
-def console() -> Console:
+def console() -> "Console":
     """Standard output. Output to another program is never wrapped or cut."""
+    from rich.console import Console
+
     found = Console(highlight=False, markup=False)
     return found if found.is_terminal else Console(highlight=False, markup=False, width=UNLIMITED)
 
@@ -37,6 +36,8 @@ def shown(text: str) -> str:
 
 def show(text: str) -> None:
     """Prints lines."""
+    from rich.text import Text
+
     console().print(Text(shown(text)))
 
 
@@ -51,11 +52,13 @@ def show_json(value: Any) -> None:
         text = json.dumps(value, indent=2, ensure_ascii=not unicode, allow_nan=False)
     except ValueError as error:
         raise OutputError(f"the result has a number that JSON cannot represent: {error}") from error
-    typer.echo(shown(text))
+    print(shown(text))  # noqa: T201
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
     """Prints names and values in two columns, leaving out what is None or empty."""
+    from rich.table import Table
+
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -67,6 +70,8 @@ def show_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 def show_section(title: str, facts: Mapping[str, object]) -> None:
     """Prints names and values below a title."""
+    from rich.text import Text
+
     console().print(Text(title, style="bold cyan"))
     show_facts(facts.items())
     console().print()
@@ -79,7 +84,7 @@ def counted(count: int, what: str) -> str:
 
 def note(text: str) -> None:
     """One line on stderr beside the result."""
-    typer.echo(shown(text), err=True)
+    print(shown(text), file=sys.stderr)  # noqa: T201
 
 
 def warn(text: str) -> None:
@@ -90,6 +95,9 @@ def warn(text: str) -> None:
 @contextmanager
 def waiting(text: str) -> Iterator[Callable[[str], None]]:
     """A spinner for work of unknown length. Yields a function that changes its text."""
+    from rich.console import Console
+    from rich.text import Text
+
     stderr = Console(stderr=True, markup=False)
     if not stderr.is_terminal:
         yield lambda _: None
@@ -106,6 +114,9 @@ def progress(what: str, size: int | None) -> Iterator[Callable[[int, int], None]
         what: what is counted, in the plural: "texts".
         size: what the whole input has, in any unit; None if it is not known.
     """
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
     columns = (
         BarColumn(),
         TaskProgressColumn(),
