@@ -146,10 +146,10 @@ def test_the_event_loop_runs_on_meanwhile(
     }[kind]  # fmt: skip
     started, went_on, real = threading.Event(), threading.Event(), component._model._encode
 
-    def waiting(*arguments: Any) -> Any:
+    def waiting(*arguments: Any, **options: Any) -> Any:
         started.set()
         assert went_on.wait(20), "nothing else ran on the loop"
-        return real(*arguments)
+        return real(*arguments, **options)
 
     async def other() -> None:
         while not started.is_set():

@@ -149,7 +149,7 @@ print(hashlib.sha256(embedder.encode_document({TEXTS[:3]!r}).tobytes()).hexdiges
     assert [errors for _, errors in said] == [""] * 8
     assert len({vectors for vectors, _ in said}) == 1
     graphs = contents(tmp_path / "cache" / "graphs")
-    assert sorted(Path(file).name for file in graphs) == ["digests.json", "model.onnx", "weights.bin"]
+    assert sorted(Path(file).name for file in graphs) == ["about.txt", "digests.json", "model.onnx", "weights.bin"]
     assert list((tmp_path / "cache" / "staging").iterdir()) == []
     embedder.encode_query(TEXTS)
     assert contents(tmp_path / "cache" / "graphs") == graphs

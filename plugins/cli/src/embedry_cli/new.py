@@ -38,9 +38,9 @@ def backend_command(name: Name) -> None:
     Examples:
         embedry new backend acme-engine
     """
-    packages.check(name)
     if name in names():
         raise InputError(f"a backend {name!r} is installed already; choose another name")
+    packages.check(name)
     _write(name, packages.example("backend", name, f"{name}-example"))
 
 
