@@ -71,7 +71,7 @@ def clear_cache(items: Sequence[CachedItem] | None = None, *, cache_dir: str | P
     records = [folder / digests.FOLDER] if items is None else []
     try:
         for path in [*(item.path for item in removed), *records]:
-            for each in _with_logs(path):
+            for each in with_logs(path):
                 cache.discard(each, folder)
     except OSError as error:
         raise CacheError(f"the cache folder {folder} cannot be cleared: {error}") from error
@@ -121,13 +121,14 @@ _LOGS = ("-wal", "-shm")
 """Endings of the files that SQLite keeps beside a database."""
 
 
-def _with_logs(path: Path) -> list[Path]:
+def with_logs(path: Path) -> list[Path]:
+    """A file, and those that SQLite keeps beside it if it is a database."""
     return [path, *(path.with_name(path.name + ending) for ending in _LOGS)]
 
 
 def _size(path: Path) -> int:
     if not path.is_dir():
-        return sum(each.stat().st_size for each in _with_logs(path) if each.exists())
+        return sum(each.stat().st_size for each in with_logs(path) if each.exists())
     return sum(
         os.lstat(os.path.join(root, file)).st_size  # links of the hub's cache count as links
         for root, _, files in os.walk(path)

@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from threading import Lock, get_ident
+from time import perf_counter
 from typing import TYPE_CHECKING
 
 from embedry import _backends, _log, chains
@@ -65,13 +66,14 @@ class Engine:
             loaded = self._loaded
             if loaded is None:
                 self._loading_thread = get_ident()
-                stopwatch = _log.Stopwatch()
+                start = perf_counter()
                 try:
                     loaded = self._loaded = _load(self.config)
                 finally:
                     self._loading_thread = None
                 config = self.config
-                _log.info("loaded %r on %s, %s, in %s", config.spec.name, config.backend, config.device, stopwatch)
+                seconds = perf_counter() - start
+                _log.info("loaded %r on %s, %s, in %.2f s", config.spec.name, config.backend, config.device, seconds)
             return loaded
 
     def unload(self) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, TypedDict, get_args
+from typing import Literal, TypedDict, TypeGuard, get_args
 
 from embedry import _cpu, chains
 from embedry.errors import OptionError
@@ -215,7 +215,7 @@ def checked_timeout(timeout: float | None) -> float | None:
     return timeout
 
 
-def is_count(value: object) -> bool:
+def is_count(value: object) -> TypeGuard[int]:
     """Whether the value is an integer and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 

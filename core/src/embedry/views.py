@@ -1,6 +1,6 @@
 """What `resolve`, `resolve_sparse` and `resolve_multi_vector` return, a class for each kind of model that reads texts."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import islice
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from embedry._pipeline.pipeline import Pipeline
     from embedry._pipeline.requests import Request
     from embedry.vector_cache import VectorCache
-
-_STREAM_BLOCK = 1024
-"""Texts of a stream that are looked up together."""
 
 
 class LazyTextModel(LazyModel[str, Result]):
@@ -137,14 +134,12 @@ class LazyTextModel(LazyModel[str, Result]):
         from embedry._pipeline import splitting
 
         reader, config = self._pipeline("document").engine.reader, self.config
-        return splitting.checked_passages(
-            text,
-            reader.starts,
-            lambda texts: reader.lengths(texts, "document", config),
-            tokens=tokens,
-            most=config.length("document"),
-            overlap=overlap,
-        )
+
+        def lengths(texts: Sequence[str]) -> list[int]:
+            return reader.lengths(texts, "document", config)
+
+        most = splitting.checked_tokens(tokens, overlap, least=lengths([""])[0] + 1, most=config.length("document"))
+        return list(splitting.passages(text, reader.starts, lengths, tokens=most, overlap=overlap))
 
 
 class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="dense"):
@@ -178,7 +173,7 @@ class LazyEmbedder(LazyTextModel["NDArray[np.float32]"], BaseEmbedder, kind="den
             return super()._stream(texts, role)
         checked = self._each_checked(texts)
         self.spec.prompt(role)
-        return (self.encode(block, role=role) for block in iter(lambda: list(islice(checked, _STREAM_BLOCK)), []))
+        return BaseEmbedder.encode_stream(self, checked, role=role)
 
     def similarity(self, left: "ArrayLike", right: "ArrayLike") -> "NDArray[np.float32]":
         """The similarity of vectors, by the measure that the model was trained for. Higher is more similar; distances are negated.

@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from embedry import _log
@@ -53,9 +54,9 @@ def artifact(
     try:
         cache.subfolder(cache_dir, FOLDER)
         if not _intact(final, cache_dir):
-            stopwatch = _log.Stopwatch()
+            start = perf_counter()
             _make(about, final, build, cache_dir)
-            _log.info("built %s in %s", about, stopwatch)
+            _log.info("built %s in %.2f s", about, perf_counter() - start)
     except OSError as error:
         return _elsewhere(about, build, cache_dir, reason=error)
     return final

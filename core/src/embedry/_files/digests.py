@@ -4,6 +4,7 @@ This keeps starts fast. If the cache folder cannot be read, written or trusted, 
 """
 
 import hashlib
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -42,7 +43,7 @@ def remembered(path: Path, cache_dir: Path, about: str, compute: Callable[[Path]
         about: names what is found out.
         compute: gives the answer, one line of text without spaces.
     """
-    state = _state(path)  # before it is read: it may change meanwhile
+    state = state_of(path.stat())  # before it is read: it may change meanwhile
     result = _recalled(path, state, cache_dir, about)
     if result is None:
         result = compute(path)
@@ -54,7 +55,7 @@ def remembered(path: Path, cache_dir: Path, about: str, compute: Callable[[Path]
 
 def is_remembered(path: Path, cache_dir: Path, about: str) -> bool:
     """Whether this was found out about a file, and the file has not changed since."""
-    return _recalled(path, _state(path), cache_dir, about) is not None
+    return _recalled(path, state_of(path.stat()), cache_dir, about) is not None
 
 
 def _recalled(path: Path, state: str, cache_dir: Path, about: str) -> str | None:
@@ -83,7 +84,7 @@ def _record_path(path: Path, cache_dir: Path, about: str) -> Path:
     return cache_dir / FOLDER / name
 
 
-def _state(path: Path) -> str:
-    # A user who can write a file can set its modification time, but not when it was last changed.
-    status = path.stat()
+def state_of(status: os.stat_result) -> str:
+    """Equal for two looks at a file that was not written in between."""
+    # A user who can write a file can set its modification time, as programs that copy it do, but not when it was last changed.
     return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"

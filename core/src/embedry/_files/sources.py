@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Literal
 
 from embedry import _log, lock
@@ -255,9 +256,9 @@ def _downloaded(spec: ModelSpec, repo: str, cache_dir: Path, *, force: bool) -> 
     digested = _has_all_digests(spec)
     from embedry._files import hub  # not for a model that is here
 
-    stopwatch = _log.Stopwatch()
+    start = perf_counter()
     folder = hub.download(repo, spec.revision, list(spec.files), cache_dir, force=force, or_main=digested)
-    _log.info("downloaded %r from %s at %s in %s", spec.name, repo, folder.name, stopwatch)
+    _log.info("downloaded %r from %s at %s in %.2f s", spec.name, repo, folder.name, perf_counter() - start)
     # The client passes over files that a repository does not have.
     missing = presence.missing(folder, spec.files)
     if missing:

@@ -36,30 +36,19 @@ _PART_CHARS = 2**18
 """Texts are tokenized in parts of at most so many characters: what the tokenizer returns takes a hundred times as much memory."""
 
 
-def checked_passages(
-    text: str,
-    starts_of: Callable[[str], NDArray[np.intp]],
-    lengths: Callable[[Sequence[str]], Sequence[int]],
-    *,
-    tokens: int | None,
-    most: int,
-    overlap: int,
-) -> list[Passage]:
-    """The passages of a text, see `passages`.
+def checked_tokens(tokens: int | None, overlap: int, *, least: int, most: int) -> int:
+    """The maximum number of tokens per passage; by default 256, or `most` if that is less.
 
     Args:
-        text: any text.
-        starts_of: as in `split`.
-        lengths: as in `passages`.
-        tokens: as in `passages`; None for 256, or `most` if that is less.
+        tokens: the option of `split`.
+        overlap: the option of `split`.
+        least: the smallest possible maximum: the tokens of an empty text, and one more.
         most: the tokens that the model reads.
-        overlap: as in `split`.
 
     Raises:
         OptionError: `tokens` or `overlap` is out of range.
     """
     wanted = min(_TOKENS, most) if tokens is None else tokens
-    least = lengths([""])[0] + 1
     if not is_count(wanted) or not least <= wanted <= most:
         raise OptionError(f"tokens must be an integer from {least} to {most}, which the model reads, got {tokens!r}")
     if not is_count(overlap) or not 0 <= overlap < (wanted - least + 1) / 2:
@@ -67,7 +56,7 @@ def checked_passages(
             f"overlap must be an integer from 0, and less than half of the {wanted - least + 1} tokens that a passage has "
             f"room for, got {overlap!r}"
         )
-    return list(passages(text, starts_of, lengths, tokens=wanted, overlap=overlap))
+    return wanted
 
 
 def passages(

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from embedry._files.digests import state_of
 from embedry_cli.folder_rules import Rules
 
 LARGEST_MB = 10
@@ -20,7 +21,7 @@ class Entry(NamedTuple):
     size: int
     """Bytes."""
     state: str
-    """Changes when the file does; see `state_of`."""
+    """Changes when the file does; see `digests.state_of`."""
     skipped: str | None
     """Why it is not read."""
 
@@ -97,12 +98,6 @@ class Walk:
             return status.st_ino == 0  # on Windows an entry of a folder does not say which file it is
         self._seen.add(identity)
         return True
-
-
-def state_of(status: os.stat_result) -> str:
-    """Equal for two looks at a file that was not written in between."""
-    # Programs that copy a file set its modification time, but not when it was last changed.
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def reasons(skipped: Mapping[str, int]) -> str:

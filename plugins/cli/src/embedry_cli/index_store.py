@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from embedry.cached import with_logs
 from embedry_cli.amounts import time_span
 from embedry_cli.errors import InputError, OutputError
 
@@ -78,7 +79,7 @@ class Row(NamedTuple):
     """What is known of a file."""
 
     state: str
-    """See `folder_files.state_of`."""
+    """See `digests.state_of`."""
     skipped: str | None
     """Why it is no text; None if it is one."""
 
@@ -234,7 +235,7 @@ def writing(path: Path) -> Iterator[bool]:
 
 def remove(path: Path) -> None:
     """Removes an index, while `writing` is held. Processes that search it keep what they have open."""
-    for each in (path, path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm"), _lock(path)):
+    for each in (*with_logs(path), _lock(path)):
         each.unlink(missing_ok=True)
 
 

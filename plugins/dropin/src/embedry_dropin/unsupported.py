@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from embedry import OptionError, UnknownOptionError
+from embedry.options import is_count
 
 _SETTINGS = "leave it out; model.max_seq_length, model.prompts and model.truncate_dim can be set"
 _TOKEN = "set HF_TOKEN in the environment, or run `hf auth login`"  # noqa: S105
@@ -55,5 +56,5 @@ def absent(name: str) -> str:
 
 def check_positive(name: str, value: object) -> None:
     """Raises OptionError unless this is a positive integer."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+    if not is_count(value) or value < 1:
         raise OptionError(f"{name} must be a positive integer, got {value!r}")
