@@ -1,7 +1,6 @@
 """The pages of `embedry map` and `embedry compare` in a real browser, on large windows and phones, in light and in dark."""
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,18 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browser import launched, needs_browser
 from command_line import run
 from embedry.views import LazyEmbedder
 from embedry_cli.map_page import _ON_DARK, PALETTE
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-
 pytestmark = [
-    pytest.mark.skipif(
-        BROWSER is None, reason="there is no Chromium to look at the page with: apt-get install chromium"
-    ),
+    needs_browser,
     # What umap says on import where Tensorflow is not installed; Python shows it to nobody by default.
     pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning"),
 ]
@@ -67,16 +61,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, minilm: LazyEmbedder) -> Pat
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright drives the browser: pip install playwright"
-    )
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import json
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,18 +12,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from browser import launched, needs_browser
 from embedry import LazyEmbedder, resolve
 from embedry_server import create_app
 from kind_models import registered
 from serving import Server, in_thread, running
 
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-
-pytestmark = pytest.mark.skipif(
-    BROWSER is None, reason="there is no Chromium to look at the page with: apt-get install chromium"
-)
+pytestmark = needs_browser
 
 MINILM = "all-MiniLM-L6-v2"
 PROMPTS = {"query": "query: ", "document": "passage: "}
@@ -55,16 +49,8 @@ def server(minilm_folder: Path, prompted: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright drives the browser: pip install playwright"
-    )
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=BROWSER,
-            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @contextmanager

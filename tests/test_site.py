@@ -3,7 +3,6 @@
 import ast
 import re
 import runpy
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -14,15 +13,12 @@ from urllib.parse import unquote, urldefrag
 import pytest
 
 import embedry
+from browser import launched, needs_browser
 from examples import ROOT, blocks
 
 DOCS = ROOT / "docs"
 TROUBLES = DOCS / "troubleshooting.md"
 
-
-BROWSER = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
 
 TOO_WIDE = """
 () => [...document.querySelectorAll("article pre")].filter(code => code.scrollWidth > code.clientWidth).length
@@ -177,13 +173,9 @@ def test_every_extra_that_a_page_names_exists() -> None:
             assert extra in project["optional-dependencies"], f"{page.name} names embedry[{extra}]"
 
 
-@pytest.mark.skipif(BROWSER is None, reason="there is no Chromium to look at the pages with: apt-get install chromium")
+@needs_browser
 def test_code_fits_at_1280_pixels_and_every_page_on_a_phone(site: Path) -> None:
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright drives the browser: pip install playwright"
-    )
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+    with launched() as browser:
         page = browser.new_page()
         for path in sorted(site.rglob("*.html")):
             page.set_viewport_size({"width": 1280, "height": 900})
@@ -192,7 +184,6 @@ def test_code_fits_at_1280_pixels_and_every_page_on_a_phone(site: Path) -> None:
             assert page.evaluate(PAGE_WIDTH) <= 1280, path.name
             page.set_viewport_size({"width": 390, "height": 900})
             assert page.evaluate(PAGE_WIDTH) <= 390, path.name
-        browser.close()
 
 
 def test_a_page_has_the_version_the_repository_and_buttons_that_copy(site: Path) -> None:

@@ -130,7 +130,7 @@ def note(tmp_path: Path) -> Path:
     file.write_bytes(b"one")
     digests.remembered_sha256(file, cache_dir)
     (written,) = (cache_dir / "verified").iterdir()
-    written.write_text(f"{digests._state(file)} {'0' * 64}")
+    written.write_text(f"{digests.state_of(file.stat())} {'0' * 64}")
     assert digests.remembered_sha256(file, cache_dir) == "0" * 64
     return written
 

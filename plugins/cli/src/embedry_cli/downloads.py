@@ -71,9 +71,7 @@ def _watch(spec: ModelSpec, text: str, before: int, console: Console, ended: Eve
                 return
     whole = Column(no_wrap=True)
     columns = (
-        TextColumn(
-            "{task.description}", markup=False, table_column=Column(overflow="ellipsis")
-        ),  # in a narrow terminal
+        TextColumn("{task.description}", markup=False, table_column=Column(overflow="ellipsis")),
         BarColumn(table_column=Column(ratio=1), bar_width=None),
         DownloadColumn(table_column=whole),
         TransferSpeedColumn(table_column=whole),
