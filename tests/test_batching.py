@@ -25,6 +25,21 @@ def test_no_other_batches_would_be_cheaper_by_more_than_a_thousandth() -> None:
         assert least <= cost <= 1.001 * least
 
 
+def test_an_engine_that_packs_has_as_few_batches_as_its_budget_allows_and_of_about_the_same_size() -> None:
+    for lengths, budget in _chances():
+        groups = [[lengths[place] for place in batch] for batch in batches(lengths, budget, 2, packs=True)]
+        assert [length for group in groups for length in group] == sorted(lengths, reverse=True)
+        assert len(groups) <= -(-sum(lengths) // budget)
+        assert all(sum(group[:-1]) < budget for group in groups)
+        assert all(abs(sum(group) - sum(lengths) / len(groups)) <= max(lengths) for group in groups if budget >= 512)
+
+
+def test_texts_without_tokens_are_in_no_batch() -> None:
+    for packs in (False, True):
+        assert [batch.tolist() for batch in batches([0, 3, 0, 2], 100, packs=packs)] == [[1, 3]]
+        assert batches([0, 0], 100, packs=packs) == []
+
+
 def _chances() -> Iterator[tuple[list[int], int]]:
     chance = random.Random(0)
     for _ in range(300):

@@ -54,6 +54,22 @@ def written(report: Report) -> tuple[str, dict[str, Any]]:
     return (report.folder / REPORT).read_text(), json.loads((report.folder / RAW).read_text())
 
 
+def test_only_what_its_environment_installs_is_imported() -> None:
+    """`make bench-gpu` installs no engine for processors."""
+    absent = [
+        "embedry_graphs",
+        "embedry_onnxruntime",
+        "embedry_openvino",
+        "embedry_static",
+        "onnx",
+        "onnxruntime",
+        "openvino",
+    ]
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); sys.path.insert(0, {str(PROGRAM.parent)!r}); import gpu"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert result.returncode == 0, result.stderr
+
+
 def test_the_quick_form_measures_everything_on_the_cpu(tmp_path: Path, minilm_folder: Path) -> None:
     program = [sys.executable, str(PROGRAM), "--device", "cpu", "--quick", "--output", str(tmp_path)]
     # For models so small torch's threads would spend their time waiting for each other.

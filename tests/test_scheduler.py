@@ -28,7 +28,7 @@ class Engine:
     """Gives a row its sum and its length, which is exact. Notes the batches, and holds them until it may go on."""
 
     def __init__(self, workers: int = 1, batch_tokens: int = 512) -> None:
-        self.workers, self.batch_tokens = workers, batch_tokens
+        self.workers, self.batch_tokens, self.packs = workers, batch_tokens, False
         self.batches: list[list[int]] = []
         """The first id of every row."""
         self.threads: list[str] = []
@@ -242,6 +242,17 @@ def test_a_short_query_is_not_padded_to_the_length_of_a_long_one(engine: Engine)
     asking.go_on()
     assert [future.result() for future in futures] == [[vector(n, length)] for n, length in lengths.items()]
     assert engine.batches[2:] == [[1, 3], [2, 4]]
+
+
+def test_an_engine_that_packs_computes_long_and_short_queries_together_up_to_its_budget(engine: Engine) -> None:
+    engine.packs, engine.batch_tokens = True, 130
+    asking = busy_with(engine)
+    lengths = {1: 4, 2: 60, 3: 4, 4: 60, 5: 4}
+    futures = [asking.ask([row(number, length)]) for number, length in lengths.items()]
+    asking.go_on()
+    assert [future.result() for future in futures] == [[vector(n, length)] for n, length in lengths.items()]
+    assert engine.batches[2:] == [[1, 3, 5, 2], [4]]
+    assert asking.scheduler.padded_tokens == asking.scheduler.tokens
 
 
 # Turns.

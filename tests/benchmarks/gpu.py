@@ -3,6 +3,7 @@
     python tests/benchmarks/gpu.py                          everything, in 8 minutes at most, on the first CUDA device
     python tests/benchmarks/gpu.py --minutes 5              what 5 minutes suffice for; the rest is left out by name
     python tests/benchmarks/gpu.py --output DIR             where the report is written
+    python tests/benchmarks/gpu.py --only kit               only the sections with this in their name
     python tests/benchmarks/gpu.py --device cpu --quick     all of it with a tiny model on the CPU, to check that it runs
 
 The report is written anew after every section. A failed check, wrong vectors or a section that breaks off is reported by its name
@@ -61,6 +62,7 @@ def main() -> int:
     parser.add_argument(
         "--minutes", type=float, default=8.0, help="of the whole run; what they do not suffice for is left out"
     )
+    parser.add_argument("--only", default="", help="a part of the names of the sections to run")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="the folder for the report")
     arguments = parser.parse_args()
     start = time.monotonic()
@@ -72,7 +74,8 @@ def main() -> int:
     setting = prepared(arguments.device, arguments.quick)
     with Processes() as running:
         for section in sections(setting, report, running, lambda: end - time.monotonic()):
-            run(section, report, running, end - time.monotonic())
+            if arguments.only in section.name:
+                run(section, report, running, end - time.monotonic())
     return report.finish(time.monotonic() - start)
 
 

@@ -20,16 +20,17 @@ from gpu_speed import Setting, started
 from torch._C._autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
+from embedry_transformers import transfers
+
 BLOCK = 2048
 """Texts that the pipeline reads at a time."""
 
-READ, ARRAYS, TO, ISSUE, WAIT, BACK, REST = STAGES = (
+READ, ARRAYS, TO, ISSUE, BACK, REST = STAGES = (
     "tokenising, and planning batches",
     "arrays of ids and mask",
     "to the device",
     "the model's forward, until its kernels are issued",
-    "waiting for the device",
-    "back from the device",
+    "waiting for the device, and back from it",
     "the rest",
 )
 """What a thread does, one after the other."""
@@ -76,8 +77,9 @@ class Watch:
         with ExitStack() as patches:
             for name, stage in (("read", READ), ("_padded", ARRAYS)):
                 patches.enter_context(patch.object(self._reader, name, self._timed(stage, getattr(self._reader, name))))
-            patches.enter_context(patch.object(torch.Tensor, "to", self._to(torch.Tensor.to)))
-            patches.enter_context(patch.object(torch.Tensor, "cpu", self._cpu(torch.Tensor.cpu)))
+            for name, stage in (("to_device", TO), ("to_host", BACK)):
+                timed = self._timed(stage, getattr(transfers, name))
+                patches.enter_context(patch.object(transfers, name, timed))
             for hook in (
                 self._model.register_forward_pre_hook(self._before),
                 self._model.register_forward_hook(self._after),
@@ -102,29 +104,6 @@ class Watch:
                 self._spans.append((stage, time.perf_counter() - start))
 
         return timed
-
-    def _to(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        def to(tensor: torch.Tensor, *args: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            moved = work(tensor, *args, **options)
-            if moved.device != tensor.device:
-                self._spans.append((TO, time.perf_counter() - start))
-            return moved
-
-        return to
-
-    def _cpu(self, work: Callable[..., Any]) -> Callable[..., Any]:
-        def cpu(tensor: torch.Tensor, *args: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            mark = self._mark()
-            if self._on_gpu:
-                mark.synchronize()  # as the copy itself would
-            ready = time.perf_counter()
-            moved = work(tensor, *args, **options)
-            self._spans += [(WAIT, ready - start), (BACK, time.perf_counter() - ready)]
-            return moved
-
-        return cpu
 
     def _before(self, *_: Any) -> None:
         self._local.begun = time.perf_counter(), self._mark()

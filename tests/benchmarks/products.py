@@ -15,8 +15,6 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-from embedry_openvino import has_bf16
-
 TOKENS = 512
 LAYERS, HIDDEN, INNER = 6, 384, 1536
 SHAPES = [(HIDDEN, HIDDEN)] * 4 + [(HIDDEN, INNER), (INNER, HIDDEN)]
@@ -231,6 +229,8 @@ PRODUCTS: dict[str, Product] = {
 
 def names() -> list[str]:
     """The products that this processor computes."""
+    from embedry_openvino import has_bf16  # here: whoever measures a GPU has no OpenVINO
+
     return [name for name, product in PRODUCTS.items() if product.precision != "bf16" or has_bf16()]
 
 

@@ -66,6 +66,8 @@ class Encoder(ABC):
     """The number of batches to run at the same time."""
     batch_tokens: int = 4096
     """The number of padded tokens per batch, texts times length."""
+    packs: bool = False
+    """Whether padding costs the engine nothing. Then `batch_tokens` counts real tokens, and a batch may mix texts of any length."""
     info: Mapping[str, str]
     """Details for display: engine, provider, threads. Programs also read "precision"; "fp32" if omitted."""
 
@@ -95,6 +97,8 @@ class PairEncoder(ABC):
     workers: int = 1
     """See `Encoder`."""
     batch_tokens: int = 4096
+    """See `Encoder`."""
+    packs: bool = False
     """See `Encoder`."""
     info: Mapping[str, str]
     """See `Encoder`."""

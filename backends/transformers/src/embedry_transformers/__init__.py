@@ -1,6 +1,6 @@
-"""A backend over the transformers library: any encoder or decoder that `AutoModel` knows, on CPU, CUDA and MPS.
+"""The transformers backend: runs any encoder or decoder that `AutoModel` supports, on CPU, CUDA and MPS.
 
-Importing this module is cheap; torch and transformers are imported by `load`.
+Importing this module is cheap; `load` imports torch and transformers.
 """
 
 import embedry_torch
@@ -12,7 +12,7 @@ from embedry.modules import Dense, LayerNorm, Normalize, Pooling
 
 
 class TransformersBackend(Backend):
-    """See `embedry.backend.Backend`. The device "auto" is CUDA where torch finds it, else MPS, else the CPU."""
+    """See `embedry.backend.Backend`. The device "auto" is CUDA if torch finds it, else MPS, else the CPU."""
 
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
@@ -20,7 +20,7 @@ class TransformersBackend(Backend):
     outputs = ("dense", "reranker", "sparse", "multi_vector")
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Why the model cannot be reproduced here, or None."""
+        """Why this backend does not support the model, or None."""
         if spec.transformer is None:
             return "it has no transformer"
         if leaves_out_prompt(spec.body):
@@ -28,7 +28,7 @@ class TransformersBackend(Backend):
         return embedry_torch.refusal(spec)
 
     def load(self, request: LoadRequest) -> Encoder | PairEncoder:
-        """The model on the device, in the precision asked for or the one that suits the device."""
+        """Loads the model on the device, in the requested precision or the default of the device."""
         from embedry_torch.configs import files
         from embedry_torch.loading import device, reads_last_position
         from embedry_transformers import loading

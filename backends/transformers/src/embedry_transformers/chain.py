@@ -1,7 +1,7 @@
-"""The body of a chain in torch: from token vectors to what the model's modules make of them.
+"""The body of a chain in torch: applies the model's modules to token vectors.
 
-Everything after the transformer is computed in float32, whatever it computes in: a sum over hundreds of tokens would lose
-bits, and it costs next to nothing.
+Everything after the transformer is computed in float32, regardless of the transformer's precision: sums over hundreds of
+tokens would lose bits, and the cost is negligible.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ Step = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Head(Protocol):
-    """What is behind a transformer."""
+    """The modules after a transformer."""
 
     def __call__(self, output: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """The results of a batch, float32.
@@ -36,7 +36,7 @@ class Body:
 
     def __init__(self, spec: ModelSpec, folder: Path, device: torch.device) -> None:
         body = spec.body
-        # A pooling starts from the token vectors again, so what comes before the last one does not matter.
+        # A pooling starts from the token vectors again, so earlier modules have no effect.
         last, pooling = [(at, module) for at, module in enumerate(body) if isinstance(module, Pooling)][-1]
         self.mode = pooling.mode
         self._steps = [_step(module, spec, folder, device) for module in body[last + 1 :]]
@@ -46,7 +46,7 @@ class Body:
         return self.after_pooling(torch.cat([pool(output, mask, mode) for mode in self.mode.split("+")], dim=1))
 
     def after_pooling(self, x: torch.Tensor) -> torch.Tensor:
-        """What the modules behind the pooling make of pooled vectors (batch, width), in float32."""
+        """Applies the modules after the pooling to pooled vectors (batch, width), in float32."""
         return _run(self._steps, x)
 
 
@@ -69,7 +69,7 @@ def _run(steps: list[Step], x: torch.Tensor) -> torch.Tensor:
 
 
 def pool(tokens: torch.Tensor, mask: torch.Tensor, mode: str) -> torch.Tensor:
-    """Token vectors (batch, sequence, width) -> one a text, float32 (batch, width), by one of `embedry.modules.POOLINGS`."""
+    """Token vectors (batch, sequence, width) -> one per text, float32 (batch, width), by one of `embedry.modules.POOLINGS`."""
     if mode == "cls":
         return tokens[:, 0].float()
     if mode == "last":  # the position of the last 1, wherever the padding is

@@ -1,4 +1,4 @@
-"""Heads that are more than steps from vectors to vectors: of rerankers and of sparse embedders."""
+"""Heads of rerankers and sparse embedders."""
 
 from functools import partial
 from pathlib import Path
@@ -21,11 +21,11 @@ faster than all at once, because they stay in its caches."""
 
 
 def head(spec: ModelSpec, folder: Path, model: PreTrainedModel) -> Head:
-    """What is behind this model, on its device. The model is changed: it computes no more of its own head than is needed.
+    """The head of this model, on its device. Modifies the model so that it only computes the needed part of its own head.
 
     Raises:
         IntegrityError: weights of a module are missing, left over or of the wrong shape.
-        UnsupportedModelError: the model's class computes more in its head than is known here.
+        UnsupportedModelError: the head of the model's class has operations that are not supported.
     """
     first = spec.body[0] if spec.body else None
     with refused_by(f"transformers {transformers.__version__}", spec):
@@ -46,8 +46,8 @@ def head(spec: ModelSpec, folder: Path, model: PreTrainedModel) -> Head:
 class Splade:
     """The end of a masked language model, and a pooling of its logits.
 
-    The product with the vocabulary takes longest and has by far the largest result, so it is taken here, of some terms at a time:
-    the model only gives the vectors that it is taken of. It stays in the model's number format, in which those vectors are.
+    The product with the vocabulary is the slowest step and has by far the largest result. It is computed here in blocks of terms; the
+    model only returns its inputs. It uses the model's number format.
     """
 
     def __init__(self, model: PreTrainedModel, pooling: SpladePooling) -> None:
@@ -96,7 +96,7 @@ def _logits(output: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torc
 
 
 def _logit_score(model: PreTrainedModel, score: LogitScore) -> Head:
-    """Leaves of the language model's head the one or two rows that are asked for."""
+    """Reduces the language model's head to the one or two rows that are needed."""
     decoder = _decoder(model)
     rows = [token for token in (score.true_token, score.false_token) if token is not None]
     wanted = _tried(model)[..., rows]
@@ -131,7 +131,7 @@ def _term_weights(
 
 
 def _decoder(model: PreTrainedModel) -> nn.Linear:
-    """The product with the vocabulary at the end of a language model."""
+    """The last layer of a language model, the product with the vocabulary."""
     found = model.get_output_embeddings()
     if not isinstance(found, nn.Linear):
         raise UnsupportedModelError(f"{type(model).__name__} ends in {found}, and not in a linear layer")
@@ -140,14 +140,14 @@ def _decoder(model: PreTrainedModel) -> nn.Linear:
 
 @torch.inference_mode()
 def _tried(model: PreTrainedModel) -> torch.Tensor:
-    """The first output for a text of two tokens, whatever they are."""
+    """The first output for an arbitrary text of two tokens."""
     ids = torch.zeros((1, 2), dtype=torch.long, device=model.device)
     output: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids))[0]
     return output
 
 
 def _check_same(model: PreTrainedModel, found: torch.Tensor, wanted: torch.Tensor) -> None:
-    """Raises UnsupportedModelError where the model's class does something with the product that would be left out here."""
+    """Raises UnsupportedModelError if the model's class has operations after the product, which would be skipped here."""
     tolerance = 1e-4 if model.dtype == torch.float32 else 0.05
     if not torch.allclose(found.float(), wanted.float(), rtol=tolerance, atol=tolerance):
         raise UnsupportedModelError(f"{type(model).__name__} computes its logits in a way that is not known here")

@@ -1,4 +1,4 @@
-"""Loading a model with transformers, in the precision that suits its device."""
+"""Loads a model with transformers, in a suitable precision for its device."""
 
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ _WITH_HEAD: dict[type[Module], Any] = {
 
 
 def dtype(precision: str | None, torch_device: torch.device, architecture: str) -> torch.dtype:
-    """The number format asked for, or what suits the device: fp32 on the CPU; on CUDA bf16 where the card has it."""
+    """The requested number format, or the default of the device: fp32 on the CPU; on CUDA bf16 if the card supports it."""
     if precision is not None:
         return DTYPES[precision]
     if torch_device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
@@ -47,17 +47,17 @@ def dtype(precision: str | None, torch_device: torch.device, architecture: str) 
 
 
 def model(request: LoadRequest, folder: Path, torch_device: torch.device, number: torch.dtype) -> PreTrainedModel:
-    """The model on its device, ready to infer.
+    """Loads the model on its device, in inference mode.
 
     Args:
-        request: what to load.
+        request: the model and its settings.
         folder: see `embedry_torch.configs.files`.
-        torch_device: where to.
-        number: the format of its weights and of what is computed.
+        torch_device: the device.
+        number: the number format of weights and activations.
 
     Raises:
-        IntegrityError: a tensor is missing, left over or of the wrong shape; transformers itself would only mention it.
-        UnsupportedModelError: transformers has no code for this model, or only the model's own, which is never run.
+        IntegrityError: a tensor is missing, left over or of the wrong shape; transformers itself only logs it.
+        UnsupportedModelError: transformers does not support this model, or only with remote code, which never runs.
     """
     spec = request.spec
     place = folder / (spec.transformer.path if spec.transformer else "")

@@ -1,7 +1,7 @@
-"""Batches without padding: all texts of a batch stand in one row, and attention is given where each begins.
+"""Batches without padding: all texts of a batch are in one row, and attention receives their boundaries.
 
-transformers lets an attention function be registered by name; ours takes the boundaries from the call. On CUDA it is
-torch's variable-length attention; elsewhere, where it serves as the reference, each text attends in turn.
+transformers supports custom attention functions, registered by name; this one receives the boundaries with the call. On CUDA it
+uses torch's variable-length attention; elsewhere it computes one text after another, as a reference.
 """
 
 from typing import Any
@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import AttentionInterface, PreTrainedModel
 from transformers.masking_utils import AttentionMaskInterface
+
+from embedry_transformers import transfers
 
 ATTENTION = "embedry_packed"
 
@@ -32,7 +34,7 @@ _WIDEST = 256
 
 
 def possible(model: PreTrainedModel) -> bool:
-    """Whether this model on this device can run packed: CUDA, half precision, a family and heads that torch's attention takes."""
+    """Whether this model on this device can run packed: CUDA, half precision, an architecture and heads that torch's attention supports."""
     return (
         model.device.type == "cuda"
         and model.dtype in (torch.float16, torch.bfloat16)
@@ -45,7 +47,7 @@ def possible(model: PreTrainedModel) -> bool:
 
 
 def prepare(model: PreTrainedModel) -> None:
-    """Makes the model use the packed attention."""
+    """Switches the model to packed attention."""
     AttentionInterface.register(ATTENTION, _attend)
     AttentionMaskInterface.register(ATTENTION, _no_mask)
     model.set_attn_implementation(ATTENTION)
@@ -53,35 +55,42 @@ def prepare(model: PreTrainedModel) -> None:
 
 def pooled(model: PreTrainedModel, ids: NDArray[np.int32], mask: NDArray[np.int32], pooling: str) -> torch.Tensor:
     """Pooled vectors, (batch, width), of right-padded ids and their mask, both (batch, sequence)."""
-    device = model.device
-    real = mask.astype(bool)
     lengths = mask.sum(axis=1)
-    ends = np.cumsum(lengths)
-    starts = ends - lengths
-    positions = _positions(model, ids, real)[real]
-    bounds = torch.from_numpy(np.concatenate([[0], ends]).astype(np.int32)).to(device, non_blocking=True)
+    row = transfers.to_device(ids[mask.astype(bool)], model.device)
+    bounds = transfers.to_device(np.cumsum([0, *lengths], dtype=np.int32), model.device)
+    starts, counts = bounds[:-1], bounds.diff()
     tokens: torch.Tensor = model(
-        input_ids=torch.from_numpy(ids[real].astype(np.int64))[None].to(device, non_blocking=True),
-        position_ids=torch.from_numpy(positions)[None].to(device, non_blocking=True),
+        input_ids=row.long()[None],
+        position_ids=_positions(model, row, starts, counts)[None],
         bounds=bounds,
         longest=int(lengths.max()),
     )[0][0]
     if pooling == "cls":
-        return tokens[torch.from_numpy(starts).to(device)]
+        return tokens[starts]
     if pooling == "last":
-        return tokens[torch.from_numpy(ends - 1).to(device)]
-    counts = torch.from_numpy(lengths).to(device)
-    return torch.segment_reduce(tokens.float(), "mean", lengths=counts)
+        return tokens[bounds[1:] - 1]
+    # "unsafe" only omits the check of the lengths, for which the host would have to wait.
+    return torch.segment_reduce(tokens.float(), "mean", lengths=counts, unsafe=True)
 
 
-def _positions(model: PreTrainedModel, ids: NDArray[np.int32], real: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Each token's position, as the model itself would number padded rows; int64 (batch, sequence)."""
-    if model.config.model_type not in _AFTER_PADDING:
-        return np.cumsum(real, axis=1) - 1
-    pad: int = model.config.pad_token_id
-    is_text = ids != pad
-    positions: NDArray[np.int64] = np.cumsum(is_text, axis=1) * is_text + pad
-    return positions
+def _positions(model: PreTrainedModel, row: torch.Tensor, starts: torch.Tensor, counts: torch.Tensor) -> torch.Tensor:
+    """Each token's position, as the model itself would number padded rows.
+
+    Args:
+        model: whose positions they are.
+        row: the token ids of all texts, one text after another, (tokens,).
+        starts: where each text begins, (texts,).
+        counts: the number of its tokens, (texts,).
+
+    Returns:
+        int64 (tokens,).
+    """
+    after_padding = model.config.model_type in _AFTER_PADDING
+    pad = model.config.pad_token_id
+    counted = row != pad if after_padding else torch.ones_like(row)
+    before = counted.cumsum(0) - counted.long()
+    within = before - before[starts].repeat_interleave(counts, output_size=len(row))
+    return (within + 1) * counted + pad if after_padding else within
 
 
 def _attend(
@@ -107,8 +116,8 @@ def _attend(
         attention_mask: None, see `_no_mask`.
         bounds: where each text begins, and the end of the last, int32 (texts + 1,).
         longest: tokens of the longest text.
-        scaling: of the scores.
-        sliding_window: the first distance that is not seen; None where all are.
+        scaling: the factor of the scores.
+        sliding_window: the first distance outside the window; None for no window.
 
     Returns:
         (1, tokens, heads, width), and None for the weights of attention.
@@ -158,7 +167,7 @@ def _head_width(model: PreTrainedModel) -> int:
 
 
 def _no_mask(*_: Any, **__: Any) -> None:
-    """No mask is needed where no text sees another."""
+    """Returns no mask: texts do not attend to each other."""
 
 
 def _varlen() -> Any:

@@ -14,17 +14,20 @@ _BATCHES_A_BUDGET = 32
 _ALONE = np.zeros(1, dtype=np.intp)
 
 
-def batches(lengths: Sequence[int], budget: int, workers: int = 1) -> list[NDArray[np.intp]]:
+def batches(lengths: Sequence[int], budget: int, workers: int = 1, *, packs: bool = False) -> list[NDArray[np.intp]]:
     """Groups texts of like length, longest first: each group's number times its longest length stays within `budget`.
 
     Of all such groups the cheapest, where a group costs what is computed, padding included, and a fixed amount. A text
     longer than the budget goes alone, one without tokens is left out. Longest first, the largest memory is taken once, at the
     start. More than one batch is shared by the workers, and the last ones are smaller, so that the workers end together.
+
+    If the engine `packs`, padding costs nothing: then as few groups as the budget of real tokens allows, of about equal size.
     """
     if len(lengths) == 1 and lengths[0]:
         return [_ALONE]
     order = np.argsort(-np.asarray(lengths, dtype=np.intp), kind="stable")[: np.count_nonzero(lengths)]
-    cuts = _cheapest_cuts([lengths[place] for place in order], budget, workers)
+    falling = [lengths[place] for place in order]
+    cuts = _even_cuts(falling, budget) if packs else _cheapest_cuts(falling, budget, workers)
     return [order[start:end] for start, end in pairwise(cuts)]
 
 
@@ -57,6 +60,19 @@ def _cheapest_cuts(lengths: Sequence[int], budget: int, workers: int) -> list[in
     while cuts[-1] < count:
         cuts.append(ends[cuts[-1]])
     return cuts
+
+
+def _even_cuts(lengths: Sequence[int], budget: int) -> list[int]:
+    """Where lengths are cut into batches of about as many tokens each, from 0 to their number.
+
+    A batch exceeds the budget by less than one text.
+    """
+    if not lengths:
+        return [0]
+    ends = np.cumsum(lengths)
+    count = -(-int(ends[-1]) // budget)
+    cuts = np.searchsorted(ends, ends[-1] * np.arange(1, count) / count)
+    return sorted({0, *(cuts + 1).tolist(), len(lengths)})
 
 
 def padded(rows: Sequence[NDArray[np.int32]], pad_id: int) -> tuple[NDArray[np.int32], ...]:

@@ -19,10 +19,12 @@ from embedry.options import Config
 from embedry.prepared import Token
 
 _BLOCK_BATCHES = 64
+_PACKED_BLOCK_BATCHES = 2
 _CHARS_PER_TOKEN = 4
 _BLOCK_CHARS = 2**17
 """Texts are read in blocks of about so many batches, by the characters of running text, or at least of so many characters:
-enough to sort them by length, few enough to hold two blocks at a time."""
+enough to sort them by length, few enough to hold two blocks at a time. An engine that packs gains nothing from sorting, and waits
+for the first block."""
 
 TEXT_BATCH = 256
 """Texts handed at a time to an engine that reads texts itself."""
@@ -52,8 +54,9 @@ class TokenReader:
         self._encoder: Any = encoder  # which of the two takes as many arrays as `_padded` gives
         self._pad_id = pad_id
         self._longest = longest
-        self.workers, self.batch_tokens = encoder.workers, encoder.batch_tokens
-        self.block_chars = max(_BLOCK_CHARS, _BLOCK_BATCHES * encoder.batch_tokens * _CHARS_PER_TOKEN)
+        self.workers, self.batch_tokens, self.packs = encoder.workers, encoder.batch_tokens, encoder.packs
+        batches = _PACKED_BLOCK_BATCHES if encoder.packs else _BLOCK_BATCHES
+        self.block_chars = max(_BLOCK_CHARS, batches * encoder.batch_tokens * _CHARS_PER_TOKEN)
         self.ids_of = tokenizer.ids_of
 
     def check(self, config: Config) -> None:
@@ -84,7 +87,7 @@ class TokenReader:
         self, rows: list[NDArray[np.int32]], truncated: list[int], truncated_queries: Sequence[int] = ()
     ) -> ReadBlock:
         lengths = [len(row) for row in rows]
-        batches = batching.batches(lengths, self.batch_tokens, self.workers)
+        batches = batching.batches(lengths, self.batch_tokens, self.workers, packs=self.packs)
         return ReadBlock(rows, batches, truncated, lengths, truncated_queries)
 
     def _expansion(self, role: str, config: Config) -> Callable[[NDArray[np.int32]], NDArray[np.int32]] | None:
@@ -167,6 +170,7 @@ class TextReader:
 
     workers = 1
     batch_tokens = 0
+    packs = False
     block_chars = _BLOCK_CHARS
 
     def __init__(self, encoder: TextEncoder) -> None:

@@ -149,10 +149,11 @@ class Scheduler:
         """The next batch of the request with the least share, and others that go along with it."""
         first = min(self._waiting, key=lambda request: request.share)
         group = self._merged(first.todo[0]) if len(first.todo) == 1 else [first.todo[0]]
-        longest = max(batch.longest for batch in group)
-        self._clock += longest * sum(len(batch.rows) for batch in group) / len(self._waiting)
+        computed = self._computed(group)
+        self._clock += computed / len(self._waiting)
+        texts = sum(len(batch.rows) for batch in group)
         for batch in group:
-            batch.block.request.share += longest * len(batch.rows)
+            batch.block.request.share += computed * len(batch.rows) / texts
             batch.block.request.todo.popleft()
         return group
 
@@ -162,20 +163,26 @@ class Scheduler:
         What it saves is the fixed cost of one more batch: with more padding than that, two batches would be cheaper.
         """
         budget = self._reader.batch_tokens
-        group, longest, texts, tokens = [first], first.longest, len(first.rows), first.tokens
+        group, tokens = [first], first.tokens
         last = [request.todo[0] for request in self._waiting if len(request.todo) == 1]
         for other in sorted(last, key=lambda batch: abs(batch.longest - first.longest)):
             if other is first:
                 continue
-            longest, texts, tokens = max(longest, other.longest), texts + len(other.rows), tokens + other.tokens
-            if longest * texts > min(budget, tokens + budget // _FIXED_COSTS):
+            tokens += other.tokens
+            if self._computed([*group, other]) > min(budget, tokens + budget // _FIXED_COSTS):
                 break
             group.append(other)
         return group
 
+    def _computed(self, group: list[Batch]) -> int:
+        """The tokens that the engine computes for batches together: with padding, unless it packs."""
+        if self._reader.packs:
+            return sum(batch.tokens for batch in group)
+        return max(batch.longest for batch in group) * sum(len(batch.rows) for batch in group)
+
     def _count(self, group: list[Batch]) -> None:
         self.tokens += sum(batch.tokens for batch in group)
-        self.padded_tokens += max(batch.longest for batch in group) * sum(len(batch.rows) for batch in group)
+        self.padded_tokens += self._computed(group)
         now = perf_counter()
         for request in {batch.block.request for batch in group}:
             request.begun = request.begun or now
