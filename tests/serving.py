@@ -18,10 +18,10 @@ import uvicorn
 from numpy.typing import NDArray
 
 from embedry import LazyEmbedder
-from embedry_server import serving
 from embedry_server.app import App
 from embedry_server.connections import Connection
 from embedry_server.keys import Keys
+from embedry_server.listening import listen
 from embedry_server.models import Models
 from embedry_server.settings import Limits
 from waiting import until
@@ -118,7 +118,7 @@ def app_over(embedder: LazyEmbedder, **limits: Any) -> App:
 @contextmanager
 def in_thread(app: App, *, receive: float = 30.0) -> Iterator[str]:
     """The application behind real sockets, in a thread of this process; its URL."""
-    listening = serving.listen("127.0.0.1", 0)
+    listening = listen("127.0.0.1", 0)
     config = uvicorn.Config(
         app,
         http=partial(Connection, receive=receive),  # type: ignore[arg-type]

@@ -1,5 +1,6 @@
 """What a server meets: clients that die, trickle, flood or lie, engines that fail, signals. It goes on, and loses nothing."""
 
+import asyncio
 import base64
 import contextlib
 import gzip
@@ -14,16 +15,21 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
+import uvicorn
 from numpy.typing import NDArray
 
 from embedry import LazyEmbedder
 from embedry_server.app import App
+from embedry_server.connections import Connection
+from embedry_server.listening import last_connections, listen
+from embedry_server.serving import _Server
 from recording import Gated, Recorder, over
 from serving import app_over, in_thread, running
 from waiting import asked, until
@@ -381,6 +387,50 @@ def test_a_vector_that_is_not_finite_is_an_error_and_never_null(minilm: LazyEmbe
 
 
 # Signals.
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no filter for a socket")
+def test_no_connection_arrives_between_the_last_one_and_the_closing() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        listening.listen()
+        address = listening.getsockname()
+        with socket.create_connection(address) as early:
+            early.sendall(b"a")
+            (accepted,) = last_connections(listening)
+            with accepted:
+                assert accepted.recv(1) == b"a"
+            with pytest.raises(TimeoutError):
+                socket.create_connection(address, timeout=0.3)
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, timeout=10)
+
+
+@pytest.mark.parametrize("steps", range(4))
+def test_connections_that_asyncio_has_just_accepted_are_answered(steps: int) -> None:
+    """Whatever step of its loop they are at when the server ends."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def ended() -> list[bytes]:
+        listening = listen("127.0.0.1", 0)
+        http: Any = partial(Connection, receive=30)
+        config = uvicorn.Config(app, http=http, lifespan="off", ws="none", log_config=None)
+        config.load()
+        server: Any = _Server(config, None, 0)  # type: ignore[arg-type]  # the end asks nothing of the application
+        server.lifespan = config.lifespan_class(config)
+        await server.startup([listening])
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(socket.create_connection(listening.getsockname(), 20)) for _ in range(8)]
+            for client in clients:
+                client.sendall(b"GET /health/live HTTP/1.1\r\nhost: here\r\n\r\n")
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await server.shutdown([listening])
+            return [client.recv(12) for client in clients]
+
+    assert asyncio.run(ended()) == [b"HTTP/1.1 200"] * 8
 
 
 def test_a_server_that_is_asked_to_end_answers_all_that_it_accepted_and_exits_with_zero(minilm: LazyEmbedder) -> None:

@@ -1,9 +1,9 @@
 """`embedry serve`: embeddings and rankings over HTTP, for clients of OpenAI, Cohere, Jina and text-embeddings-inference.
 
-    app = create_app(["all-MiniLM-L6-v2"])  # an ASGI application, for a server of your own
+    app = create_app(["all-MiniLM-L6-v2"])  # an ASGI application, to run on your own server
 
-One process, several models. Requests are calls of embedders and rerankers: what is computed together, and who comes first, is decided by
-the scheduler in embedry's core.
+One process serves several models. Requests become calls of embedders and rerankers; the scheduler in embedry's core orders and batches
+them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,7 @@ __all__ = ["create_app"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "create_app":  # numpy, Starlette and Prometheus's client come with it
+    if name == "create_app":  # imports numpy, Starlette and the Prometheus client
         from embedry_server.app import create_app
 
         return create_app

@@ -1,4 +1,4 @@
-"""The way of every request that computes: its body is received and read, its results are computed, and its answer is written."""
+"""Handles a request that computes: receives and parses the body, computes the results, writes the response."""
 
 from collections.abc import Callable
 from functools import partial
@@ -17,7 +17,7 @@ from embedry_server.readiness import Readiness
 
 
 class Asked(NamedTuple):
-    """A request that was read, and how it is answered."""
+    """A parsed request, and how to answer it."""
 
     read: Read
     write: Callable[[Any], bytes]
@@ -27,7 +27,7 @@ class Asked(NamedTuple):
 
 
 class Answering:
-    """What the handlers of such requests share."""
+    """The base class of handlers of such requests."""
 
     def __init__(self, computing: Computing, readiness: Readiness) -> None:
         self._computing = computing
@@ -35,11 +35,11 @@ class Answering:
         self._bodies = Bodies(computing.limits.body_bytes)
 
     async def answer(self, request: Request, read: Callable[[bytes], Asked]) -> Response:
-        """The answer to a request whose body this reads.
+        """Reads the body of a request and returns the response.
 
         Raises:
-            ApiError: it is refused, or fails.
-            ClientGoneError: nobody waits for it.
+            ApiError: the request is rejected or fails.
+            ClientGoneError: the client disconnected.
         """
         computing = self._computing
         self._readiness.check_open()
@@ -58,14 +58,14 @@ class Answering:
         return answers.Json(content, headers=answers.headers(asked.read, seconds, computed))
 
     async def answer_at_once(self, request: Request, answer: Callable[[bytes], Response]) -> Response:
-        """The answer to a request for which the model computes nothing."""
+        """The response to a request that needs no computation by a model."""
         self._readiness.check_open()
         async with self._bodies.received(request) as body:
             return await self._computing.off_loop(len(body), partial(answer, body))
 
 
 def truncates(truncate: Any, direction: str | None = None) -> bool:
-    """Whether longer texts are cut, as a request says. Raises ApiError if it wants them cut at their start."""
+    """Whether the request asks to truncate longer texts. Raises ApiError if it asks to truncate them at the start."""
     if direction is not None and direction.lower() == "left":
         raise ApiError(
             400,

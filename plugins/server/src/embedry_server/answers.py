@@ -1,4 +1,4 @@
-"""Answers in JSON: results of texts, and headers that say how they were made."""
+"""JSON responses: the results for texts, and headers that describe how they were computed."""
 
 import base64
 from typing import Any
@@ -17,18 +17,18 @@ _MOST_POSITIONS = 100
 
 
 class Json(Response):
-    """An answer whose body is JSON already."""
+    """A response whose body is already JSON."""
 
     media_type = "application/json"
 
 
 def as_json(value: object, status: int = 200, headers: dict[str, str] | None = None) -> Json:
-    """An answer of plain values and float32 arrays, whose numbers are written as short as they can be."""
+    """A response of plain values and float32 arrays; numbers use the shortest exact form."""
     return Json(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY), status, headers)
 
 
 def embeddings(vectors: NDArray[np.float32], model: str, tokens: int, *, as_base64: bool) -> bytes:
-    """The body of an answer of OpenAI's API; base64 is of float32 in little-endian order."""
+    """The response body of OpenAI's API; base64 encodes little-endian float32."""
     return orjson.dumps(
         {
             "object": "list",
@@ -48,17 +48,17 @@ def _as_base64(row: NDArray[np.float32]) -> str:
 
 
 def rows(vectors: NDArray[np.float32]) -> bytes:
-    """The vectors alone, as text-embeddings-inference gives them."""
+    """The vectors alone, in the format of text-embeddings-inference."""
     return orjson.dumps(vectors, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def token_rows(vectors: TokenVectors) -> bytes:
-    """The vectors of each text's tokens, as text-embeddings-inference gives them."""
+    """The vectors of each text's tokens, in the format of text-embeddings-inference."""
     return orjson.dumps(list(vectors), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def terms(vectors: SparseVectors) -> bytes:
-    """The terms of each text and their weights, as text-embeddings-inference gives them."""
+    """The terms of each text and their weights, in the format of text-embeddings-inference."""
     return orjson.dumps(
         [
             [{"index": index, "value": value} for index, value in zip(indices.tolist(), values, strict=True)]
@@ -69,13 +69,13 @@ def terms(vectors: SparseVectors) -> bytes:
 
 
 def size(result: Any) -> int:
-    """Bytes of the numbers of a result."""
+    """The size of the numbers in a result, in bytes."""
     numbers = result.values if isinstance(result, SparseVectors | TokenVectors) else result
     return int(numbers.nbytes)
 
 
 def headers(read: Read, read_seconds: float, computed: Computed) -> dict[str, str]:
-    """The headers of an answer that describe how its results were made."""
+    """The response headers that describe how the results were computed."""
     found = {
         "embedry-role": read.role,
         "embedry-space": read.model.space_of(read.view),

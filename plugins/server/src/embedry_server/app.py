@@ -1,4 +1,4 @@
-"""The ASGI application: its routes, and what they share."""
+"""The ASGI application and its routes."""
 
 from collections.abc import Sequence
 from typing import Any, Unpack
@@ -34,20 +34,20 @@ from embedry_server.settings import Limits, UnnamedRole
 from embedry_server.status_routes import StatusRoutes
 
 _REFUSED = {
-    400: "The request is not valid; the message says what to send.",
+    400: "The request is invalid; the message states what to send.",
     404: "There is no such model.",
     413: "The body is too large.",
     415: "The body is compressed.",
-    429: "There is no room for the request now; Retry-After says when to try again.",
+    429: "The queue is full; Retry-After states when to try again.",
     500: "The engine failed.",
     503: "The models are being loaded.",
     504: "The results were not ready within the server's deadline.",
 }
-_NOT_READY = {503: "It cannot compute; the message says why."}
+_NOT_READY = {503: "The server cannot compute; the message states why."}
 
 
 class App:
-    """An ASGI application that serves models. `load` them before they are asked; until then it answers 503."""
+    """An ASGI application that serves models. Call `load` first; until then it answers 503."""
 
     def __init__(self, models: Models, *, keys: Keys, limits: Limits) -> None:
         self.computing = Computing(limits)
@@ -77,7 +77,7 @@ class App:
         )
 
     def load(self) -> None:
-        """Loads the models. In any thread. Raises EmbedryError if one cannot be loaded."""
+        """Loads the models; may be called from any thread. Raises EmbedryError if one cannot be loaded."""
         self.readiness.load()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,15 +96,15 @@ def create_app(
     """An ASGI application with its models loaded.
 
     Args:
-        models: each a model of any kind, as `resolve` takes it; NAME=MODEL gives it another name, and MODEL:KIND says which of
-            several kinds it is served as.
-        unnamed_role: the role of requests that state none, for models that read queries and documents differently.
-        keys: who may ask; everybody without any.
-        limits: what a request may ask for, and how much may wait.
-        **options: those of `resolve`, for all models.
+        models: models of any kind, as `resolve` accepts them; NAME=MODEL sets another name, and MODEL:KIND selects one of
+            several kinds.
+        unnamed_role: the role of requests that do not state one, for models that encode queries and documents differently.
+        keys: API keys; without keys, every client has access.
+        limits: limits for one request and for the queue.
+        **options: options of `resolve`, for all models.
 
     Raises:
-        OptionError: two models have one name, an option is impossible, or a reranker gives several scores.
+        OptionError: two models have the same name, an option is not valid, or a reranker returns several scores.
         EmbedryError: a model cannot be found or loaded.
     """
     app = App(Models(models, unnamed_role=unnamed_role, **options), keys=Keys(keys), limits=limits or Limits())
@@ -134,24 +134,24 @@ def _operations(embedding: EmbeddingRoutes, ranking: RerankRoutes, status: Statu
     openai, cohere, tei, about = "OpenAI", "Cohere and Jina", "text-embeddings-inference", "The server"
     return [
         post("/v1/embeddings", embedding.embeddings, "The vectors of texts.", EmbeddingsRequest, EmbeddingsAnswer, tag=openai, headers=COMPUTED),
-        get("/v1/models", status.models, "The names under which models can be asked.", ModelList, tag=openai),
+        get("/v1/models", status.models, "The names of the models.", ModelList, tag=openai),
         get(_MODEL, status.model, "One of these names.", ModelCard, tag=openai, errors={404: "There is no such model."}),
-        post("/v1/rerank", ranking.rerank_v1, "Documents in the order in which they answer a query.", RerankRequest, RerankAnswer, tag=cohere, headers=COMPUTED),
+        post("/v1/rerank", ranking.rerank_v1, "Documents, ranked by how well they answer a query.", RerankRequest, RerankAnswer, tag=cohere, headers=COMPUTED),
         post("/v2/rerank", ranking.rerank_v2, "The same as /v1/rerank.", RerankRequest, RerankAnswer, tag=cohere, headers=COMPUTED),
         post("/embed", embedding.embed, "The vectors of texts.", EmbedRequest, list[list[float]], tag=tei, is_tei=True, headers=COMPUTED),
-        # Where the clients of Hugging Face's Inference Endpoints ask, which are given no more than the address.
+        # Clients of Hugging Face's Inference Endpoints only know the address and send requests here.
         post("/", embedding.embed, "The same as /embed.", EmbedRequest, list[list[float]], tag=tei, is_tei=True, headers=COMPUTED),
         post("/embed_sparse", embedding.embed_sparse, "The terms of texts, and their weights.", TextsRequest, list[list[Term]], tag=tei, is_tei=True, headers=COMPUTED),
         post("/embed_all", embedding.embed_all, "The vectors of the tokens of texts.", TextsRequest, list[list[list[float]]], tag=tei, is_tei=True, headers=COMPUTED),
-        post("/rerank", ranking.rerank, "Texts in the order in which they answer a query.", TextsToRank, list[Rank], tag=tei, is_tei=True, headers=COMPUTED),
+        post("/rerank", ranking.rerank, "Texts, ranked by how well they answer a query.", TextsToRank, list[Rank], tag=tei, is_tei=True, headers=COMPUTED),
         post("/tokenize", embedding.tokenize, "The tokens of texts.", TokenizeRequest, list[list[TokenOut]], tag=tei, is_tei=True),
         get("/info", status.info, "The first model.", tag=tei, is_tei=True),
-        get("/health", status.ready, "Whether it can compute.", tag=tei, is_tei=True, is_open=True, errors=_NOT_READY),
+        get("/health", status.ready, "Whether the server can compute.", tag=tei, is_tei=True, is_open=True, errors=_NOT_READY),
         get("/metrics", status.metrics, "Figures for Prometheus.", None, media_type="text/plain", tag=tei, is_tei=True),
-        get("/health/live", status.live, "Whether the process answers.", tag=about, is_open=True),
-        get("/health/ready", status.ready, "Whether it can compute.", tag=about, is_open=True, errors=_NOT_READY),
-        get("/ping", status.ready, "Whether it can compute.", tag=about, is_open=True, errors=_NOT_READY),
-        get("/status", status.status, "Figures for the page.", tag=about),
+        get("/health/live", status.live, "Whether the process responds.", tag=about, is_open=True),
+        get("/health/ready", status.ready, "Whether the server can compute.", tag=about, is_open=True, errors=_NOT_READY),
+        get("/ping", status.ready, "Whether the server can compute.", tag=about, is_open=True, errors=_NOT_READY),
+        get("/status", status.status, "Metrics for the status page.", tag=about),
         get("/openapi.json", status.document, "This document.", tag=about, is_open=True),
         get("/docs", status.docs, "This document as a page.", None, media_type="text/html", tag=about, is_open=True),
         get("/", status.page, "The server as a page.", None, media_type="text/html", tag=about, is_open=True),

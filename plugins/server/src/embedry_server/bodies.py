@@ -1,4 +1,4 @@
-"""The bodies of requests, as they arrive: never more of them than there is room for."""
+"""Receives request bodies within a memory limit."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,8 +23,8 @@ class Bodies:
         """The body of a request.
 
         Raises:
-            ApiError: it is larger than the limit, compressed, or there are too many others.
-            ClientGoneError: the client left, or took too long.
+            ApiError: the body is too large or compressed, or too many others are being received.
+            ClientGoneError: the client disconnected or took too long.
         """
         if request.headers.get("content-encoding", "identity") != "identity":
             raise ApiError(
@@ -56,7 +56,7 @@ class Bodies:
     def _too_large(self) -> ApiError:
         return ApiError(
             413,
-            f"the body has more than the {self._limit:,} bytes that a request may have; send fewer inputs a request",
+            f"the body has more than the {self._limit:,} bytes that a request may have; send fewer inputs per request",
             code="body_too_large",
             headers=_CLOSE,
         )

@@ -1,4 +1,4 @@
-"""From the body of a request to its results: it is read, accepted or refused, and computed."""
+"""Turns a request body into results: parses, accepts or rejects, and computes it."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ connections: 483 requests a second, and 448 with a thread for each (docs/perform
 
 
 class Read(NamedTuple):
-    """A request that was read."""
+    """A parsed request."""
 
     model: ServedModel
     view: AnyModel
@@ -40,7 +40,7 @@ class Read(NamedTuple):
 
 
 class Computed(NamedTuple):
-    """What a request gives."""
+    """The results of a request."""
 
     result: Any
     """What its model gives: an array of vectors or of logits, `SparseVectors` or `TokenVectors`."""
@@ -51,7 +51,7 @@ class Computed(NamedTuple):
 
 
 class Computing:
-    """What all routes share to compute."""
+    """The computation that all routes share."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -59,7 +59,7 @@ class Computing:
         self._threads = ThreadPoolExecutor(_READERS, thread_name_prefix="embedry-server")
 
     async def off_loop(self, size: int, work: Callable[[], T]) -> T:
-        """What `work` returns; another thread does it, unless it concerns only a few bytes."""
+        """Returns the result of `work`, which runs in another thread unless it handles only a few bytes."""
         if size <= _SMALL:
             return work()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
@@ -67,17 +67,17 @@ class Computing:
     def read_texts(
         self, model: ServedModel, view: AnyModel, role: str, given: str | Sequence[object], *, truncate: bool
     ) -> Read:
-        """Checks the texts of a request and reads them into tokens.
+        """Validates and tokenizes the texts of a request.
 
         Raises:
-            ApiError: there are none or too many, one is no text, too long, or all have too many tokens.
+            ApiError: there are no texts or too many, one is not a string or too long, or the total of tokens is too large.
         """
         return self._read(model, view, role, self.texts(given), "input", truncate=truncate)
 
     def read_pairs(
         self, model: ServedModel, role: str, query: str, documents: Sequence[str], field: str, *, truncate: bool
     ) -> Read:
-        """The same of a query and of documents, which the request has in this field."""
+        """The same for a query and documents, which are in this field of the request."""
         view = cast("LazyReranker", model.embedder)
         pairs = [(query, document) for document in self.texts(documents, field)]
         if len(query) * len(pairs) > self.limits.tokens:  # before a long query is put together with each document
@@ -113,13 +113,13 @@ class Computing:
         if total > self.limits.tokens:
             raise ApiError(
                 400,
-                f"the inputs have {total:,} tokens, and a request may have {self.limits.tokens:,}; send fewer inputs a request",
+                f"the inputs have {total:,} tokens, and a request may have {self.limits.tokens:,}; send fewer inputs per request",
                 param=field,
                 code="too_many_tokens",
             )
 
     def texts(self, given: str | Sequence[object], field: str = "input") -> list[str]:
-        """The texts of a request. Raises ApiError if there are none, too many, or one is no text."""
+        """The texts of a request. Raises ApiError if there are none or too many, or one is not a string."""
         texts = [given] if isinstance(given, str) else list(given)
         if not texts:
             raise ApiError(400, "there are no inputs; send at least one text", param=field)
@@ -141,11 +141,11 @@ class Computing:
         return texts  # type: ignore[return-value]
 
     async def compute(self, request: Request, read: Read) -> Computed:
-        """The results of a request that was read.
+        """The results of a parsed request.
 
         Raises:
-            ApiError: it has no room, status 429; its deadline has passed, 504; the engine failed, 500.
-            ClientGoneError: nobody waits for them; what was not being computed is dropped.
+            ApiError: the queue is full, status 429; the deadline has passed, 504; the engine failed, 500.
+            ClientGoneError: the client disconnected; work that has not started is dropped.
         """
         with self.queue.accepted(read.tokens):
             begun = perf_counter()

@@ -1,4 +1,4 @@
-"""Connections that end when their client does not send, or does not take, in time. uvicorn alone would wait for ever."""
+"""Connections with timeouts for sending and receiving. uvicorn alone would wait indefinitely."""
 
 import asyncio
 from typing import Any
@@ -12,9 +12,9 @@ _LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n
 
 
 class Connection(HttpToolsProtocol):
-    """A connection whose requests must arrive whole, and whose answers must be taken, within `receive` seconds each.
+    """A connection that closes unless each request arrives, and each response is received, within `receive` seconds.
 
-    The deadline is absolute: a client that sends a byte now and then does not move it.
+    The deadline is absolute: sending a byte now and then does not extend it.
     """
 
     def __init__(self, *args: Any, receive: float, **options: Any) -> None:
@@ -30,12 +30,12 @@ class Connection(HttpToolsProtocol):
         return self._arriving is not None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client has come."""
+        """A client connected."""
         super().connection_made(transport)
         self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone."""
+        """The client disconnected."""
         self._expect_no_more()
         self.resume_writing()
         super().connection_lost(exc)
@@ -44,7 +44,7 @@ class Connection(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._header_bytes = 0
-        if self._arriving is None:  # the first one is awaited since the connection was made
+        if self._arriving is None:  # the first request is expected from the moment of connection
             self._expect()
 
     def on_url(self, url: bytes) -> None:
@@ -58,17 +58,17 @@ class Connection(HttpToolsProtocol):
         self._count(len(name) + len(value))
 
     def on_message_complete(self) -> None:
-        """The request is here whole."""
+        """The request is complete."""
         self._expect_no_more()
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """The client takes its answer slower than it is sent."""
+        """The client receives the response more slowly than it is sent."""
         super().pause_writing()
         self._leaving = self.loop.call_later(self._seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """The client has taken what was sent."""
+        """The client has received what was sent."""
         if self._leaving is not None:
             self._leaving.cancel()
             self._leaving = None

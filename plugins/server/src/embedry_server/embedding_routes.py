@@ -1,4 +1,4 @@
-"""The routes that give vectors of texts: OpenAI's, and those of text-embeddings-inference."""
+"""The routes that return vectors: those of OpenAI and of text-embeddings-inference."""
 
 from collections.abc import Callable
 from functools import partial

@@ -1,4 +1,4 @@
-"""What every request passes through: an id, the keys, errors in the words of its API, and a note of how it went."""
+"""The outer layer for every request: ids, API keys, errors in the format of its API, logging and metrics."""
 
 import re
 import secrets
@@ -51,8 +51,8 @@ class Envelope:
         given = headers.get("x-request-id", "")
         observed = scope["embedry"] = Observed(given if _IDENTITY.fullmatch(given) else secrets.token_hex(8))
         operation = self._operation_of(scope["method"], scope["path"])
-        observed.route = operation.path if operation else ""  # labels must not come from clients
-        scope["app"] = self  # Starlette's router raises what it cannot route, instead of answering in its own words
+        observed.route = operation.path if operation else ""  # labels must not contain client input
+        scope["app"] = self  # Starlette's router raises for unknown routes instead of answering in its own format
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -69,7 +69,7 @@ class Envelope:
                     self._keys.check(headers)
                 await self._app(scope, receive, sending)
             except ClientGoneError:
-                observed.status = 499  # nginx's number for it; nobody reads an answer
+                observed.status = 499  # nginx's status for a closed connection; the client does not read a response
             except Exception as error:
                 api_error = _as_api_error(error)
                 observed.failed(api_error)
@@ -77,7 +77,7 @@ class Envelope:
                 await answers.as_json(content, api_error.status, api_error.headers)(scope, receive, sending)
         self._metrics.add(observed)
         if operation is not None and operation.is_open and observed.status < 400:
-            return  # probes come every few seconds, and are no news
+            return  # probes arrive every few seconds; logging them adds noise
         client = scope.get("client")
         logs.request(observed, scope["method"], client[0] if client else "")
 
@@ -94,7 +94,7 @@ def _as_api_error(error: Exception) -> ApiError:
 
 
 def _log(error: BaseException) -> None:
-    """Writes where an error and its causes happened. What they say may quote a text, and is left out."""
+    """Logs where an error and its causes happened. Their messages may quote a text and are omitted."""
     lines: list[str] = []
     cause: BaseException | None = error
     while cause is not None:

@@ -1,4 +1,4 @@
-"""What a client is told when its request fails."""
+"""Error responses."""
 
 from collections.abc import Mapping
 
@@ -13,14 +13,14 @@ _TYPES = {
 
 
 class ApiError(Exception):
-    """A request is answered with an error.
+    """An error response to a request.
 
     Args:
         status: the HTTP status.
-        message: what was wrong, with the value, and what to do. It must not quote texts at length.
-        param: the field of the request that is to blame.
-        code: a word for programs, such as "model_not_found".
-        headers: headers of the answer.
+        message: what is wrong, with the value, and what to do. It must not quote long texts.
+        param: the field of the request that caused the error.
+        code: an identifier for programs, such as "model_not_found".
+        headers: headers of the response.
     """
 
     def __init__(
@@ -41,25 +41,25 @@ class ApiError(Exception):
 
     @property
     def type(self) -> str:
-        """The class of the error, in OpenAI's words."""
+        """The type of the error in OpenAI's API."""
         return _TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "server_error")
 
     def openai(self) -> dict[str, object]:
-        """The body of the answer, as OpenAI's API has it."""
+        """The response body in OpenAI's format."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
     def tei(self) -> dict[str, object]:
-        """The body of the answer, as text-embeddings-inference has it."""
+        """The response body in the format of text-embeddings-inference."""
         kind = "overloaded" if self.status == 429 else "validation" if self.status < 500 else "backend"
         return {"error": self.message, "error_type": kind}
 
 
 class ClientGoneError(Exception):
-    """The client closed its connection, or did not send its request in time: nobody waits for an answer."""
+    """The client closed its connection, or did not send its request in time."""
 
 
 def as_api_error(error: EmbedryError, field: str = "input") -> ApiError:
-    """What an error of embedry means to a client, whose request has its texts in this field."""
+    """The error response for an error of embedry; `field` is the field of the request with the texts."""
     if isinstance(error, TextError | OptionError):
         return ApiError(400, str(error), param=field if isinstance(error, TextError) else None)
     if isinstance(error, EncodeTimeoutError):

@@ -1,4 +1,4 @@
-"""Who may ask: the keys of a server, which it compares in constant time and keeps as digests."""
+"""API keys of a server, compared in constant time and stored as digests."""
 
 import hashlib
 import hmac
@@ -18,7 +18,7 @@ _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 class Keys:
-    """The keys that open a server; without any, everybody may ask."""
+    """The API keys of a server; without keys, every client has access."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._digests = [_digest(key) for key in keys]
@@ -28,7 +28,7 @@ class Keys:
 
     @classmethod
     def found(cls, file: Path | None) -> "Keys":
-        """Those of a file, one a line, and of the environment. Raises OptionError if the file has none or cannot be read."""
+        """The keys in a file, one per line, and in the environment. Raises OptionError if the file is empty or cannot be read."""
         keys = os.environ.get(VARIABLE, "").replace(",", " ").split()
         if file is not None:
             try:
@@ -37,19 +37,19 @@ class Keys:
                 raise OptionError(f"the file of keys cannot be read: {error}") from error
             of_file = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
             if not of_file:
-                raise OptionError(f"the file of keys {str(file)!r} has none; write one a line")
+                raise OptionError(f"the file of keys {str(file)!r} is empty; write one key per line")
             keys += of_file
         return cls(keys)
 
     def check(self, headers: Headers) -> None:
-        """Raises ApiError, status 401, unless a request has one of the keys."""
+        """Raises ApiError, status 401, unless the request has a valid key."""
         if not self._digests:
             return
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             given = headers.get("x-api-key", "")
         digest = _digest(given.strip())
-        # All are compared, whichever fits: the time tells nothing.
+        # Compare all keys, so that the time reveals nothing.
         if sum([hmac.compare_digest(digest, known) for known in self._digests]) == 0:
             raise ApiError(
                 401,
@@ -60,11 +60,11 @@ class Keys:
 
 
 def check_address(host: str, keys: Keys, *, no_auth: bool) -> None:
-    """Raises OptionError for an address that others can reach, without keys."""
+    """Raises OptionError for a public address without keys."""
     if host not in _LOOPBACK and not keys and not no_auth:
         raise OptionError(
-            f"--host {host} can be reached from other machines, and the server has no keys: everybody could use it. Give it "
-            f"some with --keys FILE or {VARIABLE}, or say --no-auth if something in front of it checks who asks"
+            f"--host {host} can be reached from other machines, and the server has no keys: every client could use it. Set "
+            f"keys with --keys FILE or {VARIABLE}, or pass --no-auth if a proxy in front of it authenticates clients"
         )
 
 

@@ -1,4 +1,4 @@
-"""The kinds of models that a server has: which routes give their results, and which of them need a role."""
+"""The kinds of models on a server: the routes for each kind, and the kinds that need a role."""
 
 from embedry import ModelSpec
 from embedry.chains import KINDS, Kind
@@ -12,13 +12,13 @@ ROUTES: dict[Kind, str] = {
 
 
 def split(model: str) -> tuple[str, Kind | None]:
-    """A model as `embedry serve` takes it, MODEL or MODEL:KIND, in two; None if it states no kind."""
+    """Splits an argument of `embedry serve`, MODEL or MODEL:KIND; the kind is None if not stated."""
     start, colon, end = model.rpartition(":")
     return (start, end) if colon and end in KINDS else (model, None)
 
 
 def needs_role(spec: ModelSpec) -> bool:
-    """Whether the same text gives one result as a query and another one as a document."""
-    if spec.kind == "reranker":  # a pair says which is which
+    """Whether the model encodes the same text differently as a query and as a document."""
+    if spec.kind == "reranker":  # a pair has a query and a document
         return False
     return spec.kind == "multi_vector" or bool(spec.query_chain) or spec.prompt("query") != spec.prompt("document")

@@ -1,4 +1,4 @@
-"""One line for each request on standard error, for people or for programs. Never a text, never a key."""
+"""Logs one line per request to standard error, as text or JSON. Lines never contain texts or keys."""
 
 import json
 import logging
@@ -12,12 +12,12 @@ logger = logging.getLogger("embedry.server")
 
 
 def configure(form: LogFormat, *, requests: bool) -> None:
-    """Sends the server's lines, and warnings of what it runs on, to standard error."""
+    """Sends the server's log lines, and warnings of its dependencies, to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Plain())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logger.setLevel(logging.INFO)
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # of what a client sent wrongly there is a line already
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)  # invalid requests are already logged
     _requests.setLevel(logging.INFO if requests else logging.WARNING)
 
 
@@ -25,7 +25,7 @@ _requests = logging.getLogger("embedry.server.requests")
 
 
 def request(observed: Observed, method: str, client: str) -> None:
-    """Writes the line of a request that was answered."""
+    """Logs an answered request."""
     if _requests.isEnabledFor(logging.INFO):
         facts = {
             "id": observed.identity,

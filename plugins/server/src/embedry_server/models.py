@@ -1,4 +1,4 @@
-"""The models of a server: under which names they are asked for, on which routes, and what answers."""
+"""The models of a server, their names and their routes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ AnyModel: TypeAlias = LazyTextModel[Any] | LazyReranker
 
 
 class Listed(NamedTuple):
-    """A name under which a model can be asked."""
+    """A name of a model."""
 
     id: str
     model: "ServedModel"
@@ -26,16 +26,16 @@ class Listed(NamedTuple):
 
 
 class ServedModel:
-    """A model under the name that the server gives it.
+    """A model and its name on the server.
 
     Args:
-        name: the name; None for the model's own.
-        model: what `resolve` takes; with `:KIND` at its end, for a model that gives several kinds of results.
-        options: those of `resolve`.
+        name: the name; None for the name of the model.
+        model: what `resolve` accepts; append `:KIND` for a model with several kinds of results.
+        options: options of `resolve`.
 
     Raises:
-        OptionError: the model gives nothing of that kind, or several scores for a pair, for which there is no route.
-        EmbedryError: it is not known, or cannot be used.
+        OptionError: the model does not support that kind, or returns several scores per pair, for which there is no route.
+        EmbedryError: the model is unknown or not supported.
     """
 
     def __init__(self, name: str | None, model: str, options: Options) -> None:
@@ -45,7 +45,7 @@ class ServedModel:
         spec = find(self._model, Path(cache_dir) if cache_dir else cache.default_folder())
         self.kind: Kind = stated or spec.kind
         if self.kind not in spec.kinds:
-            raise OptionError(f"{spec.name!r} gives nothing of the kind {self.kind}, only {', '.join(spec.kinds)}")
+            raise OptionError(f"{spec.name!r} does not support the kind {self.kind}, only {', '.join(spec.kinds)}")
         self.embedder = cast("AnyModel", resolve_kind(self.kind, self._model, **options))
         if self.kind == "reranker" and self.embedder.dims != 1:
             raise OptionError(
@@ -59,24 +59,24 @@ class ServedModel:
 
     @property
     def space(self) -> str:
-        """The fingerprint of the space of its full vectors."""
+        """The fingerprint of the space of the full vectors."""
         return self._spaces[self.embedder]
 
     @property
     def lengths(self) -> list[int]:
-        """The dims that vectors can have, the full ones first."""
+        """The supported dims, the full ones first."""
         spec = self.embedder.spec
         return [spec.dims, *spec.matryoshka.dims]
 
     def space_of(self, view: AnyModel) -> str:
-        """The fingerprint of the space of one of its views."""
+        """The fingerprint of the space of a view."""
         return self._spaces[view]
 
     def view(self, dimensions: int | None = None, normalize: bool | None = None) -> AnyModel:
-        """The dense model with these options, over the same weights.
+        """The dense model with these options; it shares the weights.
 
         Raises:
-            ApiError: the model was not trained for that length.
+            ApiError: the model does not support these dims.
         """
         view = self._views.get((dimensions, normalize))
         if view is None:
@@ -86,17 +86,17 @@ class ServedModel:
             except OptionError as error:
                 raise ApiError(400, str(error), param="dimensions") from None
             self._spaces[view] = view.fingerprint
-            self._views[dimensions, normalize] = view  # never many: one for each length that the model has
+            self._views[dimensions, normalize] = view  # small: one for each supported number of dims
         return view
 
     def load(self) -> None:
-        """Loads all that it computes with. Raises EmbedryError if that is not possible."""
+        """Loads the model. Raises EmbedryError if it cannot be loaded."""
         self.embedder.load()
         if self.embedder.spec.query_chain:
-            self.embedder.prepare([], role="query")  # which have an engine of their own
+            self.embedder.prepare([], role="query")  # these have their own engine
 
     def probe(self, seconds: float) -> None:
-        """Computes a word within so many seconds. Raises EmbedryError if that is not possible."""
+        """Encodes a word within the given seconds. Raises EmbedryError if that fails."""
         model = self.embedder
         if isinstance(model, LazyReranker):
             model.score([("ready", "ready")], timeout=seconds)
@@ -110,12 +110,12 @@ class Models:
 
     Args:
         models: each MODEL or NAME=MODEL, see `ServedModel`.
-        unnamed_role: the role of a request that states none, for models whose roles differ; None refuses it.
-        options: those of `resolve`, for all models.
+        unnamed_role: the role of a request that does not state one, for models whose roles differ; None rejects the request.
+        options: options of `resolve`, for all models.
 
     Raises:
-        OptionError: two models have one name.
-        EmbedryError: a model is not known, or cannot be used.
+        OptionError: two models have the same name.
+        EmbedryError: a model is unknown or not supported.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Models:
             name, _, model = given.rpartition("=")
             served = ServedModel(name or None, model, options)
             if served.name in self._served:
-                raise OptionError(f"two models are called {served.name!r}; give one another name: NAME={model}")
+                raise OptionError(f"two models are named {served.name!r}; give one another name: NAME={model}")
             self._served[served.name] = served
         if not self._served:
             raise OptionError("a server needs at least one model")
@@ -138,7 +138,7 @@ class Models:
         return iter(self._served.values())
 
     def listed(self) -> list[Listed]:
-        """All names: of a model whose roles differ one for each, because many clients can send nothing but a name."""
+        """All names. A model whose roles differ has a name per role, because many clients can only send a name."""
         return [
             self._names[KINDS][model.name + suffix]
             for model in self
@@ -146,14 +146,14 @@ class Models:
         ]
 
     def find(self, name: str | None, among: tuple[Kind, ...] = KINDS) -> Listed:
-        """The model of a name, its own or with a role at its end; the first model without a name.
+        """The model with this name, which may end with a role; without a name, the first model.
 
         Args:
-            name: what a request says.
-            among: the kinds of models that its route is for.
+            name: the name in the request.
+            among: the kinds of models that the route supports.
 
         Raises:
-            ApiError: there is none, status 404; or it is of another kind, status 400.
+            ApiError: there is no such model, status 404; or it is of another kind, status 400.
         """
         names = self._names[among]
         found = next(iter(names.values()), None) if name is None else names.get(name)
@@ -176,9 +176,9 @@ class Models:
         raise ApiError(404, f"there is {missing}; there is: {', '.join(known)}", param="model", code="model_not_found")
 
     def _all_names(self, among: tuple[Kind, ...]) -> dict[str, Listed]:
-        """Every name of models of these kinds, the first model's first.
+        """All names of models of these kinds, those of the first model first.
 
-        Of equal ones a model's own comes before an alias of another, and that before a role.
+        Of equal names, a model's own name precedes an alias of another model, and an alias precedes a role.
         """
         models = [model for model in self if model.kind in among]
         aliases = {alias: model for model in reversed(models) for alias in model.aliases}
@@ -195,7 +195,7 @@ class Models:
         """The role of a request's texts, or of the query of its pairs.
 
         Raises:
-            ApiError: the request states none and the model needs one, or it states a wrong one, or two.
+            ApiError: the request states no role and the model needs one, or the role is unknown, or two roles differ.
         """
         model = listed.model
         role = roles.stated(model.embedder.spec, fields, listed.role)

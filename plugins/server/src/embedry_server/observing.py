@@ -1,4 +1,4 @@
-"""What is known of requests: for Prometheus, for the log, and for the page that shows them as they come."""
+"""Metrics of requests: for Prometheus, the log and the status page."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 
 
 class Observed:
-    """What one request turned out to be, as it goes its way."""
+    """The record of one request, filled in while it is processed."""
 
     def __init__(self, identity: str) -> None:
         self.identity = identity
@@ -42,22 +42,22 @@ class Observed:
 
     @property
     def milliseconds(self) -> float:
-        """Since it came."""
+        """Milliseconds since the request arrived."""
         return round(1e3 * (monotonic() - self.begun), 1)
 
     def read(self, read: Read) -> None:
-        """Its texts were read."""
+        """The texts were tokenized."""
         self.model, self.role = read.model.name, read.role
         self.inputs, self.tokens = read.inputs, read.tokens
         self.kind, self.dims = read.model.kind, read.view.dims
         self.truncated = len(read.truncated)
 
     def computed(self, computed: Computed) -> None:
-        """Its results are there."""
+        """The results were computed."""
         self.queued, self.compute = computed.queued, computed.seconds
 
     def failed(self, error: "ApiError") -> None:
-        """It is answered with an error."""
+        """The response is an error."""
         self.code = error.code
 
 
@@ -68,12 +68,12 @@ class Recent:
         self._ended: deque[tuple[float, float]] = deque()
 
     def add(self, seconds: float) -> None:
-        """One more was answered, after so many seconds."""
+        """Records an answered request and its duration in seconds."""
         self._ended.append((monotonic(), seconds))
         self._forget()
 
     def figures(self) -> dict[str, float | None]:
-        """Their rate, and the latencies in ms that half and 99 % of them stayed below; None without any."""
+        """The request rate, and the p50 and p99 latencies in ms; None without requests."""
         self._forget()
         latencies = sorted(seconds for _, seconds in self._ended)
         count = len(latencies)
@@ -90,7 +90,7 @@ class Recent:
 
 
 class Metrics(Collector):
-    """Counts requests. No label ever comes from what a client sends."""
+    """Counts requests. Labels never contain client input."""
 
     def __init__(self, models: Models, queue: Queue) -> None:
         self._models = models
@@ -100,25 +100,25 @@ class Metrics(Collector):
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "embedry_requests",
-            "Requests that were answered.",
+            "Answered requests.",
             ["route", "model", "role", "code"],
             registry=self.registry,
         )
         self._seconds = self._histogram(
-            "embedry_request_seconds", "From a request's first byte to its answer.", "route"
+            "embedry_request_seconds", "Seconds from the first byte of a request to its response.", "route"
         )
         self._queue_seconds = self._histogram("embedry_queue_seconds", "Until the first text was computed.", "model")
         self._compute_seconds = self._histogram("embedry_compute_seconds", "From then to the last one.", "model")
         self._rejected = Counter(
-            "embedry_rejected", "Requests that were refused for want of room.", ["reason"], registry=self.registry
+            "embedry_rejected", "Requests rejected because the queue was full.", ["reason"], registry=self.registry
         )
         self._truncated = Counter(
-            "embedry_truncated", "Inputs longer than the model reads.", ["model"], registry=self.registry
+            "embedry_truncated", "Inputs longer than the model's limit.", ["model"], registry=self.registry
         )
         self.registry.register(self)
 
     def add(self, observed: Observed) -> None:
-        """A request was answered."""
+        """Records an answered request."""
         seconds = monotonic() - observed.begun
         self._requests.labels(observed.route, observed.model, observed.role, str(observed.status)).inc()
         self._seconds.labels(observed.route).observe(seconds)
@@ -136,7 +136,7 @@ class Metrics(Collector):
             self.totals["failed"] += 1
 
     def collect(self) -> Iterator[Metric]:
-        """What is read off when somebody looks."""
+        """Collects metrics that are read on demand."""
         tokens = CounterMetricFamily(
             "embedry_tokens", "Tokens computed, and with the padding of batches.", labels=["model", "kind"]
         )
@@ -146,7 +146,7 @@ class Metrics(Collector):
             tokens.add_metric([model.name, "padded"], padded)
         yield tokens
         yield GaugeMetricFamily(
-            "embedry_queue_tokens", "Tokens of requests that are not answered yet.", self._queue.tokens
+            "embedry_queue_tokens", "Tokens of accepted requests that are not answered yet.", self._queue.tokens
         )
         yield GaugeMetricFamily("embedry_oldest_seconds", "Age of the oldest request.", self._queue.oldest_seconds)
         yield InfoMetricFamily("embedry_build", "The server.", {"version": __version__})

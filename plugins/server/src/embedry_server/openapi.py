@@ -1,4 +1,4 @@
-"""The OpenAPI document of a server, made from its routes."""
+"""The OpenAPI document of a server, generated from its routes."""
 
 import re
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from embedry_server.schemas import OpenAIError, TeiError
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
-    """The routes in OpenAPI 3.1."""
+    """Returns the OpenAPI 3.1 document of the routes."""
     types = [each for operation in operations for each in (operation.request, operation.answer) if each is not None]
     types += [OpenAIError, TeiError]
     schemas, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")

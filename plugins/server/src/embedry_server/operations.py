@@ -1,4 +1,4 @@
-"""The routes of a server as data: what Starlette routes, and what the OpenAPI document describes."""
+"""The routes of a server as data, for Starlette and for the OpenAPI document."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,13 +10,13 @@ from starlette.responses import Response
 Handler = Callable[[Request], Awaitable[Response]]
 
 ANSWERED = {
-    "x-request-id": "The request's own id, or a new one.",
+    "x-request-id": "The id of the request, or a new one.",
 }
 COMPUTED = {
-    "embedry-role": "The role that the texts, or the query, were given.",
-    "embedry-space": "The fingerprint of the vector space; of a reranker, of its scores.",
-    "embedry-truncated": "The positions of inputs that were longer than the model reads; absent without any.",
-    "server-timing": "Milliseconds of reading, waiting and computing.",
+    "embedry-role": "The role that was used for the texts or the query.",
+    "embedry-space": "The fingerprint of the vector space; for a reranker, of its scores.",
+    "embedry-truncated": "The positions of inputs longer than the model's limit; absent if there are none.",
+    "server-timing": "Milliseconds of parsing, queueing and computing.",
 }
 
 

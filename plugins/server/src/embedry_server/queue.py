@@ -1,4 +1,4 @@
-"""How much work a server has accepted, and when it can take more."""
+"""The queue of accepted requests, with its limits."""
 
 import math
 from collections.abc import Iterator
@@ -18,13 +18,13 @@ _LONGEST_WAIT = 60
 
 
 class Queue:
-    """Requests that were accepted and are not answered yet, counted in tokens. Used by the event loop's thread alone."""
+    """Accepted requests that are not answered yet, counted in tokens. Only used in the event loop's thread."""
 
     def __init__(self, limit: int, deadline: float) -> None:
         self.limit = limit
         self.tokens = 0
         self._deadline = deadline
-        self._accepted: dict[int, tuple[float, int]] = {}  # when and how many tokens, in the order in which they came
+        self._accepted: dict[int, tuple[float, int]] = {}  # time and number of tokens, in order of arrival
         self._next = 0
         self._computed = 0.0
         self._busy_seconds = 0.0
@@ -32,27 +32,27 @@ class Queue:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Measured while there was enough work; None before."""
+        """The throughput, measured under sufficient load; None before that."""
         return self._computed / self._busy_seconds if self._computed and self._busy_seconds else None
 
     @property
     def in_flight(self) -> int:
-        """Requests that were accepted and are not answered yet."""
+        """The number of accepted requests that are not answered yet."""
         return len(self._accepted)
 
     @property
     def oldest_seconds(self) -> float:
-        """How long the oldest request has been here; 0 without any."""
+        """The age of the oldest request in seconds; 0 without requests."""
         return monotonic() - next(iter(self._accepted.values()))[0] if self._accepted else 0.0
 
     def check(self, tokens: int = 1) -> None:
-        """Raises ApiError, status 429, if so many tokens have no room, or no time before the deadline. It says when to come again."""
+        """Raises ApiError, status 429, with Retry-After if this many tokens exceed the queue or the deadline."""
         rate = self.tokens_per_second
         over = self.tokens + tokens - self.limit
         if over > 0:
             raise _refusal(over / rate if rate else 1.0, self.tokens)
         if self.tokens and rate and self.tokens + tokens > rate * self._deadline:
-            # Requests share the workers equally, so a small one waits for as many tokens of each other as it has itself.
+            # Requests share the workers equally: a small one waits for its own number of tokens of each other request.
             before = sum(min(tokens, others) for _, others in self._accepted.values())
             late = (before + tokens) / rate - self._deadline
             if late > 0:
@@ -60,10 +60,10 @@ class Queue:
 
     @contextmanager
     def accepted(self, tokens: int) -> Iterator[None]:
-        """A request of so many tokens, from its acceptance to its answer.
+        """A context for a request of this many tokens, from acceptance to response.
 
         Raises:
-            ApiError: it has no room, status 429.
+            ApiError: the queue is full, status 429.
         """
         self.check(tokens)
         number, self._next = self._next, self._next + 1

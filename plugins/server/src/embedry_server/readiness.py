@@ -1,4 +1,4 @@
-"""Whether a server can answer now: found out by computing, not assumed."""
+"""Readiness of a server, checked by encoding a text."""
 
 import asyncio
 from time import monotonic
@@ -37,17 +37,17 @@ class Readiness:
                 )
 
     def load(self) -> None:
-        """Loads all models, one after the other, and has each compute a text. In any thread.
+        """Loads all models in turn and encodes a text with each; may be called from any thread.
 
         Raises:
-            EmbedryError: one cannot be loaded.
+            EmbedryError: a model cannot be loaded.
         """
         for model in self._models:
             model.load()
             self._compute(model)
 
     async def reason(self) -> str | None:
-        """Why the server is not ready, as a sentence; None if it is."""
+        """Why the server is not ready; None if it is ready."""
         if self.is_draining:
             return "the server is stopping"
         if self._queue.oldest_seconds > self._deadline:
@@ -59,13 +59,13 @@ class Readiness:
         return None
 
     async def reason_of(self, model: ServedModel) -> str | None:
-        """The same of one model."""
+        """Why one model is not ready; None if it is ready."""
         if model.name not in self._proven:
             return f"{model.name!r} is being loaded"
         if monotonic() - self._proven[model.name] < _TRUSTED_SECONDS:
             return None
         probe = self._probes.get(model.name)
-        if probe is None:  # many may ask at the same time: one of them has it computed
+        if probe is None:  # of simultaneous checks only one computes
             probe = self._probes[model.name] = asyncio.create_task(asyncio.to_thread(self._compute, model))
             probe.add_done_callback(lambda _: self._probes.pop(model.name, None))
         try:
@@ -79,5 +79,5 @@ class Readiness:
         self.proven(model)
 
     def proven(self, model: ServedModel) -> None:
-        """The model has just computed."""
+        """Records that the model has just computed a result."""
         self._proven[model.name] = monotonic()

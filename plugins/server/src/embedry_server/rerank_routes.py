@@ -1,4 +1,4 @@
-"""The routes that rank documents by how well they answer a query: text-embeddings-inference's, and Cohere's, Jina's and vLLM's."""
+"""The rerank routes: those of text-embeddings-inference, and of Cohere, Jina and vLLM."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -34,7 +34,7 @@ _OF_A_SEARCH_UNIT = 100
 
 
 class RerankRoutes:
-    """Handlers of requests for the order of documents."""
+    """Handlers of rerank requests."""
 
     def __init__(self, models: Models, computing: Computing, answering: Answering) -> None:
         self._models = models
@@ -103,7 +103,7 @@ def _check_possible(asked: RerankRequest) -> None:
 
 
 def _check_lengths(read: Read, documents: Sequence[str], most: int) -> None:
-    """Raises ApiError if a document has more tokens, and would be read of it."""
+    """Raises ApiError if a document has more than `most` tokens and would not be truncated to them."""
     view = _reranker(read)
     if most >= view.max_seq_length:
         return
@@ -128,7 +128,7 @@ def _characters(texts: Sequence[str] | None) -> int:
 
 
 def _ranks(read: Read, texts: Sequence[str] | None, logits: NDArray[np.float32], *, raw: bool) -> bytes:
-    """The body of an answer of text-embeddings-inference."""
+    """The response body of text-embeddings-inference."""
     return _as_json(
         [
             {
@@ -144,7 +144,7 @@ def _ranks(read: Read, texts: Sequence[str] | None, logits: NDArray[np.float32],
 def _results(
     read: Read, documents: Sequence[str] | None, top_n: int | None, facts: dict[str, Any], logits: NDArray[np.float32]
 ) -> bytes:
-    """The body of an answer of Cohere's API, with what Jina's and vLLM's have as well."""
+    """The response body of Cohere's API, with the additional fields of Jina and vLLM."""
     results = [
         {
             "index": at,

@@ -1,4 +1,4 @@
-"""The bodies of requests for the order of documents, and of their answers."""
+"""The request and response bodies of the rerank routes."""
 
 from typing import Annotated, Any, Literal
 
@@ -12,14 +12,14 @@ Task = Annotated[
 
 
 class TextsToRank(Struct, kw_only=True):
-    """A request for the order of texts, as text-embeddings-inference has it."""
+    """A rerank request in the format of text-embeddings-inference."""
 
     query: str
     texts: list[str]
     raw_scores: Annotated[
-        bool | None, Meta(description="Whether scores are the model's logits; by default they are as the model shows them.")
+        bool | None, Meta(description="Whether to return logits; by default the model's own scores.")
     ] = None  # fmt: skip
-    return_text: Annotated[bool | None, Meta(description="Whether the texts are repeated.")] = None
+    return_text: Annotated[bool | None, Meta(description="Whether to return the texts.")] = None
     model: OptionalModel = None
     prompt_name: Task = None
     truncate: Truncate = None
@@ -27,7 +27,7 @@ class TextsToRank(Struct, kw_only=True):
 
 
 class Rank(Struct, kw_only=True):
-    """A text in the order in which they answer the query."""
+    """A ranked text."""
 
     index: Annotated[int, Meta(description="The position of the text in the request.")]
     score: float
@@ -41,35 +41,35 @@ class Document(Struct, kw_only=True):
 
 
 class RerankRequest(Struct, kw_only=True):
-    """A request for the order of documents, as Cohere, Jina and vLLM have it."""
+    """A rerank request in the format of Cohere, Jina and vLLM."""
 
     query: str
     documents: Annotated[list[str | Document], Meta(description="Texts, or objects with a text.")]
     model: OptionalModel = None
     top_n: Annotated[
-        Annotated[int, Meta(ge=1)] | None, Meta(description="How many documents to return; by default all.")
+        Annotated[int, Meta(ge=1)] | None, Meta(description="The number of documents to return; by default all.")
     ] = None
-    return_documents: Annotated[bool | None, Meta(description="Whether the documents are repeated.")] = None
+    return_documents: Annotated[bool | None, Meta(description="Whether to return the documents.")] = None
     prompt_name: Task = None
     truncate: Truncate = None
     max_tokens_per_doc: Annotated[
         Annotated[int, Meta(ge=1)] | None,
-        Meta(description="Longer documents are refused: they are cut only where a pair is longer than the model reads."),
+        Meta(description="Longer documents are rejected; documents are only truncated if a pair exceeds the model's limit."),
     ] = None  # fmt: skip
-    rank_fields: Annotated[list[str] | None, Meta(description='Only ["text"] is possible.')] = None
-    max_chunks_per_doc: Annotated[Any, Meta(description="Not possible: documents are not split.")] = None
+    rank_fields: Annotated[list[str] | None, Meta(description='Only ["text"] is supported.')] = None
+    max_chunks_per_doc: Annotated[Any, Meta(description="Not supported: documents are not split.")] = None
     relevant_spans: Annotated[Any, Meta(description="Not possible.")] = None
-    instruction: Annotated[Any, Meta(description="Not possible; see prompt_name.")] = None
-    truncate_prompt_tokens: Annotated[Any, Meta(description="Not possible; see truncate.")] = None
-    max_tokens_per_query: Annotated[Any, Meta(description="Not possible; see truncate.")] = None
-    truncation_side: Annotated[Literal["right", "left"] | None, Meta(description="Only right is possible.")] = None
+    instruction: Annotated[Any, Meta(description="Not supported; see prompt_name.")] = None
+    truncate_prompt_tokens: Annotated[Any, Meta(description="Not supported; see truncate.")] = None
+    max_tokens_per_query: Annotated[Any, Meta(description="Not supported; see truncate.")] = None
+    truncation_side: Annotated[Literal["right", "left"] | None, Meta(description="Only right is supported.")] = None
 
 
 class RerankResult(Struct, kw_only=True):
-    """A document in the order in which they answer the query."""
+    """A ranked document."""
 
     index: Annotated[int, Meta(description="The position of the document in the request.")]
-    relevance_score: Annotated[float, Meta(description="The score as the model shows it; for most from 0 to 1.")]
+    relevance_score: Annotated[float, Meta(description="The model's score; from 0 to 1 for most models.")]
     document: Document | None = None
 
 
@@ -80,19 +80,19 @@ class ApiVersion(Struct, kw_only=True):
 
 
 class BilledUnits(Struct, kw_only=True):
-    """What Cohere bills."""
+    """Cohere's billed units."""
 
-    search_units: Annotated[int, Meta(description="One for each hundred documents, or a part of them.")]
+    search_units: Annotated[int, Meta(description="One per hundred documents, rounded up.")]
 
 
 class InputTokens(Struct, kw_only=True):
-    """What was computed, in the model's own tokens."""
+    """The number of tokens, by the model's tokenizer."""
 
     input_tokens: int
 
 
 class RerankMeta(Struct, kw_only=True):
-    """What Cohere's clients look for."""
+    """Metadata that Cohere's clients read."""
 
     api_version: ApiVersion
     billed_units: BilledUnits
@@ -100,7 +100,7 @@ class RerankMeta(Struct, kw_only=True):
 
 
 class RerankAnswer(Struct, kw_only=True):
-    """The documents, the best first."""
+    """The ranked documents, best first."""
 
     id: str
     model: str

@@ -1,4 +1,4 @@
-"""The role of texts, in the words of the APIs that clients speak."""
+"""The role of texts, as each API states it."""
 
 from collections.abc import Mapping
 
@@ -27,10 +27,10 @@ _SYNONYMS = {
 
 
 def stated(spec: ModelSpec, fields: Mapping[str, str | None], suffix: str | None) -> str | None:
-    """The role that a request states, in its fields or by a suffix of the model's name; None if it states none.
+    """The role that a request states, in a field or as a suffix of the model's name; None if it states none.
 
     Raises:
-        ApiError: the model has no such role, or two of them differ.
+        ApiError: the model does not have this role, or the request states two different roles.
     """
     found = {"model": suffix} if suffix is not None else {}
     for field, word in fields.items():
@@ -43,13 +43,13 @@ def stated(spec: ModelSpec, fields: Mapping[str, str | None], suffix: str | None
 
 
 def suffixes(spec: ModelSpec) -> dict[str, str]:
-    """What may follow a model's name, for clients that cannot send a field -> the role; NAME-query and NAME-passage are NVIDIA's."""
+    """Suffixes of a model's name, for clients that cannot send a field -> the role; NAME-query and NAME-passage follow NVIDIA."""
     known = names(spec)
     return ({"passage": "document"} if "document" in known else {}) | {role: role for role in known}
 
 
 def names(spec: ModelSpec) -> list[str]:
-    """The roles that a model knows; of a reranker those of a pair's query."""
+    """The roles of a model; for a reranker, those of a pair's query."""
     tasks = [task for task in spec.prompts if task not in _SYNONYMS]
     return ["query", *tasks] if spec.kind == "reranker" else ["query", "document", *tasks, "unprompted"]
 

@@ -1,4 +1,4 @@
-"""The bodies of requests and answers. Fields that are not listed are ignored, and null counts as absent."""
+"""Request and response bodies. Unknown fields are ignored, and null counts as absent."""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -11,50 +11,50 @@ from embedry_server.errors import ApiError
 Input = Annotated[
     str | list[str | int | list[int]],
     Meta(
-        description="A text, or a list of texts. Token ids are refused: they depend on the tokenizer of the client.",
+        description="A text, or a list of texts. Token ids are rejected, because they depend on the client's tokenizer.",
     ),
 ]
 Dimensions = Annotated[
-    Annotated[int, Meta(ge=1)] | None, Meta(description="A shorter length, where the model was trained for it.")
+    Annotated[int, Meta(ge=1)] | None, Meta(description="A shorter length, if the model supports it.")
 ]
 Normalized = Annotated[
-    bool | None, Meta(description="Whether vectors have unit length; by default as the model has it.")
+    bool | None, Meta(description="Whether to normalize vectors to unit length; by default the model's setting.")
 ]
 Truncate = Annotated[
     bool | Literal["NONE", "START", "END"] | None,
     Meta(
-        description='true or "END", the default: longer texts are cut at their end. false or "NONE": they are refused.'
+        description='true or "END", the default: longer texts are truncated at the end. false or "NONE": they are rejected.'
     ),
 ]
-Direction = Annotated[Literal["Right", "Left", "right", "left"] | None, Meta(description="Only Right is possible.")]
+Direction = Annotated[Literal["Right", "Left", "right", "left"] | None, Meta(description="Only Right is supported.")]
 OptionalModel = Annotated[
-    str | None, Meta(description="A name from /v1/models; by default the first model that the route is for.")
+    str | None, Meta(description="A name from /v1/models; by default the first model that supports the route.")
 ]
 
 
 class EmbeddingsRequest(Struct, kw_only=True):
-    """A request for vectors, as OpenAI's API has it, with the role of the texts."""
+    """An embeddings request in OpenAI's format, with the role of the texts."""
 
     input: Input
     model: Annotated[str, Meta(description="A name from /v1/models.")]
     encoding_format: Annotated[
-        Literal["float", "base64"] | None, Meta(description="Numbers, or float32 in little-endian order as base64.")
+        Literal["float", "base64"] | None, Meta(description="Numbers, or little-endian float32 as base64.")
     ] = None
     dimensions: Dimensions = None
     normalize: Normalized = None
     input_type: Annotated[
         str | None,
-        Meta(description="The role of the texts: query, document, unprompted, or a task of the model. Cohere's and NVIDIA's "
-                         "words are understood too: search_query, search_document, passage."),
+        Meta(description="The role of the texts: query, document, unprompted, or a task of the model. Also accepts the "
+                         "names of Cohere and NVIDIA: search_query, search_document, passage."),
     ] = None  # fmt: skip
-    task: Annotated[str | None, Meta(description="The role in Jina's words, such as retrieval.query.")] = None
-    prompt_name: Annotated[str | None, Meta(description="The role, as text-embeddings-inference names it.")] = None
-    task_type: Annotated[str | None, Meta(description="The role in Google's words, such as RETRIEVAL_QUERY.")] = None
+    task: Annotated[str | None, Meta(description="The role in Jina's format, such as retrieval.query.")] = None
+    prompt_name: Annotated[str | None, Meta(description="The role in the format of text-embeddings-inference.")] = None
+    task_type: Annotated[str | None, Meta(description="The role in Google's format, such as RETRIEVAL_QUERY.")] = None
     truncate: Truncate = None
 
 
 class TextsRequest(Struct, kw_only=True):
-    """A request for the terms or the token vectors of texts, as text-embeddings-inference has it."""
+    """A request for terms or token vectors in the format of text-embeddings-inference."""
 
     inputs: Input
     model: OptionalModel = None
@@ -64,7 +64,7 @@ class TextsRequest(Struct, kw_only=True):
 
 
 class EmbedRequest(TextsRequest, kw_only=True):
-    """A request for vectors, as text-embeddings-inference has it."""
+    """A request for vectors in the format of text-embeddings-inference."""
 
     normalize: Normalized = None
     dimensions: Dimensions = None
@@ -75,19 +75,19 @@ class TokenizeRequest(Struct, kw_only=True):
 
     inputs: Input
     model: OptionalModel = None
-    prompt_name: Annotated[str | None, Meta(description="The role, whose prompt is put before each text.")] = None
+    prompt_name: Annotated[str | None, Meta(description="The role; its prompt is added to each text.")] = None
 
 
 class Embedding(Struct, kw_only=True):
-    """The vector of one input."""
+    """The vector of an input."""
 
     object: Literal["embedding"]
     index: Annotated[int, Meta(description="The position of the input.")]
-    embedding: Annotated[list[float] | str, Meta(description="The vector; base64 where that was asked for.")]
+    embedding: Annotated[list[float] | str, Meta(description="The vector; base64 if requested.")]
 
 
 class Usage(Struct, kw_only=True):
-    """What was computed, in the model's own tokens."""
+    """The number of tokens, by the model's tokenizer."""
 
     prompt_tokens: int
     total_tokens: int
@@ -96,7 +96,7 @@ class Usage(Struct, kw_only=True):
 class Term(Struct, kw_only=True):
     """A term of a text."""
 
-    index: Annotated[int, Meta(description="Its place in the model's vocabulary.")]
+    index: Annotated[int, Meta(description="Its index in the model's vocabulary.")]
     value: Annotated[float, Meta(description="Its weight, above 0.")]
 
 
@@ -110,20 +110,20 @@ class EmbeddingsAnswer(Struct, kw_only=True):
 
 
 class ModelCard(Struct, kw_only=True):
-    """A name under which a model can be asked."""
+    """A name of a model."""
 
     id: str
     object: Literal["model"]
     created: int
     owned_by: str
     root: Annotated[str, Meta(description="The model itself.")]
-    kind: Annotated[Kind, Meta(description="What the model gives, which decides the routes that it is for.")]
-    role: Annotated[str | None, Meta(description="The role that the name stands for; null if the request says it.")]
+    kind: Annotated[Kind, Meta(description="The kind of results, which determines the supported routes.")]
+    role: Annotated[str | None, Meta(description="The role of this name; null if the request states it.")]
     roles: list[str]
     dims: Annotated[
-        int, Meta(description="The length of a vector; of a sparse model the terms of its vocabulary, of a reranker 1.")
+        int, Meta(description="The length of a vector; for a sparse model the number of terms, for a reranker 1.")
     ]
-    dimensions: Annotated[list[int], Meta(description="The lengths that vectors can have.")]
+    dimensions: Annotated[list[int], Meta(description="The supported lengths of vectors.")]
     max_input_tokens: int
     space: Annotated[
         str,
@@ -135,7 +135,7 @@ class ModelCard(Struct, kw_only=True):
 
 
 class ModelList(Struct, kw_only=True):
-    """All names under which models can be asked."""
+    """All names of models."""
 
     object: Literal["list"]
     data: list[ModelCard]
@@ -161,13 +161,13 @@ class ErrorBody(Struct, kw_only=True):
 
 
 class OpenAIError(Struct, kw_only=True):
-    """An error, as OpenAI's API has it."""
+    """An error in OpenAI's format."""
 
     error: ErrorBody
 
 
 class TeiError(Struct, kw_only=True):
-    """An error, as text-embeddings-inference has it."""
+    """An error in the format of text-embeddings-inference."""
 
     error: str
     error_type: str
@@ -177,7 +177,7 @@ T = TypeVar("T", bound=Struct)
 
 
 def decoded(decoder: "msgspec.json.Decoder[T]", body: bytes) -> T:
-    """The request in a body. Raises ApiError with the field that is wrong."""
+    """Parses a request body. Raises ApiError that names the invalid field."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -1,4 +1,4 @@
-"""Serving an application: the socket, the signals, and a shutdown that loses no request."""
+"""Runs the application: the socket, the signals, and a graceful shutdown."""
 
 import asyncio
 import os
@@ -16,10 +16,10 @@ from typing import Any, cast
 
 import uvicorn
 
-from embedry import OptionError
 from embedry_server import logs
 from embedry_server.app import App
 from embedry_server.connections import Connection
+from embedry_server.listening import last_connections
 from embedry_server.settings import Limits
 
 _KEEP_ALIVE = 75
@@ -34,7 +34,7 @@ _LATEST_REQUESTS = 5.0
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where a server listens, and with which certificate."""
+    """The address and certificate of a server."""
 
     host: str
     port: int
@@ -48,24 +48,8 @@ class Address:
         return f"http{'s' if self.certificate else ''}://{host}:{self.port}"
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """The socket of an address, before anything is loaded. Raises OptionError if the address cannot be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named, asyncio sets TCP_NODELAY; without it an answer waits 40 ms for the client's acknowledgement.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-    except OSError as error:
-        listening.close()
-        raise OptionError(
-            f"cannot listen on {host}:{port}: {error.strerror or error}; choose another with --port, or --port 0 for any"
-        ) from error
-    return listening
-
-
 def serve(app: App, listening: socket.socket, address: Address, limits: Limits, *, drain: float) -> None:
-    """Serves until a signal ends it, and loads the models meanwhile. Returns when all that was accepted is answered.
+    """Serves until a signal arrives, and loads the models meanwhile. Returns when all accepted requests are answered.
 
     Raises:
         EmbedryError: a model cannot be loaded.
@@ -94,7 +78,7 @@ def serve(app: App, listening: socket.socket, address: Address, limits: Limits, 
 
 
 class _Server(uvicorn.Server):
-    """uvicorn with a shutdown in two steps: first it serves on but is not ready, then it accepts no more and answers the rest."""
+    """uvicorn with a two-step shutdown: first it keeps serving but is not ready, then it stops accepting and finishes the rest."""
 
     def __init__(self, config: uvicorn.Config, app: App, drain: float) -> None:
         super().__init__(config)
@@ -106,7 +90,7 @@ class _Server(uvicorn.Server):
     def load(self, address: Address) -> None:
         try:
             self._app.load()
-        except Exception as error:  # raised again by the thread that serves
+        except Exception as error:  # re-raised by the serving thread
             self.failure = error
             self.should_exit = True
         else:
@@ -114,7 +98,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def signals(self) -> Iterator[None]:
-        """Listens to signals from here on, also while models are loaded."""
+        """Handles signals from now on, also while models are loaded."""
         before = {number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -124,7 +108,7 @@ class _Server(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Nothing: `signals` listens, and the process ends with 0."""
+        """Does nothing: `signals` handles them, and the process exits with 0."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -135,15 +119,12 @@ class _Server(uvicorn.Server):
         self._end = monotonic() + (self._drain if sig == signal.SIGTERM else 0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Takes the connections that have come so far, and no others, and lets them send their requests before it closes them.
-
-        The system accepts connections before the process does: without this, those in between would be reset.
-        """
+        """Accepts the connections made so far and lets them send their requests before it closes them."""
         loop = asyncio.get_running_loop()
         for listening in sockets or ():
-            listening.setblocking(False)
-            while (connection := _next_connection(listening)) is not None:
+            for connection in last_connections(listening):
                 await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
+        await asyncio.sleep(0)  # asyncio drops what it has accepted itself, but not yet set up, if its server is closed before
         for server in self.servers:
             server.close()
         latest = monotonic() + _LATEST_REQUESTS
@@ -167,18 +148,11 @@ class _Server(uvicorn.Server):
         return await super().on_tick(counter) or over
 
 
-def _next_connection(listening: socket.socket) -> socket.socket | None:
-    try:
-        return listening.accept()[0]
-    except BlockingIOError:
-        return None
-
-
 def _allow_many_files() -> None:
-    """Raises the soft limit of open files, 1,024 on many systems, to what the process may have: a connection takes one."""
+    """Raises the soft limit of open files, 1,024 on many systems, to the hard limit: each connection uses one."""
     try:
         import resource
-    except ImportError:  # Windows, which has no such limit
+    except ImportError:  # Windows has no such limit
         return
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

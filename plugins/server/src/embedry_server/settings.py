@@ -12,24 +12,24 @@ UnnamedRole = Literal["query", "document", "unprompted"]
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one request may ask for, and how much may wait.
+    """Limits for one request and for the queue.
 
     Raises:
-        OptionError: a limit is not positive, or the queue could not hold one request.
+        OptionError: a limit is not positive, or the queue is too small for one request.
     """
 
     inputs: int = 2048
-    """Texts a request, as OpenAI's API."""
+    """Maximum number of texts per request, as in OpenAI's API."""
     tokens: int = 300_000
-    """Tokens a request, as OpenAI's API."""
+    """Maximum number of tokens per request, as in OpenAI's API."""
     body_bytes: int = 16 * 2**20
-    """Bytes of a request's body."""
+    """Maximum size of a request body in bytes."""
     queue_tokens: int = 1_000_000
-    """Tokens of all requests that were accepted and are not answered."""
+    """Maximum number of tokens of all accepted requests that are not answered yet."""
     deadline: float = 60.0
-    """Seconds from the end of a request to its answer."""
+    """Maximum seconds from the end of a request to its response."""
     receive: float = 30.0
-    """Seconds in which a request must have arrived, and in which a client must take what was sent to it."""
+    """Timeout in seconds for receiving a request, and for the client to receive a response."""
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

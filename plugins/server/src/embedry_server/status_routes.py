@@ -1,4 +1,4 @@
-"""The routes that tell of the server: its models, its health, its figures, its pages."""
+"""The routes about the server: models, health, metrics and pages."""
 
 from importlib.resources import files
 from time import monotonic, time
@@ -66,11 +66,11 @@ class StatusRoutes:
         )
 
     async def live(self, request: Request) -> Response:
-        """GET /health/live: the process answers."""
+        """GET /health/live: the process responds."""
         return answers.as_json({"status": "alive"})
 
     async def ready(self, request: Request) -> Response:
-        """GET /health/ready: it can compute."""
+        """GET /health/ready: the models can compute."""
         reason = await self._readiness.reason()
         if reason is not None:
             raise ApiError(503, reason, code="not_ready", headers={"retry-after": "1"})
@@ -81,7 +81,7 @@ class StatusRoutes:
         return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
     async def status(self, request: Request) -> Response:
-        """GET /status, for the page."""
+        """GET /status, for the status page."""
         queue = self._queue
         return answers.as_json(
             {
@@ -149,7 +149,7 @@ class StatusRoutes:
 
 
 def _type(spec: ModelSpec) -> dict[str, Any]:
-    """What kind of model it is, in the words of text-embeddings-inference."""
+    """The type of the model in text-embeddings-inference."""
     if spec.kind == "reranker":
         return {"reranker": {"id2label": {"0": "LABEL_0"}, "label2id": {"LABEL_0": 0}}}
     pooling = next((module.mode for module in spec.chain if isinstance(module, Pooling)), "none")

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry, where its API is installed: names of the semantic conventions for HTTP and generative AI."""
+"""OpenTelemetry spans, if its API is installed; names follow the semantic conventions for HTTP and generative AI."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ except ImportError:
 
 @contextmanager
 def span(observed: Observed, method: str, headers: Headers) -> Iterator[None]:
-    """A server's span around the request, a child of the client's where it sends one. Nothing without the API."""
+    """A server span around the request, a child of the client's span if it sends one. Does nothing without the API."""
     if trace is None:
         yield
         return
