@@ -202,8 +202,8 @@ def test_events_for_programs(inputs: Path, tmp_path: Path) -> None:
         (("run", "OUT", "--worker", "4/3"), "--worker must be a number and how many there are, from 1/8 to 8/8, got '4/3'"),
         (("run", "OUT", "--worker", "first"), "from 1/8 to 8/8, got 'first'"),
         (("run", "OUT", "--on", "mainframe"), "no installed package runs jobs on 'mainframe'; there is local"),
-        (("run", "OUT", "--role", "query"), "--role cannot be changed: the plan in OUT has decided it; leave it out, or plan"),
-        (("run", "OUT", "--model", "x", "--keep", ""), "--model and --keep cannot be changed: the plan in OUT has decided it"),
+        (("run", "OUT", "--role", "query"), "--role cannot be changed: the plan in OUT already sets it; leave it out, or plan"),
+        (("run", "OUT", "--model", "x", "--keep", ""), "--model and --keep cannot be changed: the plan in OUT already sets it"),
         (("run", "OUT", "--dims", "9", "--format", "csv"), "--format and --dims cannot be changed"),
         (("run", "OUT", "OUT"), "`bulk run` takes one folder of a job; to plan one for 2 inputs, name its folder: --to OUT"),
         (("run", "IN", "--to", "NEW", "--encoding", "int4"), "'int4' is not one of"),
@@ -211,7 +211,7 @@ def test_events_for_programs(inputs: Path, tmp_path: Path) -> None:
         (("run", "IN", "--to", "NEW", "--format", "xml"), "'xml' is not one of"),
         (("run", "IN", "--to", "NEW", "--shard-rows", "0"), "--shard-rows must be at least 1, got 0"),
         (("run", "IN", "--to", "NEW", "--shard-rows", "many"), "--shard-rows': Input should be a valid integer"),
-        (("run", "IN", "--to", "NEW", "--id", "id"), "--id is for npy, which has no other columns"),
+        (("run", "IN", "--to", "NEW", "--id", "id"), "--id is for npy; Parquet and LanceDB keep all columns"),
         (("run", "IN", "--to", "NEW", "--keep", "url"), "there is no column 'url' to keep; there are id, text"),
         (("run", "IN", "--to", "NEW", "--backend", "abacus"), "the backend 'abacus' is not installed"),
         (("run", "IN", "--to", "NEW", "--dims", "1000"), "dims"),
@@ -219,8 +219,8 @@ def test_events_for_programs(inputs: Path, tmp_path: Path) -> None:
         (("plan",), "Missing argument 'INPUT'"),
         (("plan", "IN", "--to", "NEW", "--column", ""), "has no column ''; choose one with --column: id, text"),
         (("status",), "Missing argument 'OUT'"),
-        (("status", "NEW"), "NEW has no plan.json, so it is no job; plan one: embedry bulk plan INPUT... --to NEW"),
-        (("verify", "NEW", "--json"), "NEW has no plan.json, so it is no job"),
+        (("status", "NEW"), "NEW has no plan.json, so it is not a job; plan one: embedry bulk plan INPUT... --to NEW"),
+        (("verify", "NEW", "--json"), "NEW has no plan.json, so it is not a job"),
         (("stop",), "No such command 'stop'"),
     ],
     ids=" ".join,
@@ -262,10 +262,10 @@ def test_help(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     outcome = bulk(*command.split(), "--help")
     assert (outcome.code, outcome.err) == (0, "")
     expected = {
-        "": ("plan", "run", "status", "verify", "shards that survive every interruption"),
-        "plan": ("INPUT", "--to", "--model", "--shard-rows", "--encoding", "never changes"),
-        "run": ("OUT | INPUT", "--worker", "--max-rejected", "--on", "--json", "Ctrl-C", "the same command continues"),
-        "status": ("OUT", "--json", "how far a job is"),
+        "": ("plan", "run", "status", "verify", "shards that survive interruptions"),
+        "plan": ("INPUT", "--to", "--model", "--shard-rows", "--encoding", "immutable plan"),
+        "run": ("OUT | INPUT", "--worker", "--max-rejected", "--on", "--json", "Ctrl-C", "Run the same command again"),
+        "status": ("OUT", "--json", "the progress of a job"),
         "verify": ("OUT", "--forget", "--json", "Repeated ids are reported"),
     }[command]
     for words in expected:
@@ -282,7 +282,7 @@ def test_names_of_files_do_not_act_on_the_terminal(tmp_path: Path) -> None:
         outcome = bulk(command[0], evil / "out", *command[1:])
         printed = outcome.out + outcome.err
         assert {char for char in printed if char not in "\t\n" and unicodedata.category(char) in ("Cc", "Cf")} == set()
-    assert r"data/\u001b[31mred.parquet is no file of this job" in outcome.out
+    assert r"data/\u001b[31mred.parquet does not belong to this job" in outcome.out
 
 
 # Interruptions
@@ -320,13 +320,14 @@ def test_ctrl_c_lets_the_shard_under_way_finish(
     stopping: "subprocess.Popen[str]", gate: Path, out: Path, right: dict[str, bytes]
 ) -> None:
     assert (
-        interrupt(stopping) == "stopping after the shards under way; Ctrl-C again stops at once, and loses only these\n"
+        interrupt(stopping)
+        == "stopping after the shards in progress; Ctrl-C again stops immediately and loses only these\n"
     )
     (gate / "go").touch()
     _, err = stopping.communicate(timeout=60)
     assert stopping.returncode == 130, err
     assert re.fullmatch(
-        rf"stopped: 2 of 4 shards, 4 of 7 rows \(57\.1 %\), .* left; to go on: embedry bulk run {out}\n", err
+        rf"stopped: 2 of 4 shards, 4 of 7 rows \(57\.1 %\), .* left; to continue: embedry bulk run {out}\n", err
     ), err
     assert set(done_shards(Plan.load(str(out)))) == {0, 1}
     assert leftovers(out) == []
@@ -337,7 +338,7 @@ def test_ctrl_c_lets_the_shard_under_way_finish(
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 def test_ctrl_c_twice_ends_at_once(stopping: "subprocess.Popen[str]", out: Path, right: dict[str, bytes]) -> None:
     assert leftovers(out) == ["tmp"]
-    assert interrupt(stopping).startswith("stopping after the shards under way")
+    assert interrupt(stopping).startswith("stopping after the shards in progress")
     stopping.send_signal(signal.SIGINT)
     _, err = stopping.communicate(timeout=20)
     assert (stopping.returncode, err) == (130, "")

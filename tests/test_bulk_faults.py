@@ -154,7 +154,7 @@ def test_a_damaged_page_costs_its_shards_and_no_others(tmp_path: Path, monkeypat
     said = summary(outcome)
     assert "2 of 6 shards are not done (2, 3): InputError: " in said
     assert "CRC checksum verification failed" in said
-    assert f"nothing of the others is lost. To try them again: embedry bulk run {tmp_path}/out" in said
+    assert f"the others are kept. To retry them: embedry bulk run {tmp_path}/out" in said
     assert "shard 2 failed 3 times: InputError: " in outcome.err
     assert result(Plan.load(str(tmp_path / "out"))).column("id").to_pylist() == [0, 1, 2, 3, 8, 9, 10, 11]
     assert json.loads(bulk("status", tmp_path / "out", "--json").out)["shards_failed"] == [2, 3]
@@ -339,10 +339,10 @@ def test_files_that_are_not_of_the_job_are_named(out: Path, right: Undisturbed) 
         outcome = bulk("verify", out, "--forget")
         assert outcome.code == 1
         assert (
-            f"{name} is no file of this job, and readers of the whole folder would take it for one; move it"
+            f"{name} does not belong to this job, but readers of the whole folder would include it; move it"
             in outcome.out
         )
-        assert "1 problem, and no shard is concerned" in outcome.err
+        assert "1 problem, not in a shard" in outcome.err
         (out / name).unlink()
     assert bulk("verify", out).code == 0
 
@@ -567,7 +567,7 @@ def test_an_engine_that_fails_for_every_text(out: Path, right: Undisturbed) -> N
         )
     assert "not done (0, 1, 2" in summary(outcome)
     assert "the card has fallen off the bus" in summary(outcome)
-    assert f"nothing of the others is lost. To try them again: embedry bulk run {out}" in summary(outcome)
+    assert f"the others are kept. To retry them: embedry bulk run {out}" in summary(outcome)
     assert json.loads(bulk("status", out, "--json").out)["shards_failed"][:3] == [0, 1, 2]
     assert "shard 0: BackendError: the backend 'fails_for_all' failed" in bulk("status", out).out
     assert contents(out).keys() == {"data/train-00003-of-00004.parquet", "rejected/00003.parquet"}  # it has no text
@@ -650,7 +650,7 @@ def test_texts_that_are_not_utf8(tmp_path: Path, minilm: LazyEmbedder) -> None:
 def test_how_many_rows_may_be_rejected(text: str, most: int, tmp_path: Path) -> None:
     plan = planned(written(tmp_path / "in.jsonl", rows(100)), tmp_path / "out")
     Allowance.parsed(text).check(most, plan)
-    with pytest.raises(RejectedError, match=f"{most + 1} of 100 rows were rejected, and {most} may be"):
+    with pytest.raises(RejectedError, match=f"{most + 1} of 100 rows were rejected, but at most {most} may be"):
         Allowance.parsed(text).check(most + 1, plan)
 
 
@@ -660,16 +660,19 @@ def test_more_rejected_rows_than_are_allowed(tmp_path: Path) -> None:
     outcome = bulk("run", path, "--to", tmp_path / "out", "--shard-rows", 4)
     assert outcome.code == 1
     said = summary(outcome)
-    assert "1 of 21 rows were rejected, and 0 may be; their reasons are in " in said
+    assert "1 of 21 rows were rejected, but at most 0 may be; their reasons are in " in said
     assert (
-        f"{tmp_path}/out/rejected. What is done stays; to allow more: embedry bulk run {tmp_path}/out --max-rejected 2"
+        f"{tmp_path}/out/rejected. Completed shards are kept; to allow more: embedry bulk run {tmp_path}/out --max-rejected 2"
         in said
     )
     plan = Plan.load(str(tmp_path / "out"))
     kept = set(done_shards(plan))
     assert {0, 1, 2} <= kept
     again = bulk("run", tmp_path / "out")
-    assert (again.code, "rows were rejected, and 0 may be" in again.err) == (1, True)  # before anything is computed
+    assert (again.code, "rows were rejected, but at most 0 may be" in again.err) == (
+        1,
+        True,
+    )  # before anything is computed
     assert set(done_shards(plan)) == kept
     assert bulk("run", tmp_path / "out", "--max-rejected", "9%").code == 1  # 1.89 rows of 21
     assert bulk("run", *said.rpartition("bulk run ")[2].split()).code == 0

@@ -589,7 +589,7 @@ def test_names_and_files_of_strange_kinds(tmp_path: Path) -> None:
         PATIENCE
     )  # whoever reads it waits for ever
     assert isinstance(refused, InputError)
-    assert "pipe.jsonl is no regular file" in str(refused)
+    assert "pipe.jsonl is not a regular file" in str(refused)
     bad = os.fsencode(tmp_path) + b"/\xff.jsonl"
     with open(bad, "wb") as file:
         file.write(b'{"text": "a"}\n')

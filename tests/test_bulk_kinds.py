@@ -160,7 +160,7 @@ def test_the_command_plans_runs_and_verifies(inputs: Path, sparse: ModelSpec, tm
     (to / "data/train-00001-of-00003.parquet").unlink()
     assert bulk("run", to).code == 0
     assert contents(to) == before
-    assert bulk("verify", to).out == "all is right: 3 shards, 7 rows\n"
+    assert bulk("verify", to).out == "no problems: 3 shards, 7 rows\n"
     outcome = bulk("run", to, "--kind", "sparse")
     assert outcome.code == 2
     assert "--kind cannot be changed" in outcome.err
@@ -179,7 +179,7 @@ def test_a_kind_is_chosen_where_a_model_gives_several(root: Path, inputs: Path, 
         planned(inputs, tmp_path / "tokens", model=model.name, shard_rows=3)
     here, asked = plan.job.space.fingerprint, planned(inputs, tmp_path / "d", model=model.name).job.space.fingerprint
     assert (
-        f"space is several (multi_vector, 16 dims, {here}), and several (32 dims, {asked}) is asked for"
+        f"space is several (multi_vector, 16 dims, {here}), but several (32 dims, {asked}) was requested"
         in str(caught.value)
     )  # fmt: skip
     with pytest.raises(PlanError, match="'several' gives no sparse vectors; choose another model, or --kind dense"):
@@ -200,7 +200,7 @@ def test_what_is_for_dense_vectors_alone_is_refused(
         (tokens, {"encoding": "float16"}, "--encoding float16 is for dense vectors; those of a multi_vector model"),
         (sparse, {"output": "npy"}, "npy holds vectors of one length, and not those of a sparse model"),
         (sparse, {"lists": "variable"}, "--list is for vectors of one length"),
-        (registered(root, "reranker"), {}, "'tiny-reranker' is a reranker, which gives no vectors to store"),
+        (registered(root, "reranker"), {}, "'tiny-reranker' is a reranker, which does not make vectors to store"),
     ):  # fmt: skip
         with pytest.raises(PlanError) as caught:
             planned(inputs, tmp_path / "out", model=model.name, **settings)

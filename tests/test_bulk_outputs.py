@@ -394,7 +394,9 @@ def test_columns_that_lance_has_no_place_for_are_refused_by_the_plan(tmp_path: P
 def test_places_that_lance_does_not_know_are_refused_by_the_plan(
     inputs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(PlanError, match=r"LanceDB keeps nothing at memory://job; choose a folder or an object store"):
+    with pytest.raises(
+        PlanError, match=r"LanceDB cannot store data at memory://job; choose a folder or an object store"
+    ):
         planned(inputs, "memory://job", output="lancedb")
     real = lancedb.connect
 
@@ -539,7 +541,7 @@ def test_settings_that_an_output_does_not_have_are_refused(inputs: Path, tmp_pat
         ({"on_overflow": "warn"}, "--on-overflow must be one of truncate, reject, got 'warn'"),
         ({"encoding": "int4"}, "--encoding must be one of float32, float16, int8, binary, got 'int4'"),
         ({"lists": "short"}, "--list must be one of fixed, variable, got 'short'"),
-        ({"id_column": "id"}, "--id is for npy, which has no other columns"),
+        ({"id_column": "id"}, "--id is for npy; Parquet and LanceDB keep all columns"),
         ({"output": "npy", "keep": ("id",)}, "--keep is for Parquet and LanceDB"),
         ({"output": "npy", "lists": "variable"}, "--list is for Parquet, and npy always has"),
         ({"output": "lancedb", "lists": "variable"}, "--list is for Parquet, and lancedb always has"),

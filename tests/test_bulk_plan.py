@@ -95,25 +95,25 @@ def test_another_job_in_the_same_folder_is_refused_with_both_values(inputs: Path
     planned(inputs, tmp_path / "out")
     before = (tmp_path / "out/plan.json").read_bytes()
     for settings, words in (
-        ({"role": "query"}, "role is 'document', and 'query' is asked for"),
-        ({"column": "id"}, "column is 'text', and 'id' is asked for"),
-        ({"vector_column": "v"}, "vector_column is 'embedding', and 'v' is asked for"),
-        ({"keep": ("id",)}, "keep is None, and [id] is asked for"),
-        ({"output": "npy"}, "output is 'parquet', and 'npy' is asked for"),
-        ({"encoding": "float16"}, "encoding is 'float32', and 'float16' is asked for"),
-        ({"lists": "variable"}, "lists is 'fixed', and 'variable' is asked for"),
-        ({"on_overflow": "reject"}, "on_overflow is 'truncate', and 'reject' is asked for"),
-        ({"shard_rows": 3}, "shard_rows is None, and 3 is asked for"),
-        ({"shard_tokens": 3}, "shard_tokens is 2000000, and 3 is asked for"),
+        ({"role": "query"}, "role is 'document', but 'query' was requested"),
+        ({"column": "id"}, "column is 'text', but 'id' was requested"),
+        ({"vector_column": "v"}, "vector_column is 'embedding', but 'v' was requested"),
+        ({"keep": ("id",)}, "keep is None, but [id] was requested"),
+        ({"output": "npy"}, "output is 'parquet', but 'npy' was requested"),
+        ({"encoding": "float16"}, "encoding is 'float32', but 'float16' was requested"),
+        ({"lists": "variable"}, "lists is 'fixed', but 'variable' was requested"),
+        ({"on_overflow": "reject"}, "on_overflow is 'truncate', but 'reject' was requested"),
+        ({"shard_rows": 3}, "shard_rows is None, but 3 was requested"),
+        ({"shard_tokens": 3}, "shard_tokens is 2000000, but 3 was requested"),
         ({"model": "bge-small-en-v1.5"}, "space is all-MiniLM-L6-v2 (384 dims, "),
-        ({"model": "bge-small-en-v1.5"}, "and bge-small-en-v1.5 (384 dims, "),
+        ({"model": "bge-small-en-v1.5"}, "but bge-small-en-v1.5 (384 dims, "),
         ({"options": {"precision": "int8"}}, "space is all-MiniLM-L6-v2 (384 dims, "),
         ({"options": {"max_seq_length": 128}}, "space is all-MiniLM-L6-v2 (384 dims, "),
     ):
         message = refusal(inputs, tmp_path / "out", **settings)
         assert words in message
-        assert f"{tmp_path}/out holds another job: " in message
-        assert f"Go on with the old one: embedry bulk run {tmp_path}/out; or name another folder with --to" in message
+        assert f"{tmp_path}/out contains another job: " in message
+        assert f"To continue that job: embedry bulk run {tmp_path}/out; or name another folder with --to" in message
     both = refusal([inputs, tmp_path / "more.jsonl"], tmp_path / "out")
     assert f"of its 1 inputs one is no more, and of the 2 asked for it is file://{tmp_path}/more.jsonl" in both
     assert f"is file://{tmp_path}/in.jsonl, and of the 1 asked for it is" in refusal(
@@ -122,7 +122,7 @@ def test_another_job_in_the_same_folder_is_refused_with_both_values(inputs: Path
     assert (tmp_path / "out/plan.json").read_bytes() == before
     for option, value in (("--role", "query"), ("--model", "bge-small-en-v1.5"), ("--encoding", "int8")):
         outcome = bulk("run", inputs, "--to", tmp_path / "out", option, value)
-        assert (outcome.code, "holds another job" in outcome.err) == (2, True)
+        assert (outcome.code, "contains another job" in outcome.err) == (2, True)
     assert contents(tmp_path / "out") == {}
 
 
@@ -233,7 +233,7 @@ def test_a_folder_without_a_plan(inputs: Path, tmp_path: Path) -> None:
             outcome = bulk(command, place)
             assert outcome.code == 2
             assert (
-                f"{place} has no plan.json, so it is no job; plan one: embedry bulk plan INPUT... --to {place}"
+                f"{place} has no plan.json, so it is not a job; plan one: embedry bulk plan INPUT... --to {place}"
                 in outcome.err
             )
     assert not (tmp_path / "absent").exists()
@@ -332,5 +332,5 @@ def test_a_job_that_goes_on_does_not_read_its_inputs_for_their_digests_again(
     assert planned(path, tmp_path / "out") == plan
     monkeypatch.undo()
     path.write_bytes(path.read_bytes().replace(b"lamp", b"oven").replace(b"late", b"lost"))
-    with pytest.raises(PlanError, match="holds another job"):
+    with pytest.raises(PlanError, match="contains another job"):
         planned(path, tmp_path / "out")

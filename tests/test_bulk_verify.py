@@ -55,7 +55,7 @@ def test_a_job_that_is_right(plan: Plan) -> None:
     assert list(verify(plan, told.append)) == []
     assert told == [3, 3]
     outcome = bulk("verify", plan.url)
-    assert (outcome.code, outcome.out, outcome.err) == (0, "all is right: 2 shards, 6 rows\n", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "no problems: 2 shards, 6 rows\n", "")
     outcome = bulk("verify", plan.url, "--json")
     assert json.loads(outcome.out) == {"rows": 6, "shards": 2, "repeated_ids": 0}
 
@@ -196,7 +196,7 @@ def test_ids_that_repeat_are_noted_and_nothing_is_lost(
     assert (
         outcome.out
         == (f"{note}\n" if repeats else "")
-        + f"all is right: {len(done)} shard{'s' * (len(done) > 1)}, {len(ids)} rows\n"
+        + f"no problems: {len(done)} shard{'s' * (len(done) > 1)}, {len(ids)} rows\n"
     )
     assert json.loads(bulk("verify", plan.url, "--json").out)["repeated_ids"] == repeats
     if repeats:

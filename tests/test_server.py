@@ -399,7 +399,7 @@ def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path, monkeypa
     file.write_bytes(b"latin-\xe9\n")
     Keys.found(file).check(Headers({"x-api-key": "one"}))
     file.write_text("# none\n")
-    with pytest.raises(OptionError, match="has none; write one a line"):
+    with pytest.raises(OptionError, match="is empty; write one key per line"):
         Keys.found(file)
     with pytest.raises(OptionError, match="cannot be read"):
         Keys.found(tmp_path / "missing")
@@ -407,7 +407,7 @@ def test_keys_come_from_a_file_and_from_the_environment(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])
 def test_an_address_that_others_reach_needs_keys_or_a_word(host: str) -> None:
-    with pytest.raises(OptionError, match="--keys FILE or EMBEDRY_API_KEYS, or say --no-auth"):
+    with pytest.raises(OptionError, match="--keys FILE or EMBEDRY_API_KEYS, or pass --no-auth"):
         check_address(host, Keys(), no_auth=False)
     check_address(host, Keys(["a"]), no_auth=False)
     check_address(host, Keys(), no_auth=True)
@@ -625,7 +625,7 @@ def test_limits_that_make_no_sense_are_refused(limits: dict[str, Any], says: str
 
 
 def test_two_models_need_two_names(minilm: LazyEmbedder) -> None:
-    with pytest.raises(OptionError, match=f"two models are called '{MINILM}'; give one another name: NAME={MINILM}"):
+    with pytest.raises(OptionError, match=f"two models are named '{MINILM}'; give one another name: NAME={MINILM}"):
         create_app([MINILM, MINILM])
     with pytest.raises(OptionError, match="at least one model"):
         create_app([])

@@ -259,7 +259,7 @@ async def test_all_kinds_are_listed_and_ready(client: Client, app: Any) -> None:
 
 def test_a_kind_that_a_model_does_not_give_is_refused(root: Path) -> None:
     spec = named(root, "sparse", "bert", "sparse")
-    with pytest.raises(OptionError, match="'sparse' gives nothing of the kind dense, only sparse"):
+    with pytest.raises(OptionError, match="'sparse' does not support the kind dense, only sparse"):
         create_app([f"{spec.name}:dense"])
     renamed = create_app([f"mine={spec.name}:sparse"])
     assert [model.name for model in renamed.readiness._models] == ["mine"]

@@ -1,7 +1,7 @@
-"""ONNX graphs of text encoders, written straight from their safetensors weights, for any engine that runs ONNX.
+"""Writes ONNX graphs of text encoders directly from safetensors weights, for any ONNX engine.
 
-One module of `families` for each architecture, made of shared blocks; then the modules of the model's chain. Importing this
-package is cheap; onnx is imported by `write`.
+`families` has one module per architecture, built from shared blocks; the modules of the model's chain follow. Importing this
+package is cheap; `write` imports onnx.
 """
 
 from pathlib import Path
@@ -56,7 +56,7 @@ WEIGHTS_FILE = "weights.bin"
 
 
 def refusal(spec: ModelSpec) -> str | None:
-    """Why no graph is written for this model, or None. Decided from the entry alone."""
+    """Why the model has no graph, or None. Only uses the entry."""
     if leaves_out_prompt(spec.body):
         return "its pooling leaves out the prompt, which token ids do not tell"
     if spec.architecture not in FAMILIES:
@@ -70,7 +70,7 @@ def refusal(spec: ModelSpec) -> str | None:
 
 
 def int8_refusal(spec: ModelSpec) -> str | None:
-    """Why there is no 8-bit graph of this model, calibrated or not, or None. Decided from the entry alone."""
+    """Why the model has no 8-bit graph, calibrated or not, or None. Only uses the entry."""
     if spec.architecture not in _QUANTISED:
         return f"8-bit products are written for {', '.join(_QUANTISED)}, not for {spec.architecture!r}"
     if spec.kind != "dense":
@@ -79,7 +79,7 @@ def int8_refusal(spec: ModelSpec) -> str | None:
 
 
 def config_fault(config: ModelConfig) -> str | None:
-    """What config.json asks for that the graph does not do; None for nothing."""
+    """The setting in config.json that the graph does not support; None if there is none."""
     is_gated = config.hidden_act == "gated-gelu"
     if config.hidden_act not in _ACTIVATIONS or (is_gated and config.architecture != "t5"):
         return f"the activation {config.hidden_act!r}"
@@ -98,24 +98,24 @@ def write(
     whole: bool = False,
 ) -> None:
     """Writes `GRAPH_FILE` and `WEIGHTS_FILE`: from `input_ids` and `attention_mask`, both int32 (batch, sequence) and padded
-    on the right, to what the body of the chain gives, float32.
+    on the right, to the result of the chain's body, float32.
 
-    That is (batch, width), or of a multi-vector model (batch, sequence, width), where the mask may be 0 at the end of a text for
-    tokens that the others do not attend to. The graph of a reranker takes `SEGMENTS` as well, int32 (batch, sequence), if its
+    The result is (batch, width), or (batch, sequence, width) for a multi-vector model, whose mask may be 0 at the end of a text for
+    tokens that the others do not attend to. The graph of a reranker also takes `SEGMENTS`, int32 (batch, sequence), if its
     family has more than one token type.
 
     Args:
         spec: the entry.
-        config: of its transformer, without a `config_fault`.
-        source: holds the verified files of the entry.
+        config: the config of its transformer, without a `config_fault`.
+        source: the verified files of the entry.
         target: the folder to write to.
-        calibration: for 8-bit products, the file that `spec.int8` names; of a model without an `int8_refusal`.
-        whole: whether the engine holds few scores of a long text at a time by itself. If not, the graph computes them in blocks,
-            with an `If` and a `Loop`.
+        calibration: for 8-bit products, the file of `spec.int8`; the model must not have an `int8_refusal`.
+        whole: whether the engine itself limits the attention scores of a long text in memory. If not, the graph computes them in
+            blocks, with an `If` and a `Loop`.
 
     Raises:
-        IntegrityError: the weights are incomplete or too many, or of other shapes than config.json says.
-        SpecError: the modules do not give vectors of `spec.dims`, or the calibration is another model's.
+        IntegrityError: weights are missing or left over, or their shapes do not match config.json.
+        SpecError: the modules do not produce vectors of `spec.dims`, or the calibration is for another model.
     """
     from embedry_graphs.writing import write
 
@@ -123,10 +123,10 @@ def write(
 
 
 def write_measuring(spec: ModelSpec, config: ModelConfig, source: Path, target: Path) -> dict[str, int]:
-    """Writes `GRAPH_FILE` and `WEIGHTS_FILE` of the encoder in fp32, with the ranges that calibrate `write` as its result.
+    """Writes `GRAPH_FILE` and `WEIGHTS_FILE` of the encoder in fp32, whose results are the ranges for calibrating `write`.
 
-    That is float32 (2, channels): the least and the greatest value, over the tokens of a batch, of each channel that enters a
-    product. Padding is measured like any token, so a batch is to have none. See `calibration.content`.
+    The result is float32 (2, channels): the minimum and maximum, over the tokens of a batch, of each input channel of a product.
+    Padding is measured like any token, so batches must not have padding. See `calibration.content`.
 
     Args:
         spec: the entry, without an `int8_refusal`.
@@ -138,7 +138,7 @@ def write_measuring(spec: ModelSpec, config: ModelConfig, source: Path, target: 
         `<layer>.<input>` -> its channels, in the order of the result.
 
     Raises:
-        IntegrityError: weights are missing, or of other shapes than config.json says.
+        IntegrityError: weights are missing, or their shapes do not match config.json.
     """
     from embedry_graphs.writing import write_measuring
 

@@ -1,4 +1,4 @@
-"""A model's graph as an artifact of the cache: written once from the verified files, for the engine that runs it."""
+"""A model's graph as a cache artifact: written once from the verified files for an engine."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,15 +23,15 @@ def folder(
 
     Args:
         request: the model.
-        engine: the name of the backend that runs it, for messages.
+        engine: the name of the backend, for messages.
         precision: "fp32" or "int8".
         whole: see `embedry_graphs.write`.
-        settings: what else the result depends on, as JSON values.
-        finish: makes the engine's own form of the graph, if it has one: from the path of the graph to another folder.
+        settings: other values that the result depends on, as JSON values.
+        finish: converts the graph to the engine's own format, if any: from the path of the graph to another folder.
 
     Raises:
-        UnsupportedModelError: config.json asks for something that the graph does not do.
-        IntegrityError: the weights are incomplete or too many, or of other shapes than config.json says.
+        UnsupportedModelError: config.json has a setting that the graph does not support.
+        IntegrityError: weights are missing or left over, or their shapes do not match config.json.
         CacheError: there is no room anywhere.
     """
     spec, source, config, cache_dir = request.spec, request.folder, checked_config(request, engine), request.cache_dir
@@ -60,10 +60,10 @@ def folder(
 
 
 def checked_config(request: LoadRequest, engine: str) -> ModelConfig:
-    """The config.json of a model that a graph can be written for.
+    """Loads and checks the config.json of a model.
 
     Raises:
-        UnsupportedModelError: it asks for something that the graph does not do.
+        UnsupportedModelError: it has a setting that the graph does not support.
     """
     config = request.config
     assert config is not None  # noqa: S101  every family has one

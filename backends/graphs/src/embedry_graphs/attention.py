@@ -1,8 +1,8 @@
-"""Attention of all families: every head, over the real tokens of each text, whole for short texts and in blocks for long ones.
+"""Attention of all families: all heads, over the real tokens of each text, at once for short texts and in blocks for long ones.
 
-Of a long text the scores of `BLOCK` queries are held at a time, so never more than heads * BLOCK * sequence numbers: 100 MB for 12
-heads and 8,192 tokens, where all scores would be 3.2 GB. And of a layer with a window a block computes only the keys that its
-queries see. An engine whose own attention holds few scores takes long texts whole, see `Graph.whole`.
+For a long text, at most the scores of `BLOCK` queries are in memory, that is heads * BLOCK * sequence numbers: 100 MB for 12
+heads and 8,192 tokens, where all scores would be 3.2 GB. In a layer with a window, a block only computes the keys in its window.
+An engine with memory-efficient attention processes long texts at once, see `Graph.whole`.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ boolean of the same shape, or what is added to the scores, float32 (1, heads, qu
 
 @dataclass(frozen=True)
 class Pattern:
-    """Which keys a query sees, and what is added to their scores."""
+    """The keys that a query attends to, and the terms added to their scores."""
 
     mask: Mask | None = None
     """None where every query sees every key."""
@@ -50,7 +50,7 @@ EVERYTHING = Pattern()
 
 
 def causal(window: int | None = None) -> Pattern:
-    """A query sees itself and what is before it, up to a distance of `window`."""
+    """A query attends to itself and earlier tokens, up to a distance of `window`."""
 
     def mask(graph: Graph, distances: str) -> str:
         seen = graph.op("LessOrEqual", distances, graph.integers(0))
@@ -62,7 +62,7 @@ def causal(window: int | None = None) -> Pattern:
 
 
 def within(window: int) -> Pattern:
-    """A query sees keys up to a distance of `window` on both sides."""
+    """A query attends to keys up to a distance of `window` on both sides."""
 
     def mask(graph: Graph, distances: str) -> str:
         return graph.op("LessOrEqual", graph.op("Abs", distances), graph.integers(window))
@@ -82,13 +82,13 @@ class Attention:
     def __call__(
         self, query: str, key: str, value: str, pattern: Pattern = EVERYTHING, *, first_only: bool = False
     ) -> str:
-        """What the queries see: (batch, sequence, heads * head width), or for first tokens alone (batch, 1, ...).
+        """The attention output: (batch, sequence, heads * head width), or for first tokens alone (batch, 1, ...).
 
         Args:
-            query: of every token, or with `first_only` of each text's first, (batch, sequence, heads * head width).
-            key: of every token, (batch, sequence, key heads * head width).
-            value: as key.
-            pattern: which keys are seen.
+            query: the queries of all tokens, or with `first_only` of first tokens, (batch, sequence, heads * head width).
+            key: the keys of all tokens, (batch, sequence, key heads * head width).
+            value: the values, like key.
+            pattern: the attention pattern.
             first_only: whether there is only the first token's query.
         """
         mask = self._whole_mask(pattern)
@@ -120,7 +120,7 @@ class Attention:
         )  # fmt: skip
 
     def _whole_mask(self, pattern: Pattern) -> str:
-        """The mask of a text that is computed whole, made once for all layers with this pattern; "" for none."""
+        """The mask for computing a text at once, created once for all layers with this pattern; "" for none."""
         if pattern.mask is None:
             return ""
         if pattern not in self._masks:

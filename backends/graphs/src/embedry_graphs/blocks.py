@@ -1,4 +1,4 @@
-"""What encoders are made of, each written once: norms, products, activations, feed-forward blocks, tables of positions.
+"""The building blocks of encoders: norms, products, activations, feed-forward blocks, position tables.
 
 Shapes: token vectors are (batch, sequence, width).
 """
@@ -17,15 +17,15 @@ Floats = NDArray[np.float32]
 
 
 def words(graph: Graph, weights: Checkpoint, name: str, shape: Shape, *, types: str = "", scale: float = 1) -> str:
-    """The rows of the table of words for the input, (batch, sequence, width).
+    """The word embeddings of the input, (batch, sequence, width).
 
     Args:
-        graph: is added to.
-        weights: of the model.
-        name: of the table.
-        shape: of the model.
-        types: the table of token types, if there is one.
-        scale: what the rows are multiplied with, in families without token types.
+        graph: the graph to add to.
+        weights: the weights of the model.
+        name: the name of the table.
+        shape: the sizes of the model.
+        types: the table of token types, if any.
+        scale: the factor of the rows, in families without token types.
     """
     table = weights.read(f"{name}.weight", shape.words, shape.width)
     apart = ""
@@ -47,11 +47,11 @@ def with_types(graph: Graph, weights: Checkpoint, name: str, shape: Shape, table
     pair have the types of their segments, in models with more than one.
 
     Args:
-        graph: is added to.
-        weights: of the model.
-        name: of the table of token types.
-        shape: of the model.
-        table: of words or of positions, (rows, width).
+        graph: the graph to add to.
+        weights: the weights of the model.
+        name: the name of the table of token types.
+        shape: the sizes of the model.
+        table: the table of words or positions, (rows, width).
     """
     types = weights.read(f"{name}.weight", shape.token_types, shape.width)
     if graph.of_pairs and shape.token_types > 1:
@@ -62,9 +62,9 @@ def with_types(graph: Graph, weights: Checkpoint, name: str, shape: Shape, table
 def norm(
     graph: Graph, weights: Checkpoint, name: str, x: str, shape: Shape, *, bias: bool = True, shift: Floats | float = 0
 ) -> str:
-    """The layer norm of this name (Ba et al. 2016, arXiv:1607.06450), with or without a bias, its result moved by `shift`.
+    """The layer norm with this name (Ba et al. 2016, arXiv:1607.06450), with or without a bias, plus `shift`.
 
-    Apart from the addition before it: ONNX Runtime's fused form of both is not vectorised and takes five times as long.
+    Not fused with the addition before it: ONNX Runtime's fused form is not vectorized and takes five times as long.
     """
     scale = weights.read(f"{name}.weight", shape.width)
     moved = weights.read(f"{name}.bias", shape.width) + shift if bias else None
@@ -96,7 +96,7 @@ def product(graph: Graph, x: str, weight: Floats, bias: Floats | None = None) ->
 
 
 def product_onto(graph: Graph, x: str, weight: Floats, onto: str) -> str:
-    """The product x @ weight, added to `onto`, both token vectors; the runtime multiplies onto what is there already."""
+    """The product x @ weight, added to `onto`, both token vectors; the runtime accumulates the product in place."""
     inputs, outputs = weight.shape
     rows = graph.op("Reshape", x, graph.integers(-1, inputs))
     before = graph.op("Reshape", onto, graph.integers(-1, outputs))
@@ -109,7 +109,7 @@ def gated(graph: Graph, x: str, gate: Floats, up: Floats, activation: str) -> st
 
 
 def activated(graph: Graph, x: str, activation: str) -> str:
-    """The activation of this name, one of `ACTIVATIONS`."""
+    """The activation with this name, one of `ACTIVATIONS`."""
     return ACTIVATIONS[activation](graph, x)
 
 
@@ -126,7 +126,7 @@ ACTIVATIONS: dict[str, Callable[[Graph, str], str]] = {
 
 
 def first(graph: Graph, x: str, axis: int) -> str:
-    """The first slice of an axis, which stays, with length 1."""
+    """The first slice of an axis, which is kept with length 1."""
     return graph.op("Slice", x, graph.integers(0), graph.integers(1), graph.integers(axis))
 
 
@@ -149,7 +149,7 @@ def rows_of_columns(graph: Graph, table: str) -> str:
 def rows_after_padding(graph: Graph, table: str, pad_id: int) -> str:
     """The rows of a position table as RoBERTa takes them: (batch, sequence, width).
 
-    Positions are numbered from the padding's id + 1, skipping padding, wherever it stands in a text.
+    Positions are numbered from the padding's id + 1, skipping padding at any position.
     """
     is_text = graph.op(
         "Cast", graph.op("Not", graph.op("Equal", "input_ids", graph.scalar(np.int32(pad_id)))), to=TensorProto.INT32

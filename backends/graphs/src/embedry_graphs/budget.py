@@ -1,4 +1,4 @@
-"""How many tokens a batch should hold on a processor."""
+"""The token budget of a batch on a CPU."""
 
 from embedry import ModelSpec
 
@@ -14,5 +14,5 @@ _FEWEST = 3
 
 
 def batch_tokens(spec: ModelSpec, usual: int = BATCH_TOKENS) -> int:
-    """Padded tokens a batch: fewer than usual where the shortest texts would have too many weights of terms together."""
+    """Padded tokens per batch; fewer than usual if batches of short texts would have too many term weights."""
     return min(usual, max(1, _FEWEST * _ROWS // spec.dims)) if spec.kind == "sparse" else usual

@@ -1,6 +1,6 @@
-"""What an 8-bit graph is made from: the range of every channel that enters a product, as the fp32 graph computes it.
+"""Calibration of 8-bit graphs: the range of every input channel of a product, measured with the fp32 graph.
 
-A graph that measures gives, for one text without padding, the least and the greatest value of each channel.
+For a text without padding, a measuring graph returns the minimum and maximum of each channel.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from embedry_graphs.post_norm import Layer
 
 
 class MeasuringLayers:
-    """Writes layers in fp32, and what their products read: the inputs that `QuantisedLayers` rounds, and no others.
+    """Writes layers in fp32 and records the inputs of products that `QuantisedLayers` rounds.
 
     The biases are where the model has them. `post_norm.layer` folds some away, and so has other values in their place.
     """
@@ -52,7 +52,7 @@ class MeasuringLayers:
             found.append(graph.op(op, x, graph.integers(0, 1), keepdims=0))
 
     def result(self, graph: Graph) -> str:
-        """All that was measured: the least values of all channels, and below them the greatest, (2, channels)."""
+        """The measured ranges: the minimum of all channels, then the maximum, (2, channels)."""
         rows = [graph.op("Concat", *found, axis=0) for found in self._ends]
         return graph.op("Concat", *(graph.op("Unsqueeze", row, graph.integers(0)) for row in rows), axis=0)
 
@@ -61,9 +61,9 @@ def content(channels: Mapping[str, int], low: Floats, high: Floats) -> bytes:
     """The content of a calibration file, which `QuantisedLayers` reads.
 
     Args:
-        channels: of each place, as `embedry_graphs.write_measuring` returned them.
-        low: the least value of every channel over all texts, (sum of `channels`,).
-        high: the greatest, likewise.
+        channels: the channels of each input, as returned by `embedry_graphs.write_measuring`.
+        low: the minimum of every channel over all texts, (sum of `channels`,).
+        high: the maximum, likewise.
     """
     ends = [*accumulate(channels.values())][:-1]
     tensors = {

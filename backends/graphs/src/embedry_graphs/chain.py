@@ -1,4 +1,4 @@
-"""The body of a chain as part of the graph: from token vectors to what the model's modules make of them.
+"""The body of a chain as part of the graph: applies the model's modules to token vectors.
 
 Shapes: token vectors are (batch, sequence, width), a text's vector is (batch, width); every text has at least one token.
 """
@@ -26,7 +26,7 @@ _FEW = np.float32(1e-12)
 
 @dataclass(frozen=True)
 class Parts:
-    """What modules are made of."""
+    """The parts that modules are built from."""
 
     folder: Path
     """Holds the weights of the modules that have their own."""
@@ -43,7 +43,7 @@ class Parts:
 
 
 def first_only(body: Chain) -> bool:
-    """Whether nothing but the vectors of first tokens matters."""
+    """Whether only the vectors of first tokens are needed."""
     taken = [
         module.pooling if isinstance(module, Classifier) else module.mode
         for module in body
@@ -53,13 +53,13 @@ def first_only(body: Chain) -> bool:
 
 
 def apply(graph: Graph, body: Chain, tokens: str, parts: Parts) -> tuple[str, int]:
-    """Adds the modules of the body in their order; the name and the width of the result.
+    """Adds the modules of the body in order; returns the name and the width of the result.
 
     Args:
-        graph: is added to.
-        body: of the model's entry.
+        graph: the graph to add to.
+        body: the body of the model's entry.
         tokens: the name of the token vectors.
-        parts: what the modules are made of.
+        parts: the parts that modules are built from.
     """
     x, size = tokens, parts.shape.width
     is_text = False  # whether x is a vector of a text, and not of each token
@@ -89,7 +89,7 @@ def apply(graph: Graph, body: Chain, tokens: str, parts: Parts) -> tuple[str, in
 
 
 def prefixes(body: Chain, parts: Parts) -> list[str]:
-    """How the names of the transformer's tensors begin that belong to the heads in use."""
+    """The name prefixes of transformer tensors that belong to the heads in use."""
     found = [parts.head(module) for module in body if isinstance(module, Classifier | MaskedLM)]
     return [prefix for head in found for prefix in head.prefixes]
 

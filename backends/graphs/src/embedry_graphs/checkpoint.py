@@ -1,4 +1,4 @@
-"""The weights of a checkpoint by name, read strictly: what is missing, left over or of another shape is an error."""
+"""Reads the weights of a checkpoint strictly: missing or leftover tensors and wrong shapes raise an error."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +11,7 @@ from embedry.backend import Tensor, is_read, tensors
 
 
 class Checkpoint:
-    """Tensors of one or several safetensors files as float32, without the prefix that a model with a head puts before them."""
+    """Tensors of one or several safetensors files as float32, without the prefix of a model with a head."""
 
     def __init__(self, paths: Sequence[Path], prefixes: Sequence[str] = ()) -> None:
         self._where = ", ".join(map(str, paths))
@@ -34,10 +34,10 @@ class Checkpoint:
         self._unread = set(self._tensors)
 
     def read(self, name: str, *shape: int) -> NDArray[np.float32]:
-        """The tensor of this name and shape; -1 stands for any length.
+        """The tensor with this name and shape; -1 allows any length.
 
         Raises:
-            IntegrityError: it is missing, or of another shape.
+            IntegrityError: the tensor is missing or has another shape.
         """
         tensor = self._tensors.get(name)
         if tensor is None:
@@ -52,19 +52,19 @@ class Checkpoint:
         return tensor.values()
 
     def linear(self, name: str, inputs: int, outputs: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weight, turned to (inputs, outputs), and bias, (outputs,), of a linear layer."""
+        """The weight, transposed to (inputs, outputs), and the bias, (outputs,), of a linear layer."""
         return self.read(f"{name}.weight", outputs, inputs).T, self.read(f"{name}.bias", outputs)
 
     def mark_used(self, name: str, *shape: int) -> None:
-        """Accounts for a tensor that must be there, though no result depends on it."""
+        """Marks a required tensor as read, although no result depends on it."""
         self.read(name, *shape)
 
     def has(self, name: str) -> bool:
-        """Whether there is a tensor of this name."""
+        """Whether the tensor exists."""
         return name in self._tensors
 
     def check_all_read(self, architecture: str = "", heads: Sequence[str] = ()) -> None:
-        """IntegrityError if there are trained values that the model's configuration does not account for.
+        """Raises IntegrityError if there are trained values that the model's configuration does not account for.
 
         Args:
             architecture: of the encoder that was read, which may have parts of its own that do not matter.

@@ -1,7 +1,7 @@
-"""Writing an ONNX graph: nodes in the order in which they compute, weights in a file of their own.
+"""Writes an ONNX graph: nodes in execution order, weights in a separate file.
 
-The weights file is mapped into memory by ONNX Runtime, so a session starts without copying it, and processes that run
-the same model share it.
+ONNX Runtime maps the weights file into memory, so a session starts without a copy, and processes with the same model
+share it.
 """
 
 from collections.abc import Callable, Sequence
@@ -39,13 +39,13 @@ class Graph:
         self._weights = open(folder / WEIGHTS_FILE, "wb")  # noqa: SIM115  closed by close()
 
     def op(self, op: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """A standard operator; "" stands for an input left out."""
+        """Adds a standard operator; "" omits an optional input."""
         name = f"{op}_{next(self._numbers)}"
         self._nodes.append(helper.make_node(op, list(inputs), [name], domain=domain, **attributes))
         return name
 
     def choose(self, condition: str, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
-        """The result of one of two parts of the graph, float32; only that part is computed.
+        """The result of one of two subgraphs, float32; only that one is computed.
 
         Args:
             condition: a boolean without dimensions.
@@ -55,12 +55,12 @@ class Graph:
         return self.op("If", condition, then_branch=self._part(then), else_branch=self._part(otherwise))
 
     def repeat(self, times: str, body: Callable[[str], str]) -> str:
-        """The results of a part that is computed several times, one after the other: float32, with one axis more, the first.
+        """The results of a subgraph that runs several times in turn: float32, with an additional first axis.
 
         Args:
-            times: how often, int64 without dimensions.
-            body: adds the part, given the name of its number from 0, int64 without dimensions, and returns its result, which
-                has the same shape each time.
+            times: the number of runs, int64 without dimensions.
+            body: adds the subgraph, given the name of the run's number from 0, int64 without dimensions, and returns its result,
+                which has the same shape each time.
         """
         number, going = (f"{name}_{next(self._numbers)}" for name in ("number", "going"))
         inputs = [
@@ -71,7 +71,7 @@ class Graph:
         return self.op("Loop", times, self.scalar(np.bool_(True)), body=part)
 
     def _part(self, build: Callable[[], str], inputs: Sequence[ValueInfoProto] = (), keeps: str = "") -> GraphProto:
-        """A subgraph with what `build` adds; it sees everything that was there before."""
+        """A subgraph with the nodes that `build` adds; it has access to all earlier results."""
         outer, self._nodes = self._nodes, []
         outputs = [helper.make_tensor_value_info(build(), TensorProto.FLOAT, None)]
         if keeps:
@@ -80,13 +80,13 @@ class Graph:
         return helper.make_graph(nodes, f"part_{next(self._numbers)}", list(inputs), outputs)
 
     def segments(self) -> str:
-        """The segment of each token, int32 (batch, sequence): an input that a graph has if something asks for it."""
+        """The segment of each token, int32 (batch, sequence): an input that exists only if it is used."""
         if SEGMENTS not in self._inputs:
             self._inputs.append(SEGMENTS)
         return SEGMENTS
 
     def fused(self, op: str, *inputs: str, **attributes: Any) -> str:
-        """One of the runtime's fused operators."""
+        """Adds one of the runtime's fused operators."""
         return self.op(op, *inputs, domain=FUSED, **attributes)
 
     def weight(self, values: NDArray[np.float32] | NDArray[np.int8]) -> str:
@@ -119,7 +119,7 @@ class Graph:
         return str(tensor.name)
 
     def close(self) -> None:
-        """Closes the weights file; the caller that makes a graph closes it, also when writing fails."""
+        """Closes the weights file; the creator of a graph must call it, also if writing fails."""
         self._weights.close()
 
     def save(self, path: Path, output: str, width: int, axes: Sequence[str] = ("batch",)) -> None:

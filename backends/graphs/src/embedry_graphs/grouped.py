@@ -1,4 +1,4 @@
-"""The attention of today's decoders: grouped heads, whose queries and keys are normed and then turned by their position."""
+"""The attention of current decoders: grouped heads with normalized queries and keys and rotary positions."""
 
 from collections.abc import Callable
 
@@ -19,17 +19,17 @@ def grouped_attention(
     rotary: Rotary,
     pattern: Pattern,
 ) -> str:
-    """What each token sees, (batch, sequence, heads * head width), before the product behind it.
+    """The attention output of each token, (batch, sequence, heads * head width), before the output product.
 
     Args:
-        graph: is added to.
-        shape: of the model.
+        graph: the graph to add to.
+        shape: the sizes of the model.
         x: normed token vectors.
-        weight: the weight of this name, (inputs, outputs).
-        scale: the scale of the norm of this name and width.
-        attend: of the model.
-        rotary: of the layer.
-        pattern: of the layer.
+        weight: returns the weight with a name, (inputs, outputs).
+        scale: returns the scale of the norm with a name and width.
+        attend: the attention of the model.
+        rotary: the rotary positions of the layer.
+        pattern: the attention pattern of the layer.
     """
     heads = {"q": shape.heads, "k": shape.key_heads}
     query, key = (

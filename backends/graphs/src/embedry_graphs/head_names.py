@@ -1,7 +1,7 @@
-"""What heads there are among the tensors of which families: of classification, and of masked language models.
+"""Tensor names of the heads of each family: classification and masked language models.
 
-They are those of the classes of transformers 5 that end in ForSequenceClassification and ForMaskedLM, and of the code that came
-with Alibaba's "new" architecture.
+They follow the classes of transformers 5 that end in ForSequenceClassification and ForMaskedLM, and the code of Alibaba's "new"
+architecture.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from embedry.modules import Module
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """What a family calls the parts of a head in its checkpoint, and which of them it has."""
+    """The names of a head's parts in a family's checkpoints."""
 
     dense: str
     out: str
@@ -82,7 +82,7 @@ _POOLED_BY_MEAN = ("modernbert",)
 
 
 def fault(module: Module, architecture: str) -> str | None:
-    """Why no graph has this module behind this family's encoder, or None; only modules with a head are looked at."""
+    """Why a graph does not support this module after this family's encoder, or None; only checks modules with a head."""
     if isinstance(module, Classifier):
         if architecture not in _CLASSIFIERS:
             return f"heads of classification are written for {', '.join(_CLASSIFIERS)}, not for {architecture!r}"

@@ -1,4 +1,4 @@
-"""Writing the heads of `head_names`: a product, an activation and perhaps a norm; then a product with a row for each label or term."""
+"""Writes the heads of `head_names`: a product, an activation and optionally a norm; then a product with one row per label or term."""
 
 from embedry import UnsupportedModelError
 from embedry_graphs import blocks
@@ -10,7 +10,7 @@ from embedry_graphs.shape import Shape
 
 
 def transformed(graph: Graph, weights: Checkpoint, shape: Shape, head: Head, x: str) -> str:
-    """Vectors, of whatever axes, as the head's last product takes them."""
+    """The input of the head's last product, for vectors of any shape."""
     activation = head.activation or shape.activation
     if activation not in blocks.ACTIVATIONS:
         raise UnsupportedModelError(f"config.json asks for the activation {activation!r} in a head, which no graph has")

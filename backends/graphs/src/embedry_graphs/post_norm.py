@@ -1,4 +1,4 @@
-"""BERT's layers, which its descendants share: attention and a feed-forward block, each added to its input and then normed.
+"""The layers of BERT and its descendants: attention and a feed-forward block, each added to its input and then normalized.
 
 Shapes: token vectors are (batch, sequence, width).
 """
@@ -15,7 +15,7 @@ from embedry_graphs.shape import Shape
 
 @dataclass(frozen=True)
 class LayerNames:
-    """What a family calls the parts of one layer in its checkpoint."""
+    """The names of a layer's parts in a family's checkpoints."""
 
     query: str
     key: str
@@ -29,7 +29,7 @@ class LayerNames:
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer's place in a graph: its number from 0, and what all layers have in common."""
+    """A layer in a graph: its number from 0, and the settings of all layers."""
 
     number: int
     names: LayerNames
@@ -45,8 +45,8 @@ LayerBuilder = Callable[[Graph, Checkpoint, Layer, str, str], str]
 def layer(graph: Graph, weights: Checkpoint, layer: Layer, x: str, queries: str) -> str:
     """One layer: a = norm(queries + attention(queries, x)), then norm(a + feed_forward(a)), with the model's activation between the products.
 
-    Three biases are not added but folded away, exactly. The key's adds the same to all scores of a row, which softmax
-    does not see. The value's goes through attention unchanged, for the weights of a row sum to one, and joins the bias
+    Three biases are folded exactly instead of added. The key's adds the same to all scores of a row, which softmax
+    does not see. The value's goes through attention unchanged, because the weights of a row sum to one, and joins the bias
     behind it. That of the second feed-forward product joins the shift of the norm before: its result is added to it.
     """
     names, shape = layer.names, layer.shape

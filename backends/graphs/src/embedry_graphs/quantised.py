@@ -1,8 +1,8 @@
-"""Layers whose products multiply 8-bit integers: activations uint8 in steps that calibration fixed, weights int8.
+"""Layers with 8-bit integer products: uint8 activations with steps from calibration, int8 weights.
 
-Fixed steps, and not ones found for each batch, so that a text's vector does not depend on its neighbours. Channels
-of very different size are evened out first (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438), and the few largest
-channels between the feed-forward products stay float: they cannot be evened out behind a GELU.
+Steps are fixed instead of computed per batch, so that a text's vector does not depend on the other texts. Channels of
+very different magnitude are smoothed first (SmoothQuant, Xiao et al. 2022, arXiv:2211.10438). The few largest channels
+between the feed-forward products stay float, because smoothing is not possible after a GELU.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ _FEED_FORWARD_POWER = 0.7
 
 @dataclass(frozen=True)
 class Range:
-    """The least and the greatest value of each channel over the calibration texts, both (channels,)."""
+    """The minimum and maximum of each channel over the calibration texts, both (channels,)."""
 
     low: Floats
     high: Floats
@@ -42,7 +42,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Quantised:
-    """Names of a tensor of uint8, its step and its zero."""
+    """Names of a uint8 tensor, its step and its zero point."""
 
     values: str
     step: str
@@ -111,7 +111,7 @@ class QuantisedLayers:
 
 
 def smoothing(seen: Range, weight: Floats, power: float) -> Floats:
-    """What each input channel is divided by, and its row of the weight multiplied with; geometric mean 1 (channels,).
+    """The divisor of each input channel, and factor of its row of the weight; geometric mean 1 (channels,).
 
     size(activation)^power / size(weight)^(1 - power), equation 4 of the SmoothQuant paper.
     """
@@ -120,7 +120,7 @@ def smoothing(seen: Range, weight: Floats, power: float) -> Floats:
 
 
 def quantise(graph: Graph, x: str, seen: Range, smooth: Floats | None = None) -> Quantised:
-    """Rounds x / smooth to 256 steps from the least to the greatest value seen, 0 exactly among them; beyond, it saturates."""
+    """Rounds x / smooth to 256 steps from the observed minimum to maximum, which include 0 exactly; other values saturate."""
     low, high = seen.low, seen.high
     if smooth is not None:
         x = graph.op("Mul", x, graph.weight(np.reciprocal(smooth)))

@@ -10,11 +10,11 @@ from embedry_graphs.graph import Graph
 
 
 def pattern(graph: Graph, table: Floats, farthest: int) -> Pattern:
-    """Each distance has a bucket, and each bucket a bias for every head.
+    """The pattern in which each distance has a bucket, and each bucket a bias per head.
 
     Args:
-        graph: is added to.
-        table: of biases, float32 (buckets, heads).
+        graph: the graph to add to.
+        table: the biases, float32 (buckets, heads).
         farthest: distances from here on share a bucket.
     """
     # One column for each distance from -farthest to farthest: those beyond are in the bucket of the last.

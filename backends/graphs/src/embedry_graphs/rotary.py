@@ -1,4 +1,4 @@
-"""Rotary positions (Su et al. 2021, arXiv:2104.09864): each pair of a query's or key's channels is turned by its position."""
+"""Rotary positions (Su et al. 2021, arXiv:2104.09864): rotates pairs of channels of queries and keys by position."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from embedry_graphs.shape import Shape
 
 
 class Rotary:
-    """Turns queries and keys. A head's channel i is paired with channel i + half, as in GPT-NeoX."""
+    """Rotates queries and keys. A head's channel i is paired with channel i + half, as in GPT-NeoX."""
 
     def __init__(self, graph: Graph, shape: Shape, theta: float) -> None:
         """The angles of all positions.
@@ -30,7 +30,7 @@ class Rotary:
         self._positions = graph.op("Expand", columns, graph.op("Shape", "input_ids"))
 
     def __call__(self, x: str, heads: int, *, first_only: bool = False) -> str:
-        """Turned queries or keys, (batch, sequence, heads * head width).
+        """Rotated queries or keys, (batch, sequence, heads * head width).
 
         Those of first tokens alone, (batch, 1, heads * head width), stay as they are: the first position's angles are 0.
         """

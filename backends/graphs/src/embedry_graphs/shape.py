@@ -1,4 +1,4 @@
-"""The sizes of a model as config.json states them, which every tensor of its checkpoint must have."""
+"""The sizes of a model in config.json, which every tensor of its checkpoint must match."""
 
 from dataclasses import dataclass
 
@@ -47,7 +47,7 @@ class Shape:
         """The sizes that a config.json states.
 
         Raises:
-            UnsupportedModelError: one that every encoder has is not stated.
+            UnsupportedModelError: a required size is missing.
         """
         needed = {
             "width": config.hidden_size,

@@ -1,7 +1,7 @@
-"""Weights of the terms of a vocabulary from token vectors, (batch, terms): SPLADE's, and those of a weight for each token.
+"""Weights of vocabulary terms from token vectors, (batch, terms): SPLADE, and models with one weight per token.
 
 The logits of all terms for 512 tokens would be 62 MB for a vocabulary of 30,522, 512 MB for one of 250,002, and more for longer
-texts. So the product that makes them is cut: into `_TERMS` columns, and for a text of more than `_TOKENS` into so many rows.
+texts. So the product is split into blocks of `_TERMS` columns and, for texts of more than `_TOKENS`, into blocks of `_TOKENS` rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ def splade(graph: Graph, module: SpladePooling, x: str, weight: Floats, bias: Fl
     """The pooled weights of all terms, (batch, terms).
 
     Args:
-        graph: is added to.
+        graph: the graph to add to.
         module: how they are pooled.
         x: what the logits are a product of, (batch, sequence, width).
         weight: of that product, (width, terms).
@@ -94,7 +94,7 @@ def by_term(graph: Graph, weights: str, terms: int, skip: Sequence[int]) -> str:
     """The greatest weight of the tokens of each term, (batch, terms), 0 for terms without any.
 
     Args:
-        graph: is added to.
+        graph: the graph to add to.
         weights: of tokens, (batch, sequence), none below 0.
         terms: of the vocabulary.
         skip: ids whose weights do not count.

@@ -1,4 +1,4 @@
-"""Writing the whole graph of a model: the encoder of its family, then the modules of its chain."""
+"""Writes the graph of a model: the encoder of its family, then the modules of its chain."""
 
 import json
 from contextlib import closing

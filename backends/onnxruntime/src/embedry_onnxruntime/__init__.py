@@ -1,7 +1,7 @@
-"""The default backend: ONNX Runtime on the CPU, with no torch anywhere.
+"""The default backend: ONNX Runtime on the CPU, without torch.
 
-It runs the graphs of embedry-graphs, or for other families the ONNX file that the registry entry names. Importing this module
-is cheap; onnx and onnxruntime are imported by `load`.
+It runs the graphs of embedry-graphs; for other architectures, the ONNX file of the registry entry. Importing this module is
+cheap; `load` imports onnx and onnxruntime.
 """
 
 import os
@@ -27,14 +27,14 @@ class OnnxRuntimeBackend(Backend):
     outputs = graphs.OUTPUTS
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Why the model cannot be reproduced here, or None."""
+        """Why this backend does not support the model, or None."""
         if spec.onnx is None:
             return graphs.refusal(spec)
         plain = spec.kind == "dense" and spec.body in ((Pooling(mode="mean"),), (Pooling(mode="cls"),))
         return None if plain else "from an ONNX file it runs mean or cls pooling and nothing else"
 
     def int8_refusal(self, spec: ModelSpec) -> str | None:
-        """Why this model cannot be run in int8, or None."""
+        """Why the model does not support int8, or None."""
         if spec.onnx is None:
             return graphs.int8_refusal(spec)
         return "it runs from an ONNX file of its own, which int8 cannot be made of"
@@ -46,15 +46,15 @@ class OnnxRuntimeBackend(Backend):
         return calibration.calibrate(request, texts)
 
     def load(self, request: LoadRequest) -> Encoder | PairEncoder:
-        """An inference session over the compiled graph, or over the entry's own ONNX file."""
-        # Some builds of the runtime report their use to their makers, unless told not to before they are imported.
+        """Opens an inference session for the compiled graph, or for the ONNX file of the entry."""
+        # Some builds of the runtime send telemetry unless disabled before import.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         from embedry_graphs.budget import batch_tokens
         from embedry_onnxruntime import compiled, prebuilt, session
 
         spec, precision = request.spec, request.precision or "fp32"
         if spec.onnx is None:
-            # Our graph is in its final form; leaving it as it is also saves a third of the start.
+            # The graph is already optimized; skipping optimization also saves a third of the startup time.
             path = compiled.folder(request, precision) / graphs.GRAPH_FILE
             return session.OnnxEncoder(
                 path,

@@ -1,4 +1,4 @@
-"""The compiled graph of a model: written once from the verified weights, and kept in the cache."""
+"""The compiled graph of a model: written once from the verified weights and cached."""
 
 from pathlib import Path
 
@@ -22,20 +22,20 @@ def folder(request: LoadRequest, precision: str) -> Path:
     Raises:
         As `embedry_graphs.artifact.folder`.
     """
-    # Packed weights are in the order that this build of the runtime wants on this kind of processor.
+    # Packed weights have the order of this build of the runtime on this kind of processor.
     settings = [onnxruntime.__version__, packing.level(precision)]
     return artifact.folder(request, "onnxruntime", precision, settings=settings, finish=_pack)
 
 
 def _pack(graph: Path, target: Path) -> None:
-    """Lets the runtime write the graph again, with every matrix also in the order in which it multiplies with it.
+    """Lets the runtime rewrite the graph with every matrix also in packed order.
 
-    It would make that copy at each start, for each session and process; a copy on disk is mapped by all of them.
+    Otherwise the runtime makes this copy at each start, per session and process; all of them map a copy on disk.
     """
     settings = _PACKING | {"session.optimized_model_external_initializers_file_name": graphs.WEIGHTS_FILE}
     copy = target / graphs.GRAPH_FILE
     try:
         session.open_session(graph, threads=1, optimize=False, settings=settings, save_to=copy)
     except BackendError as error:
-        session.open_session(graph, threads=1, optimize=False)  # raises if the graph is what is wrong
+        session.open_session(graph, threads=1, optimize=False)  # raises if the graph is invalid
         raise OSError(f"{target} could not be written: {error}") from error

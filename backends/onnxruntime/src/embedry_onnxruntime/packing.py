@@ -1,14 +1,14 @@
-"""In which order ONNX Runtime keeps the weights that it multiplies with, as far as the processor decides it.
+"""The order of ONNX Runtime's packed weights, as far as it depends on the processor.
 
-A graph is compiled for an order, not for a processor: what one machine compiles serves every other whose kernels want the
-same. The kernels for each instruction set are named in onnxruntime/core/mlas/lib/platform.cpp; what they want is in sgemm.cpp
-and kleidiai/ for floats, in qgemm.h and the qgemm_kernel_*.cpp files for 8-bit integers. Floats have one order except with SME,
-where it also depends on a length of vectors that no flag tells; integers one from AVX2 to AVX-512 VNNI, and before AVX2 they
-are not packed at all. Seen so with version 1.32 under emulated processors from Nehalem to Haswell and from Cortex-A53 to
-Neoverse V1; for AMX and SME2 it is read in the source.
+A graph is compiled for an order, not for a processor: machines whose kernels use the same order can share it. The kernels for
+each instruction set are listed in onnxruntime/core/mlas/lib/platform.cpp. Their orders are in sgemm.cpp and kleidiai/ for floats,
+and in qgemm.h and the qgemm_kernel_*.cpp files for 8-bit integers. Floats have one order except with SME, where it also depends
+on a vector length that no flag states. Integers have one order from AVX2 to AVX-512 VNNI, and are not packed before AVX2.
+Observed with version 1.32 under emulated processors from Nehalem to Haswell and from Cortex-A53 to Neoverse V1; for AMX and SME2,
+taken from the source.
 
-The runtime packs again when it opens a graph, and takes what the file has only where that is the same
-(ValidatePrePackedWeights in session_state.cc). An order that is not told apart here therefore costs memory, never vectors.
+The runtime packs again when it opens a graph, and uses the weights in the file only if they are the same
+(ValidatePrePackedWeights in session_state.cc). Orders that are not distinguished here cost memory but do not change vectors.
 """
 
 import platform
@@ -37,7 +37,7 @@ def level(precision: str) -> str:
     """The order for this machine: "x86-64", "x86-64 avx2", "arm64 i8mm".
 
     Args:
-        precision: "fp32", or "int8", whose graph has products of floats too.
+        precision: "fp32", or "int8"; the int8 graph also has products of floats.
     """
     machine, flags = platform.machine().lower(), cpu_features()
     family = _FAMILIES.get(machine)

@@ -1,4 +1,4 @@
-"""Running the ONNX file that a registry entry names, for families without a graph of our own."""
+"""Runs the ONNX file of a registry entry, for architectures that embedry-graphs does not support."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ INPUT_NAMES = ("input_ids", "attention_mask", "token_type_ids")
 
 
 class PrebuiltEncoder(OnnxEncoder):
-    """A graph of the usual export: int64 ids, mask and perhaps token types in, token vectors out; pooled here."""
+    """A standard exported graph: takes int64 ids, mask and optional token types, returns token vectors, which are pooled here."""
 
     def __init__(self, path: Path, spec: ModelSpec, threads: int) -> None:
         super().__init__(path, threads=threads, precision="fp32", optimize=True)
@@ -52,7 +52,7 @@ def load(path: Path, spec: ModelSpec, threads: int) -> PrebuiltEncoder:
     """The encoder of an ONNX file.
 
     Raises:
-        UnsupportedModelError: its inputs or outputs are not those of a text encoder.
-        BackendError: the runtime does not accept it.
+        UnsupportedModelError: its inputs or outputs do not match a text encoder.
+        BackendError: the runtime rejects the file.
     """
     return PrebuiltEncoder(path, spec, threads)

@@ -1,4 +1,4 @@
-"""Running a graph: one inference session for a batch that comes alone, one for batches that come many at a time."""
+"""Runs a graph: one inference session for single batches, one for concurrent batches."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,8 +20,8 @@ _PROVIDER = "CPUExecutionProvider"
 class OnnxEncoder(Encoder, PairEncoder):
     """See `embedry.backend.Encoder`, and for rerankers `embedry.backend.PairEncoder`.
 
-    A batch that comes alone, such as a query, is computed on all threads. Of several at a time each is computed by the thread
-    that brings it: then no thread waits for another at the end of every product.
+    A single batch, such as a query, uses all threads. Each of several concurrent batches runs on its calling thread, which avoids
+    synchronization after every product.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class OnnxEncoder(Encoder, PairEncoder):
         self._has_segments = any(each.name == graphs.SEGMENTS for each in self._wide.get_inputs())
         self._lock = Lock()
         self.workers = threads
-        files = [path] if optimize else path.parent.iterdir()  # a compiled graph has its weights beside it
+        files = [path] if optimize else path.parent.iterdir()  # the weights are next to the compiled graph
         compiled = {} if optimize else {"graph": str(path.parent), "compiled for": packing.level(precision)}
         self.info: Mapping[str, str] = {
             "engine": f"onnxruntime {onnxruntime.__version__}",
@@ -49,13 +49,13 @@ class OnnxEncoder(Encoder, PairEncoder):
     def forward(
         self, ids: NDArray[np.int32], mask: NDArray[np.int32], *segments: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """What the body of the chain gives, float32, computed by the calling thread."""
+        """The result of the chain's body, float32, computed on the calling thread."""
         return self.run(self._single(), ids, mask, *segments)
 
     def forward_wide(
         self, ids: NDArray[np.int32], mask: NDArray[np.int32], *segments: NDArray[np.int32]
     ) -> NDArray[np.float32]:
-        """The same on all threads."""
+        """The same, computed on all threads."""
         return self.run(self._wide, ids, mask, *segments)
 
     def run(
@@ -65,7 +65,7 @@ class OnnxEncoder(Encoder, PairEncoder):
         mask: NDArray[np.int32],
         *segments: NDArray[np.int32],
     ) -> NDArray[np.float32]:
-        """The same by one of the two sessions."""
+        """The same, with one of the two sessions."""
         feed = {"input_ids": ids, "attention_mask": mask}
         if self._has_segments:
             (feed[graphs.SEGMENTS],) = segments
@@ -73,7 +73,7 @@ class OnnxEncoder(Encoder, PairEncoder):
         return result
 
     def _single(self) -> onnxruntime.InferenceSession:
-        if self._narrow is None:  # a process that only asks single queries never needs it
+        if self._narrow is None:  # a process with only single queries does not need it
             with self._lock:
                 if self._narrow is None:
                     self._narrow = open_session(self._path, threads=1, optimize=self._optimize)
@@ -83,34 +83,34 @@ class OnnxEncoder(Encoder, PairEncoder):
 def open_session(
     path: Path, *, threads: int, optimize: bool, settings: Mapping[str, str] | None = None, save_to: Path | None = None
 ) -> onnxruntime.InferenceSession:
-    """An inference session on the CPU, to be run from many threads.
+    """Opens an inference session on the CPU, for use from many threads.
 
     Args:
         path: the graph.
-        threads: threads that compute one run.
+        threads: the number of threads for a run.
         optimize: whether the runtime may rewrite the graph.
         settings: entries of the session's configuration (onnxruntime_session_options_config_keys.h).
-        save_to: where the graph is written as the runtime would run it.
+        save_to: where to write the graph in the form that the runtime executes.
 
     Raises:
-        BackendError: the runtime does not accept the graph, or would run it elsewhere.
+        BackendError: the runtime rejects the graph, or would run it on another device.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # Plans for memory are made for one shape of input; here every batch has another.
+    # Memory plans assume one input shape; here shapes vary by batch.
     options.enable_mem_pattern = False
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
     options.log_severity_level = 3
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)
-    # Threads that wait for work keep a processor busy; between two runs they are to sleep.
+    # Spinning threads keep a processor busy; let them sleep between runs.
     for key, value in {"session.force_spinning_stop": "1", **(settings or {})}.items():
         options.add_session_config_entry(key, value)
     try:
         session = onnxruntime.InferenceSession(path, options, providers=[_PROVIDER])
-    except Exception as error:  # the runtime has an exception class for each of its status codes, without a common base
+    except Exception as error:  # the runtime has an exception class per status code, without a common base
         raise BackendError(
             f"onnxruntime {onnxruntime.__version__} does not accept the graph {path}: {error}"
         ) from error

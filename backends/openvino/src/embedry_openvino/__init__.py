@@ -1,6 +1,6 @@
-"""A backend over OpenVINO: the graphs of the default backend, also in bfloat16 on processors that have it.
+"""The OpenVINO backend: runs the graphs of the default backend, also in bfloat16 on processors that support it.
 
-Importing this module is cheap; onnx and openvino are imported by `load`.
+Importing this module is cheap; `load` imports onnx and openvino.
 """
 
 import embedry_graphs as graphs
@@ -20,12 +20,12 @@ _BF16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 
 def has_bf16() -> bool:
-    """Whether this processor multiplies bfloat16; False where the system does not list what it can do, as only Linux does."""
+    """Whether this processor supports bfloat16; False on systems other than Linux, which do not list processor features."""
     return bool(_BF16 & set(cpu_features()))
 
 
 class OpenVinoBackend(Backend):
-    """See `embedry.backend.Backend`. "gpu" and "npu" are Intel's, where OpenVINO finds them; "gpu:1" is the second one."""
+    """See `embedry.backend.Backend`. "gpu" and "npu" are Intel devices that OpenVINO finds; "gpu:1" is the second GPU."""
 
     devices = ("cpu", "gpu", "npu")
     precisions = ("fp32", "bf16", "fp16", "int8")
@@ -33,7 +33,7 @@ class OpenVinoBackend(Backend):
     outputs = graphs.OUTPUTS
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Why the model cannot be reproduced here, or None."""
+        """Why this backend does not support the model, or None."""
         if spec.architecture in _BIASED and spec.max_seq_length > _LONGEST_BIASED:
             return (
                 f"here a {spec.architecture!r} reads at most {_LONGEST_BIASED} tokens, for its attention is biased by distance, "
@@ -42,14 +42,14 @@ class OpenVinoBackend(Backend):
         return graphs.refusal(spec)
 
     def int8_refusal(self, spec: ModelSpec) -> str | None:
-        """Why this model cannot be run in int8, or None."""
+        """Why the model does not support int8, or None."""
         return graphs.int8_refusal(spec)
 
     def load(self, request: LoadRequest) -> Encoder | PairEncoder:
-        """The model's graph, compiled for the device in the precision asked for, or else in fp32.
+        """Compiles the model's graph for the device in the requested precision, by default fp32.
 
         Raises:
-            OptionError: OpenVINO does not find the device, or the device does not have the precision.
+            OptionError: OpenVINO does not find the device, or the device does not support the precision.
         """
         from embedry_graphs import artifact
         from embedry_openvino.encoder import OpenVinoEncoder

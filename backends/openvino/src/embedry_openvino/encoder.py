@@ -1,4 +1,4 @@
-"""Running a graph: on all threads for a batch that comes alone, on one each for batches that come many at a time."""
+"""Runs a graph: on all threads for single batches, on one thread each for concurrent batches."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,8 +38,8 @@ a wider model takes so long that it would gain less."""
 class OpenVinoEncoder(Encoder, PairEncoder):
     """See `embedry.backend.Encoder`, and for rerankers `embedry.backend.PairEncoder`.
 
-    A batch that comes alone, such as a query, is computed on all threads. Of several at a time each is computed by the thread
-    that brings it: then no thread waits for another at the end of every product. A device computes two batches at a time.
+    A single batch, such as a query, uses all threads. Each of several concurrent batches runs on its calling thread, which avoids
+    synchronization after every product. A device computes two batches at a time.
     """
 
     def __init__(self, folder: Path, target: Target, request: LoadRequest) -> None:
@@ -63,11 +63,11 @@ class OpenVinoEncoder(Encoder, PairEncoder):
         }
 
     def forward(self, ids: Ints, mask: Ints, *segments: Ints) -> Floats:
-        """What the body of the chain gives, float32; on a CPU computed by the calling thread."""
+        """The result of the chain's body, float32; on a CPU computed on the calling thread."""
         return self._runs(Form(self.workers))((ids, mask, *segments))
 
     def forward_wide(self, ids: Ints, mask: Ints, *segments: Ints) -> Floats:
-        """The same on all threads."""
+        """The same, computed on all threads."""
         if not self._is_cpu:
             return self.forward(ids, mask, *segments)
         count, longest = ids.shape
@@ -75,7 +75,7 @@ class OpenVinoEncoder(Encoder, PairEncoder):
         return self._runs(Form(1, length))((ids, mask, *segments), length)
 
     def _runs(self, form: Form) -> "_Runs":
-        if form not in self._forms:  # a process that only asks single queries needs no other
+        if form not in self._forms:  # a process with only single queries does not need another
             with self._lock:
                 if form not in self._forms:
                     self._forms[form] = _Runs(self._graph.compiled(form))
@@ -83,28 +83,28 @@ class OpenVinoEncoder(Encoder, PairEncoder):
 
 
 class _Runs:
-    """A compiled graph, run by several threads at a time: each run has a request, which keeps memory for its tensors."""
+    """A compiled graph for concurrent runs: each run has a request with its own tensor memory."""
 
     def __init__(self, model: "openvino.CompiledModel") -> None:
         self._model = model
-        # An input may have other names besides, those of casts that OpenVINO left out.
+        # An input may have additional names, from casts that OpenVINO removed.
         self._inputs = [next(name for name in _INPUTS if name in each.names) for each in model.inputs]
         self._idle = [model.create_infer_request()]  # a list that threads change without a lock
         self.precision = _PRECISIONS[model.get_property("INFERENCE_PRECISION_HINT").get_type_name()]
 
     def __call__(self, arrays: Sequence[Ints], length: int | None = None) -> Floats:
-        """The result of a batch, float32; with `length` of one text, padded to it."""
+        """The result of a batch, float32; with `length`, a single text is padded to it."""
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._model.create_infer_request()
-        # The arrays are read where they are, and the request does not keep them.
+        # The arrays are not copied, and the request does not keep them.
         given = {name: _padded(array, length) for name, array in zip(_INPUTS, arrays, strict=False)}
         for name in self._inputs:
             request.set_tensor(name, openvino.Tensor(given[name], shared_memory=True))
         request.infer()
         found: Floats = request.get_output_tensor(0).data
-        if found.ndim == 3:  # token vectors, those of padding too
+        if found.ndim == 3:  # token vectors, including padding
             found = found[:, : arrays[0].shape[1]]
         result = found.copy()
         self._idle.append(request)

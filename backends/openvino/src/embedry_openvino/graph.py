@@ -1,4 +1,4 @@
-"""Reading a model's graph, and compiling it for a target in the forms that calls take."""
+"""Reads a model's graph and compiles it for a target."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -23,18 +23,18 @@ class Form(NamedTuple):
 
 
 class Graph:
-    """A model's graph, read once for all its forms: they share the mapped weights file, but each has its own packed weights."""
+    """A model's graph, read once for all forms. They share the mapped weights file, but each has its own packed weights."""
 
     def __init__(self, folder: Path, target: Target, threads: int) -> None:
-        """Reads it.
+        """Reads the graph.
 
         Args:
-            folder: with `GRAPH_FILE` and its weights.
-            target: where it is computed, and in what.
-            threads: of the processor, in all.
+            folder: the folder with `GRAPH_FILE` and its weights.
+            target: the device and precision.
+            threads: the total number of CPU threads.
 
         Raises:
-            BackendError: OpenVINO does not accept the graph.
+            BackendError: OpenVINO rejects the graph.
         """
         self._path = folder / graphs.GRAPH_FILE
         self._target = target
@@ -50,11 +50,11 @@ class Graph:
         """The graph in this form.
 
         Raises:
-            BackendError: OpenVINO does not accept the graph.
+            BackendError: OpenVINO rejects the graph.
         """
         settings |= {"INFERENCE_PRECISION_HINT": self._target.number, "NUM_STREAMS": form.streams}
         if self._target.is_cpu:
-            # Bound to processors, two programs with half of them each would share the same half.
+            # With pinned threads, two programs with half of the processors each would share the same half.
             settings |= {"INFERENCE_NUM_THREADS": self._threads, "ENABLE_CPU_PINNING": False}
             settings["CPU_RUNTIME_CACHE_CAPACITY"] = _KEPT
         model = self._model
@@ -71,10 +71,10 @@ class Graph:
 
 
 def _drop_guards(model: "openvino.Model") -> None:
-    """Takes out what OpenVINO puts behind each softmax of an `Attention`: zeros where every key of a row is masked.
+    """Removes the operators that OpenVINO adds after each softmax of an `Attention`: zeros for rows whose keys are all masked.
 
-    In our graphs no row is (see `embedry_graphs.graph.Graph.whole`), and without these operators OpenVINO fuses attention: it is faster
-    and never holds all scores of a long text.
+    Our graphs have no such rows (see `embedry_graphs.graph.Graph.whole`). Without these operators OpenVINO fuses attention, which is
+    faster and does not hold all scores of a long text.
     """
     for node in model.get_ordered_ops():
         if node.get_type_name() != "IsNaN":

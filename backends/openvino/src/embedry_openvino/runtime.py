@@ -1,7 +1,7 @@
-"""OpenVINO, imported without reporting to its makers that it was.
+"""Imports OpenVINO without telemetry.
 
-Its import sends an event over the network, unless the package that sends is not there; while it is imported here, it is not.
-A program that imports OpenVINO before this module decides for itself.
+Importing OpenVINO sends an event over the network if its telemetry package is available; this module hides that package during
+the import. It has no effect in a program that imports OpenVINO first.
 """
 
 import sys

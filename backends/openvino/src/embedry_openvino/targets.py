@@ -1,4 +1,4 @@
-"""Which devices OpenVINO finds, and what they compute in."""
+"""The devices that OpenVINO finds, and their precisions."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,7 +13,7 @@ _TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 @dataclass(frozen=True)
 class Target:
-    """Where a graph is computed, and in which number format."""
+    """A device and a number format."""
 
     device: str
     """By OpenVINO's name: "CPU", "GPU.1"."""
@@ -22,27 +22,27 @@ class Target:
 
     @property
     def is_cpu(self) -> bool:
-        """Whether it is the processor, whose threads are shared with the program."""
+        """Whether it is the CPU, whose threads are shared with the program."""
         return self.device == "CPU"
 
     @property
     def number(self) -> str:
-        """The number format by OpenVINO's name."""
+        """OpenVINO's name of the number format."""
         return _TYPES[self.precision]
 
 
 @cache
 def core() -> "openvino.Core":
-    """OpenVINO with the devices that it finds, once for each process."""
+    """The OpenVINO core with its devices, created once per process."""
     return openvino.Core()
 
 
 def found(device: str, precision: str) -> Target:
-    """The target of these names.
+    """The target for this device and precision.
 
     Raises:
-        OptionError: OpenVINO does not find the device, or the device does not compute in this precision. OpenVINO would
-            compute in another one, and say nothing.
+        OptionError: OpenVINO does not find the device, or the device does not support the precision. OpenVINO would silently
+            compute in another one.
     """
     kind, _, number = device.partition(":")
     name = kind.upper() + (f".{number}" if number else "")
@@ -66,7 +66,7 @@ def found(device: str, precision: str) -> Target:
 
 
 def _precisions(target: Target) -> list[str]:
-    """What a device computes in by itself; what OpenVINO would emulate is slower than fp32."""
+    """The precisions that a device supports natively; emulated ones are slower than fp32."""
     if target.is_cpu:
         return ["fp32", *(["bf16"] if has_bf16() else []), "int8"]
     stated = core().get_property(target.device, "OPTIMIZATION_CAPABILITIES")

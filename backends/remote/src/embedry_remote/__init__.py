@@ -1,16 +1,17 @@
-"""A backend that asks a server: embedry's own (`embedry serve`), or any that speaks OpenAI's `/v1/embeddings`.
+"""A backend for a server: embedry's own (`embedry serve`), or any with OpenAI's `/v1/embeddings`.
 
-The environment says which: `EMBEDRY_REMOTE_URL` is its address, `EMBEDRY_REMOTE_KEY` its key, and `EMBEDRY_REMOTE_MODEL` the
-model's name there, where it has another. Importing this module is cheap; the server is asked when the model is loaded.
+Environment variables configure the server: `EMBEDRY_REMOTE_URL` is its address, `EMBEDRY_REMOTE_KEY` its key, and
+`EMBEDRY_REMOTE_MODEL` the model's name on the server, if it differs. Importing this module is cheap; the first request is sent when
+the model is loaded.
 
-Prompts are put before the texts here, and the server is asked for the model without prompts, so that each is applied once.
+The client adds prompts to the texts and requests the model without prompts, so that each prompt is applied once.
 
-Every server is asked at `/v1/embeddings` for full dims in base64, which is exact and about half as large as numbers in JSON:
+Requests go to `/v1/embeddings` and ask for full dims in base64, which is exact and about half as large as numbers in JSON:
 
-- An embedry server is sent `normalize: false` too. It answers what the body of the chain gives, bit for bit, so that every option of
-  `resolve` that changes the tail of the chain gives what it gives on a local engine.
-- Any other server is not: OpenAI's protocol has no such field, and does not say whether vectors are normalised. A factor does
-  not change what a chain gives that ends with `Normalize`; for another chain the model is refused.
+- For an embedry server, requests include `normalize: false`. It returns the result of the chain's body, bit for bit, so all options
+  of `resolve` that change the tail of the chain give the same results as a local engine.
+- For other servers, they do not: OpenAI's protocol has no such field, and does not state whether vectors are normalized. A constant
+  factor does not change the result of a chain that ends with `Normalize`; models with other chains are rejected.
 """
 
 from embedry import chains
@@ -23,12 +24,12 @@ class RemoteBackend(Backend):
     """See `embedry.backend.Backend`."""
 
     devices = ("auto",)
-    precisions = ("int8",)  # the space tells it from the others; which of them a server computes in is not known here
+    precisions = ("int8",)  # a separate precision in the space; the server's actual precision is unknown
     modules = (Pooling, Dense, LayerNorm, Normalize, StaticEmbedding, LibraryModule)
     needs_files = False
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Refuses what a server would have to know of the prompt, and a tail that it does not leave out."""
+        """Rejects models that need the prompt on the server, and chains whose tail the server cannot skip."""
         if chains.leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, and a server is given the prompt and the text as one"
         if any(isinstance(module, LayerNorm) for module in chains.split(spec.chain)[1]):
@@ -36,12 +37,12 @@ class RemoteBackend(Backend):
         return None
 
     def load(self, request: LoadRequest) -> TextEncoder:
-        """Asks the server what it has, and computes nothing.
+        """Requests the server's models and computes nothing.
 
         Raises:
-            OptionError: `EMBEDRY_REMOTE_URL` is not set, or a variable cannot be used.
-            BackendError: the server cannot be reached, refuses, or does not have the model.
-            SpaceError: its model has another number of dims.
+            OptionError: `EMBEDRY_REMOTE_URL` is not set, or a variable is invalid.
+            BackendError: the server cannot be reached, rejects the request, or does not have the model.
+            SpaceError: the server's model has another number of dims.
         """
         from embedry_remote.encoder import RemoteEncoder
         from embedry_remote.settings import from_environment

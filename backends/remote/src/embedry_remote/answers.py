@@ -1,4 +1,4 @@
-"""From the body of an answer to vectors or counts. What is not exactly what was asked for is an error."""
+"""Parses and validates the bodies of responses."""
 
 import base64
 import binascii
@@ -28,10 +28,10 @@ class _Token(msgspec.Struct):
 
 
 def of_embeddings(content: bytes, *, texts: int, dims: int, url: str) -> Vectors:
-    """Of OpenAI's `/v1/embeddings`: base64 of little-endian float32, or numbers, in any order -> float32 (texts, dims).
+    """Parses a response of OpenAI's `/v1/embeddings`: base64 of little-endian float32, or numbers, in any order -> float32 (texts, dims).
 
     Raises:
-        BackendError: not every text has one vector of `dims` finite values.
+        BackendError: a text does not have exactly one vector of `dims` finite values.
     """
     data = _decoded(content, _Embeddings, url).data
     if sorted(each.index for each in data) != list(range(texts)):
@@ -54,10 +54,10 @@ def of_embeddings(content: bytes, *, texts: int, dims: int, url: str) -> Vectors
 
 
 def of_tokenize(content: bytes, *, texts: int, url: str) -> list[int]:
-    """Of `/tokenize`: a list of tokens for each text -> how many there are, special ones included.
+    """Parses a response of `/tokenize`: a list of tokens for each text -> their numbers, including special tokens.
 
     Raises:
-        BackendError: the answer is not a list for each text.
+        BackendError: the response does not have a list for each text.
     """
     tokens: list[list[_Token]] = _decoded(content, list[list[_Token]], url)
     if len(tokens) != texts:
@@ -72,14 +72,14 @@ def _row(embedding: str | list[float], url: str) -> Vectors:
         except (binascii.Error, ValueError) as error:
             raise BackendError(f"{url} answered a vector that is no base64 of float32 values: {error}") from error
         return values.astype(np.float32)
-    with np.errstate(over="ignore"):  # becomes infinite, which is refused below
+    with np.errstate(over="ignore"):  # becomes infinite and is rejected below
         return np.asarray(embedding, dtype=np.float64).astype(np.float32)
 
 
 def _decoded(content: bytes, kind: type[T], url: str) -> T:
     try:
         return msgspec.json.decode(content, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # null and NaN among them
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # including null and NaN
         start = content[:80].decode(errors="replace")
         raise BackendError(
             f"{url} answered what cannot be read as vectors ({error}); it starts with {start!r}"

@@ -1,4 +1,4 @@
-"""Requests to one server: over connections that are kept open, and sent again where that may help."""
+"""Requests to a server, with keep-alive connections and retries."""
 
 import weakref
 from time import monotonic, sleep
@@ -23,7 +23,7 @@ ANSWER_SECONDS = 120.0
 
 
 class Connection:
-    """A pool of connections to the server that the settings name. Used by several threads at the same time."""
+    """A thread-safe connection pool for the configured server."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -34,16 +34,16 @@ class Connection:
         weakref.finalize(self, self._client.close).atexit = False  # exit handlers may still embed
 
     def get(self, url: str) -> httpx2.Response:
-        """As `post`, without a body."""
+        """Like `post`, without a body."""
         return self._ask("GET", url, None)
 
     def post(self, url: str, body: dict[str, Any]) -> httpx2.Response:
-        """The answer, with status 200. Waits and tries again while that may help.
+        """Returns a response with status 200. Retries temporary failures.
 
         Raises:
-            TooLargeError: the server refuses the request as too large.
-            RefusedError: it refuses it for another reason.
-            BackendError: there was no answer, or none but to come later, after `TRIES` tries or `PATIENCE` seconds.
+            TooLargeError: the server rejects the request as too large.
+            RefusedError: the server rejects the request for another reason.
+            BackendError: the server did not answer, or only asked to retry, for `TRIES` tries or `PATIENCE` seconds.
         """
         return self._ask("POST", url, msgspec.json.encode(body))
 

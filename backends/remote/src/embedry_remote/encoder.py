@@ -1,4 +1,4 @@
-"""The encoder: texts to a server, vectors from it, in pieces that the server takes."""
+"""The encoder: sends texts to a server in parts that it accepts, and receives vectors."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -30,7 +30,7 @@ Answer = TypeVar("Answer")
 
 
 class RemoteEncoder(TextEncoder):
-    """See `embedry.backend.TextEncoder`. Of a server that is not embedry's, nothing is known but what it answers."""
+    """See `embedry.backend.TextEncoder`. Servers other than embedry's state no vector space."""
 
     def __init__(self, request: LoadRequest, settings: Settings) -> None:
         self._settings = settings
@@ -49,11 +49,11 @@ class RemoteEncoder(TextEncoder):
         self.info: Mapping[str, str] = self._described(request.spec)
 
     def check(self, spec: ModelSpec, chain: Chain) -> None:
-        """Compares the vector space of the entry with the server's, where both are known.
+        """Compares the vector space of the entry with the server's, if both are known.
 
         Raises:
             SpaceError: they differ.
-            UnsupportedModelError: the vectors are not to be normalised, and the server does not say whether its own are.
+            UnsupportedModelError: the vectors must not be normalized, and the server does not state whether it normalizes.
         """
         if self._served is None:
             if not isinstance(chain[-1], Normalize):
@@ -82,8 +82,8 @@ class RemoteEncoder(TextEncoder):
         """See `embedry.backend.TextEncoder`.
 
         Raises:
-            BackendError: the server gives no answer, refuses, or answers something else than finite vectors of the right length.
-            SpaceError: the server has another model than when it was loaded.
+            BackendError: the server does not answer, rejects the request, or does not return finite vectors of the right length.
+            SpaceError: the server's model has changed since it was loaded.
         """
         whole = [prompt + text for text in texts]
         return np.concatenate([*self._in_parts(self._embedded, whole), np.empty((0, self._dims), dtype=np.float32)])
@@ -103,14 +103,14 @@ class RemoteEncoder(TextEncoder):
         return answers.of_tokenize(content, texts=len(texts), url=url)
 
     def _check_space(self, response: httpx2.Response) -> None:
-        """Compares the vector space that an embedry server states with each answer.
+        """Checks the vector space that an embedry server states with each response.
 
         Raises:
-            BackendError: the server was not known to be embedry's.
-            SpaceError: it has another model than with the first answer, after a restart for example.
+            BackendError: the server was not an embedry server before.
+            SpaceError: its model has changed since the first response, for example after a restart.
         """
         space = response.headers.get(SPACE_HEADER)
-        if self._served is None and space is not None:  # its model may put a prompt of its own before the texts
+        if self._served is None and space is not None:  # its model may add its own prompt
             raise BackendError(
                 f"{response.url} is of an embedry server, and {self._settings.api}/models did not say so; let that route "
                 "through too"
@@ -124,7 +124,7 @@ class RemoteEncoder(TextEncoder):
 
     @staticmethod
     def _in_parts(ask: Callable[[Sequence[str]], Answer], texts: Sequence[str]) -> Iterator[Answer]:
-        """What `ask` gives for parts of the texts, in order; parts that are too large for the server are halved."""
+        """The results of `ask` for parts of the texts, in order; parts that are too large for the server are halved."""
         start, most = 0, MOST_TEXTS
         while start < len(texts):
             part = _beginning(texts[start : start + most])
@@ -152,7 +152,7 @@ class RemoteEncoder(TextEncoder):
 
 
 def _beginning(texts: Sequence[str]) -> Sequence[str]:
-    """The first texts, up to the one that brings them to `MOST_CHARS` characters."""
+    """The first texts, until they reach `MOST_CHARS` characters."""
     chars = 0
     for place, text in enumerate(texts):
         chars += len(text)
@@ -163,9 +163,9 @@ def _beginning(texts: Sequence[str]) -> Sequence[str]:
 
 @lru_cache(maxsize=64)  # each call of an embedder asks
 def _spaces(spec: ModelSpec, int8: bool) -> tuple[str, ...]:
-    """The fingerprints that a server's model may have if it computes as the entry says; none if the entry lacks digests.
+    """The valid fingerprints of a server's model for this entry; none if the entry lacks digests.
 
-    Prompts are applied here, and need not be the server's: those of the registered entry may be there instead.
+    Prompts are applied here and may differ from the server's, which may have those of the registered entry.
     """
     digests = {file: digest for file, digest in spec.files.items() if digest is not None}
     if len(digests) < len(spec.files):

@@ -1,4 +1,4 @@
-"""What a server's refusal means: try again, send less, or tell the caller what to change."""
+"""Classifies error responses: retry, send less, or report to the caller."""
 
 import re
 from typing import Any
@@ -18,7 +18,7 @@ _MOST_SHOWN = 300
 
 
 class TryAgainError(BackendError):
-    """The server or the network cannot do it now; `after` is the seconds that the server asks to wait, if it says."""
+    """A temporary failure of the server or network; `after` is the server's Retry-After in seconds, if any."""
 
     def __init__(self, message: str, after: float | None = None) -> None:
         super().__init__(message)
@@ -26,7 +26,7 @@ class TryAgainError(BackendError):
 
 
 class RefusedError(BackendError):
-    """The server refuses the request with a status that trying again does not change."""
+    """The server rejects the request with a permanent status."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -34,17 +34,17 @@ class RefusedError(BackendError):
 
 
 class TooLargeError(RefusedError):
-    """The server refuses the request because it is too large."""
+    """The server rejects the request because it is too large."""
 
 
 def unreachable(url: str, error: httpx2.TransportError) -> TryAgainError:
-    """A request without an answer."""
+    """The error for a request without a response."""
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return TryAgainError(f"{url} gives no answer ({reason}); is a server running there? {URL} has its address")
 
 
 def refused(response: httpx2.Response, settings: Settings) -> BackendError:
-    """The error for an answer whose status is not 200."""
+    """The error for a response whose status is not 200."""
     status, said = response.status_code, _without_key(_message(response), settings.key)
     told = f"{response.url} answered {status} {response.reason_phrase}".rstrip() + (f": {said}" if said else "")
     if status in _TRANSIENT:
@@ -66,7 +66,7 @@ def _advice(status: int, settings: Settings) -> str:
 
 
 def _message(response: httpx2.Response) -> str:
-    """What the server says went wrong, in the forms that servers have for it."""
+    """The server's error message, in any of the common formats."""
     try:
         said: Any = msgspec.json.decode(response.content)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -78,5 +78,5 @@ def _message(response: httpx2.Response) -> str:
 
 
 def _without_key(said: str, key: str | None) -> str:
-    shown = said.replace(key, "***") if key else said  # some servers repeat the key that they refuse
+    shown = said.replace(key, "***") if key else said  # some servers repeat the rejected key
     return shown if len(shown) <= _MOST_SHOWN else f"{shown[:_MOST_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""What a server says about itself: whether it is embedry's, and which of its models is ours."""
+"""Identifies the server and finds the model on it."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ _NO_LIST = (403, 404, 405, 501)
 
 
 class Served(msgspec.Struct):
-    """A model as `/v1/models` lists it; all but the name is what embedry's server adds to OpenAI's fields."""
+    """A model listed by `/v1/models`; embedry's server adds all fields except the name."""
 
     id: str
     owned_by: str = ""
@@ -29,7 +29,7 @@ class Served(msgspec.Struct):
 
     @property
     def unprompted(self) -> str:
-        """The id under which the server puts no prompt before a text."""
+        """The id of the model without prompts."""
         return f"{self.name}-unprompted"
 
 
@@ -42,11 +42,11 @@ class _Status(msgspec.Struct):
 
 
 def find(connection: Connection, name: str, dims: int) -> Served | None:
-    """The model of this name at an embedry server; None if the server is another.
+    """The model with this name on an embedry server; None for other servers.
 
     Raises:
-        BackendError: the server cannot be asked, or is embedry's and does not have the model.
-        SpaceError: the model there has other dims.
+        BackendError: the server cannot be reached, or is embedry's and does not have the model.
+        SpaceError: the server's model has other dims.
     """
     api = connection.settings.api
     try:
@@ -76,7 +76,7 @@ def find(connection: Connection, name: str, dims: int) -> Served | None:
 
 
 def version(connection: Connection) -> str | None:
-    """The version of an embedry server; None if it does not say."""
+    """The version of an embedry server; None if not stated."""
     try:
         return msgspec.json.decode(connection.get(f"{connection.settings.root}/status").content, type=_Status).version
     except (BackendError, msgspec.DecodeError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""The server's address and key, and the model's name there: read from the environment, and checked before anything is asked."""
+"""The server's address and key, and the model's name on it, read from the environment and validated."""
 
 import os
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ MODEL = "EMBEDRY_REMOTE_MODEL"
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Where to ask, and how."""
+    """The settings of the connection."""
 
     api: str
     """The base of OpenAI's routes, such as "http://127.0.0.1:8080/v1"."""
@@ -23,15 +23,15 @@ class Settings:
 
     @property
     def root(self) -> str:
-        """The base of an embedry server's other routes, such as "http://127.0.0.1:8080"."""
+        """The base URL of an embedry server's other routes, such as "http://127.0.0.1:8080"."""
         return self.api.removesuffix("/v1")
 
 
 def from_environment() -> Settings:
-    """What the environment says now.
+    """Reads the settings from the environment.
 
     Raises:
-        OptionError: there is no address, or a variable cannot be used. No message contains the key.
+        OptionError: there is no address, or a variable is invalid. Messages never contain the key.
     """
     return Settings(api=_api(), key=_key(), model=os.environ.get(MODEL, "").strip() or None)
 

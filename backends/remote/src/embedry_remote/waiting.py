@@ -1,4 +1,4 @@
-"""How long to wait before a request is sent again."""
+"""Delays before retries."""
 
 import random
 from datetime import UTC, datetime
@@ -9,11 +9,11 @@ FIRST_WAIT = 0.25
 
 
 def seconds_before(attempt: int, asked: float | None) -> float:
-    """Seconds to wait before try number `attempt`, from 2, with jitter, so that clients do not come back all at once.
+    """Seconds to wait before try number `attempt`, from 2, with jitter so that clients do not retry simultaneously.
 
     Args:
         attempt: the number of the try.
-        asked: seconds that the server asked for; it is not asked before they are over. None if it did not say.
+        asked: the minimum delay that the server requested in seconds; None without one.
     """
     longest = FIRST_WAIT * 2.0 ** (attempt - 2)
     jitter = random.uniform(0.5, 1.0)  # noqa: S311  no secret depends on it
@@ -21,7 +21,7 @@ def seconds_before(attempt: int, asked: float | None) -> float:
 
 
 def retry_after(header: str | None) -> float | None:
-    """The seconds that a Retry-After header (RFC 9110, 10.2.3) asks for, a number or a date; None if it says nothing."""
+    """The seconds in a Retry-After header (RFC 9110, 10.2.3), a number or a date; None if invalid."""
     if header is None:
         return None
     try:

@@ -1,7 +1,7 @@
-"""A backend over the sentence-transformers library: any model in its layout, with all of its modules.
+"""The sentence-transformers backend: runs any model in the library's layout, with all modules.
 
-Slower than the others, and able to do what they refuse: modules that only the library has, and models with an input
-handling of their own. Importing this module is cheap; torch and sentence-transformers are imported by `load`.
+It is slower than other backends, but supports modules that only the library has, and models with custom input
+handling. Importing this module is cheap; `load` imports torch and sentence-transformers.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from embedry.modules import Dense, LayerNorm, LibraryModule, Normalize, Pooling
 
 
 class SentenceTransformersBackend(Backend):
-    """See `embedry.backend.Backend`. The device "auto" is CUDA where torch finds it, else MPS, else the CPU."""
+    """See `embedry.backend.Backend`. The device "auto" is CUDA if torch finds it, else MPS, else the CPU."""
 
     devices = ("auto", "cpu", "cuda", "mps")
     precisions = ("fp32", "bf16", "fp16")
@@ -23,7 +23,7 @@ class SentenceTransformersBackend(Backend):
     outputs = ("dense", "reranker", "sparse", "multi_vector")
 
     def refusal(self, spec: ModelSpec) -> str | None:
-        """Why the model cannot be reproduced here, or None."""
+        """Why this backend does not support the model, or None."""
         if spec.kind != "dense" and leaves_out_prompt(spec.body):
             return "its pooling leaves out the prompt, which the tokens of a pair do not tell"
         if spec.kind == "multi_vector" and any(isinstance(module, LayerNorm) for module in spec.body):
@@ -31,7 +31,7 @@ class SentenceTransformersBackend(Backend):
         return embedry_torch.refusal(spec)
 
     def load(self, request: LoadRequest) -> Encoder | PairEncoder | TextEncoder:
-        """The model; one with an input handling of its own keeps it."""
+        """Loads the model; custom input handling is kept."""
         from embedry_sentence_transformers import loading
         from embedry_sentence_transformers.encoder import ModuleEncoder, OwnInputEncoder
         from embedry_torch.configs import files

@@ -1,4 +1,4 @@
-"""Running a model of the library: over the pipeline's token ids, or over texts where the model reads them in its own way."""
+"""Runs a model of the library on the pipeline's token ids, or on texts if the model has custom input handling."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -26,11 +26,11 @@ class ModuleEncoder(Encoder, PairEncoder):
     """See `embedry.backend.Encoder` and `PairEncoder`: the pipeline's ids go through the model's chain of modules.
 
     Args:
-        model: in the library's own form, whatever its kind.
-        name: what the library calls its results.
-        threads: to compute with on a CPU.
-        unpadded: whether only texts of one length go through together, for modules that do not look at the mask.
-        one_by_one: whether no two texts go through together.
+        model: a model of the library, of any kind.
+        name: the library's name for its results.
+        threads: the number of CPU threads.
+        unpadded: whether a batch only has texts of one length, for modules that ignore the mask.
+        one_by_one: whether each batch has one text.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ModuleEncoder(Encoder, PairEncoder):
         return self._threads.narrow(partial(self._results, ids, mask, *segments))
 
     def forward_wide(self, ids: Ints, mask: Ints, *segments: Ints) -> Floats:
-        """The same, on a CPU with all threads."""
+        """The same, with all threads on a CPU."""
         return self._threads.wide(partial(self._results, ids, mask, *segments))
 
     def _results(self, *arrays: Ints) -> Floats:
@@ -77,23 +77,23 @@ class ModuleEncoder(Encoder, PairEncoder):
 
 
 class OwnInputEncoder(TextEncoder):
-    """See `embedry.backend.TextEncoder`: the model reads texts in its own way, prompt included."""
+    """See `embedry.backend.TextEncoder`: for models with custom input handling, including prompts."""
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model
-        self._lock = Lock()  # the tokenizer's cut is switched on and off for all who use it
+        self._lock = Lock()  # truncation is a shared setting of the tokenizer
         self.info: Mapping[str, str] = _info(model) | {"input": f"the model's own {type(model[0]).__name__}"}
 
     def lengths(self, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text by the model's tokenizer, before any cut."""
+        """The number of tokens of each text by the model's tokenizer, before truncation."""
         tokenizer = self._model.tokenizer
-        if hasattr(tokenizer, "encode_batch"):  # a plain tokenizer, as static models have
+        if hasattr(tokenizer, "encode_batch"):  # a plain tokenizer, as in static models
             return [len(encoding) for encoding in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
         with self._lock:
             return [len(ids) for ids in tokenizer(list(texts), truncation=False, verbose=False)["input_ids"]]
 
     def forward_texts(self, texts: Sequence[str], prompt: str) -> NDArray[np.float32]:
-        """Vectors of texts that the prompt is put before, float32 (texts, dims), not normalised."""
+        """The vectors of texts with the prompt, float32 (texts, dims), not normalized."""
         with self._lock:
             vectors = self._model.encode(
                 list(texts), prompt=prompt, normalize_embeddings=False, show_progress_bar=False

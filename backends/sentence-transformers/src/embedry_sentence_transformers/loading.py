@@ -1,4 +1,4 @@
-"""Loading a model with sentence-transformers, strictly: safetensors only, no remote code, every tensor accounted for."""
+"""Loads a model with sentence-transformers strictly: safetensors only, no remote code, every tensor accounted for."""
 
 import json
 from collections.abc import Callable
@@ -48,16 +48,16 @@ _IN_TRANSFORMER = (Classifier, MaskedLM)
 
 
 def model(request: LoadRequest, folder: Path) -> SentenceTransformer:
-    """The transformer and the body of the chain as modules of the library.
+    """Loads the transformer and the body of the chain as modules of the library.
 
     Args:
-        request: what to load, and how.
+        request: the model and its settings.
         folder: see `embedry_torch.configs.files`.
 
     Raises:
         OptionError: torch does not find the device.
-        IntegrityError: a tensor is missing, left over or of the wrong shape; the library itself would only mention it.
-        UnsupportedModelError: the libraries have no code for this model, or only the model's own, which is never run.
+        IntegrityError: a tensor is missing, left over or of the wrong shape; the library itself only logs it.
+        UnsupportedModelError: the libraries do not support this model, or only with remote code, which never runs.
     """
     place = device(request.device)
     with refused_by(_LIBRARY, request.spec):
@@ -66,25 +66,25 @@ def model(request: LoadRequest, folder: Path) -> SentenceTransformer:
 
 
 def takes_ids(spec: ModelSpec) -> bool:
-    """Whether the model starts with a transformer over token ids and never looks back at the text."""
+    """Whether the model starts with a transformer over token ids and does not use the text again."""
     return spec.transformer is not None and not leaves_out_prompt(spec.body)
 
 
 def vectors_name(spec: ModelSpec) -> str:
-    """What the library calls the vectors that the modules of this model take and give."""
+    """The library's name for the vectors between the modules of this model."""
     return "token_embeddings" if spec.kind == "multi_vector" else "sentence_embedding"
 
 
 def results_name(spec: ModelSpec) -> str:
-    """What the library calls the results of this model's body."""
+    """The library's name for the results of this model's body."""
     return "scores" if any(isinstance(module, Classifier | LogitScore) for module in spec.body) else vectors_name(spec)
 
 
 def ignores_mask(spec: ModelSpec) -> bool:
     """Whether padding would change results.
 
-    A module of the library's own that works on token vectors, such as a convolution, takes it for text; LogitScore takes it for a
-    text's last token, and the library therefore pads on the left.
+    Library modules over token vectors, such as a convolution, treat padding as text. LogitScore would treat it as the last token of a
+    text; the library therefore pads on the left.
     """
     if any(isinstance(module, LogitScore) for module in spec.body):
         return True
@@ -110,10 +110,10 @@ def _module(module: Module, spec: ModelSpec, folder: Path, width: int) -> torch.
     """A module of the library.
 
     Args:
-        module: of the body, and not a part of the transformer's class.
+        module: a module of the body that is not part of the transformer's class.
         spec: the model's entry.
-        folder: has the model's files.
-        width: of the vectors that it takes.
+        folder: the folder with the model's files.
+        width: the width of its inputs.
     """
     if isinstance(module, Pooling):
         modes = [{"last": "lasttoken"}.get(mode, mode) for mode in module.modes]
@@ -155,7 +155,7 @@ def _transformer(request: LoadRequest, place: Path, described: TransformerFiles)
             return model
 
     if not (place / "tokenizer_config.json").exists():
-        # The library wants a tokenizer, though only token ids will come: one that is as tokenizer.json says.
+        # The library requires a tokenizer, although only token ids are passed.
         settings = {"tokenizer_class": "PreTrainedTokenizerFast"}
         (place / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     safe = {"trust_remote_code": False, "local_files_only": True}
@@ -174,13 +174,13 @@ def _transformer(request: LoadRequest, place: Path, described: TransformerFiles)
 
 
 def _width(modules: list[Any], width: int) -> int:
-    """The width of what the last of these modules gives."""
+    """The output width of the last of these modules."""
     widths = [each.get_embedding_dimension() for each in modules if hasattr(each, "get_embedding_dimension")]
     return widths[-1] if widths else width
 
 
 def _filled(module: Filled, spec: ModelSpec, folder: Path, file: str) -> Filled:
-    """A module with the weights in a file, which must hold exactly those it has."""
+    """The module with the weights from a file, which must contain exactly its tensors."""
     shapes = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     module.load_state_dict(module_weights(spec, folder, file, shapes))
     return module

@@ -1,6 +1,6 @@
-"""A backend for models that are a table: vectors of tokens, whose mean is a text's, or weights of terms. It needs numpy alone.
+"""A backend for table models: token vectors, averaged per text, or weights of terms. It only requires numpy.
 
-Importing this module is cheap; the table is read or mapped into memory by `load`.
+Importing this module is cheap; `load` reads the table or maps it into memory.
 """
 
 from embedry.backend import Backend, Encoder, LoadRequest
@@ -17,7 +17,7 @@ class StaticBackend(Backend):
     outputs = ("dense", "sparse")
 
     def load(self, request: LoadRequest) -> Encoder:
-        """The table of the entry's first module."""
+        """Loads the table of the entry's first module."""
         if isinstance(request.spec.body[0], TermTable):
             from embedry_static.terms import TermEncoder
 

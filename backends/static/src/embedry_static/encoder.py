@@ -1,4 +1,4 @@
-"""Means of the rows of a table that is mapped into memory: only the pages of tokens that occur are ever read."""
+"""Averages rows of a memory-mapped table: only the pages of occurring tokens are read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ class StaticEncoder(Encoder):
         (module,) = (each for each in spec.body if isinstance(each, StaticEmbedding))
         stored = tensors(folder / module.weights)
         self._table, self._type = _mapped(stored, module, folder / module.weights)
-        # Of model2vec's vocabularies in which tokens share rows: each token's row, and what that is multiplied with.
+        # For model2vec vocabularies whose tokens share rows: the row of each token, and its factor.
         shares = stored if module.tensor == "embeddings" else {}
         self._rows = _for_each_token(shares.get("mapping"), {"I64": "<i8", "I32": "<i4"})
         self._scales = _for_each_token(shares.get("weights"), {"F32": "<f4", "F64": "<f8"})
@@ -46,7 +46,7 @@ class StaticEncoder(Encoder):
         }
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The mean row of each text's tokens, float32 (batch, outputs); zeros for a text of unknown tokens alone."""
+        """The mean row of each text's tokens, float32 (batch, outputs); zeros for a text with only unknown tokens."""
         counted = mask.astype(np.float32)
         if self._unknown is not None:
             counted[ids == self._unknown] = 0
@@ -67,7 +67,7 @@ class StaticEncoder(Encoder):
 
 
 def _mapped(stored: Mapping[str, Tensor], module: StaticEmbedding, path: Path) -> tuple[NDArray[Any], str]:
-    """The table, mapped, and its type as safetensors names it."""
+    """The mapped table and its safetensors type."""
     tensor = stored.get(module.tensor)
     if tensor is None or len(tensor.shape) != 2 or tensor.shape[1] != module.outputs:
         found = f"it is {tensor.shape}" if tensor is not None else f"it has {', '.join(sorted(stored))}"
@@ -81,7 +81,7 @@ def _mapped(stored: Mapping[str, Tensor], module: StaticEmbedding, path: Path) -
 
 
 def _for_each_token(tensor: Tensor | None, types: Mapping[str, str]) -> NDArray[Any] | None:
-    """A tensor with one value for each token, read; None if there is none."""
+    """Reads a tensor with one value per token; None if there is none."""
     if tensor is None:
         return None
     if tensor.dtype not in types or len(tensor.shape) != 1:

@@ -1,4 +1,4 @@
-"""The stated weights of the terms that occur in a text: the query side of inference-free sparse models."""
+"""Looks up the weights of the terms in a text: the query side of inference-free sparse models."""
 
 import json
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ class TermEncoder(Encoder):
         }
 
     def forward(self, ids: NDArray[np.int32], mask: NDArray[np.int32]) -> NDArray[np.float32]:
-        """The weight of each term that a text has, however often, float32 (batch, outputs)."""
+        """The weight of each distinct term in a text, float32 (batch, outputs)."""
         weights = np.zeros((len(ids), len(self._table)), dtype=np.float32)
         rows, columns = np.nonzero(mask)
         found = ids[rows, columns]
@@ -49,7 +49,7 @@ def _table(path: Path, outputs: int, vocabulary: list[str]) -> NDArray[np.float3
     """The weight of each term, float32 (outputs,).
 
     Raises:
-        IntegrityError: the file has another form, or a weight that none can be.
+        IntegrityError: the file has another format or an invalid weight.
     """
     table = _of_json(path, outputs, vocabulary) if path.suffix == ".json" else _of_tensor(path, outputs)
     if not (np.isfinite(table).all() and table.min() >= 0):

@@ -1,4 +1,4 @@
-"""What backends over torch share: how a model's class is configured, and how it is loaded, with every tensor accounted for.
+"""Shared code of the torch backends: configures and strictly loads model classes.
 
 Importing this package is cheap; its modules import torch and transformers.
 """
@@ -16,7 +16,7 @@ _ALONE = ((Classifier,), (LogitScore,), (MaskedLM, SpladePooling), (TermWeights,
 
 
 def refusal(spec: ModelSpec) -> str | None:
-    """Why no class of the transformers library computes this model, or None. Decided from the entry alone."""
+    """Why the transformers library does not support this model, or None. Only uses the entry."""
     if spec.architecture in _ONLY_IN_CODE_OF_MODELS:
         return f"the transformers library has no class for {spec.architecture!r}"
     kinds = tuple(map(type, spec.body))

@@ -1,7 +1,7 @@
-"""config.json for the classes of the transformers library, written from the core's record of it.
+"""Writes config.json for the classes of the transformers library from the core's config record.
 
-The library's own reading loses what its class has another name for: of nomic's file, which uses GPT-2's names, it would take
-nothing and fill in defaults. So every engine computes what the one record says.
+The library ignores settings that its class names differently: nomic's file uses GPT-2's names, so the library would use
+defaults instead. With the core's record, all engines use the same settings.
 """
 
 import json
@@ -53,10 +53,10 @@ _NAMES: dict[str, dict[str, str]] = {
 
 @contextmanager
 def files(request: LoadRequest) -> Iterator[Path]:
-    """A temporary folder with the model's listed files and nothing else, whose config.json the library reads as the core does.
+    """A temporary folder with only the model's listed files, and a config.json that the library and the core read alike.
 
     Raises:
-        UnsupportedModelError: the library's class does not compute what the record says.
+        UnsupportedModelError: the library's class does not support the settings in the record.
     """
     spec, config = request.spec, request.config
     with only_listed(spec, request.folder) as folder:
@@ -69,18 +69,18 @@ def files(request: LoadRequest) -> Iterator[Path]:
 
 
 def _described(spec: ModelSpec, config: ModelConfig, stated: dict[str, Any]) -> dict[str, Any]:
-    """What config.json says, in the words of transformers 5.
+    """The content of config.json with the names of transformers 5.
 
-    The record decides, for architectures whose config.json the core reads as a whole; of others all stays as it is stated.
+    Uses the record for architectures whose config.json the core reads completely; other files stay unchanged.
     """
     described = _written(spec, config, stated) if config.architecture in _WRITERS else stated
     classifier = _classifier(spec)
-    if classifier is not None:  # the entry decides how many labels there are, and not their names
+    if classifier is not None:  # the entry states the number of labels, not their names
         described = {key: value for key, value in described.items() if key not in ("id2label", "label2id")}
         described["num_labels"] = classifier.labels
     return described | {
-        "use_cache": False,  # of keys and values, in all layers at once, for texts to be continued
-        # A module of the library's own, such as WeightedLayerPooling, may read the vectors of every layer.
+        "use_cache": False,  # the key-value cache, which only generation needs
+        # A library module such as WeightedLayerPooling may read the vectors of every layer.
         "output_hidden_states": any(isinstance(module, LibraryModule) for module in spec.body),
     }
 
@@ -123,7 +123,7 @@ def _rotary(config: ModelConfig) -> dict[str, Any]:
 
 def _new(config: ModelConfig) -> dict[str, Any]:
     """NTK-aware scaling by f is a base of theta * f with angles divided by f^(2 / width): see `embedry_graphs.rotary`."""
-    types = {"type_vocab_size": config.type_vocab_size or 1}  # its class has always one; see `loading.accounted`
+    types = {"type_vocab_size": config.type_vocab_size or 1}  # its class always has one; see `loading.accounted`
     factor = config.rope_ntk_factor
     if factor is None or config.rope_theta is None or config.head_dim is None:
         return _rotary(config) | types
@@ -132,7 +132,7 @@ def _new(config: ModelConfig) -> dict[str, Any]:
 
 
 def _by_layer(config: ModelConfig) -> dict[str, Any]:
-    """Layers that see all of a text, and those that see a window of it."""
+    """The layers with full attention and those with a sliding window."""
     local, whole = "sliding_attention", "full_attention"
     return {
         "layer_types": [local if n in config.local_layers else whole for n in range(config.num_hidden_layers or 0)],
@@ -147,9 +147,9 @@ def _modernbert(config: ModelConfig) -> dict[str, Any]:
 def _gemma3_text(config: ModelConfig) -> dict[str, Any]:
     window, scalar = config.window or 0, (config.query_scale or 1.0) ** -2
     return _by_layer(config) | {
-        "sliding_window": window + 1 if config.is_causal else 2 * window,  # its class halves the latter
+        "sliding_window": window + 1 if config.is_causal else 2 * window,  # its class halves the second value
         "use_bidirectional_attention": not config.is_causal,
-        # Its class takes integers, and refuses another number.
+        # Its class only accepts integers.
         "query_pre_attn_scalar": round(scalar) if isclose(scalar, round(scalar)) else scalar,
     }
 

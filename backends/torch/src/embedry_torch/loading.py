@@ -1,4 +1,4 @@
-"""Loading with torch's libraries, strictly: safetensors only, no remote code, every tensor accounted for."""
+"""Loads models with torch libraries strictly: safetensors only, no remote code, every tensor accounted for."""
 
 import os
 from collections.abc import Collection, Iterator, Mapping
@@ -42,10 +42,10 @@ _PARTS: dict[type[Module], tuple[str, ...]] = {
 
 
 def device(name: str) -> torch.device:
-    """The torch device of this name; "auto" is the fastest kind that torch finds.
+    """The torch device with this name; "auto" is the fastest kind that torch finds.
 
     Raises:
-        OptionError: torch does not find it.
+        OptionError: torch does not find the device.
     """
     found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
@@ -68,26 +68,26 @@ def precision(dtype: torch.dtype) -> str:
 
 
 def threads(count: int | None) -> LibraryThreads:
-    """Torch's threads, for work on one of them or on `count`; None leaves them alone."""
+    """Sets torch's threads to one or to `count`; None does not change them."""
     return LibraryThreads(count, get_count=torch.get_num_threads, set_count=torch.set_num_threads)
 
 
 @contextmanager
 def refused_by(library: str, spec: ModelSpec) -> Iterator[None]:
-    """While a library loads the model it writes nothing, and whatever it raises becomes a refusal.
+    """Silences a library while it loads a model, and converts its errors.
 
     Raises:
-        UnsupportedModelError: the library has no code for this model, or only the model's own, which is never run.
+        UnsupportedModelError: the library does not support this model, or only with remote code, which never runs.
     """
     if os.getpid() != _IMPORTED_IN:
-        # In a forked child torch's own threads are gone, and it would wait for them for ever: it is to use none there.
+        # A forked child has lost torch's threads and would wait for them indefinitely, so it must not use them.
         torch.set_num_threads(1)
     try:
         with _silence():
             yield
     except (torch.OutOfMemoryError, EmbedryError):
         raise
-    except BaseException as error:  # for a config of odd values the library raises whatever comes
+    except BaseException as error:  # the library raises any exception for unusual config values
         if not is_failure(error):
             raise
         reason = str(error).partition("\n")[0]
@@ -97,22 +97,22 @@ def refused_by(library: str, spec: ModelSpec) -> Iterator[None]:
 
 
 def accounted(loaded: PreTrainedModel, report: Mapping[str, Collection[Any]], request: LoadRequest) -> None:
-    """Checks that each of a model's tensors came from the files, and each in the files went into it; it is ready to infer then.
+    """Checks that the tensors of the model and of the files match exactly, and puts the model into inference mode.
 
     Args:
         loaded: the model as `from_pretrained` with `STRICT` returns it.
-        report: what it returns beside it.
-        request: what was to be loaded.
+        report: the loading report of `from_pretrained`.
+        request: the requested model.
 
     Raises:
-        IntegrityError: a tensor is missing, left over or of the wrong shape; transformers itself would only mention it.
+        IntegrityError: a tensor is missing, left over or of the wrong shape; transformers itself only logs it.
         UnsupportedModelError: its class has another head than the entry says.
     """
     spec, config = request.spec, request.config
     missing, unexpected = set(report["missing_keys"]), set(report["unexpected_keys"])
     types = {name for name in missing if name.endswith(_TYPES)}
     if config is not None and config.architecture == "new" and config.type_vocab_size == 0 and types:
-        missing -= types  # the model has no token types, and its class always adds one
+        missing -= types  # the model has no token types, but its class always adds one
         for name in types:
             loaded.get_parameter(name).data.zero_()
     misshapen = {str(key[0] if isinstance(key, tuple) else key) for key in report["mismatched_keys"]}
@@ -136,7 +136,7 @@ def accounted(loaded: PreTrainedModel, report: Mapping[str, Collection[Any]], re
 
 
 def reads_last_position(loaded: PreTrainedModel, spec: ModelSpec) -> bool:
-    """Whether a decoder's class for classification takes the last position of a row for its last token, for it knows no padding."""
+    """Whether a decoder's classification class uses the last position of a row as the last token, because it has no padding token."""
     is_classifier = any(isinstance(module, Classifier) for module in spec.body)
     return is_classifier and loaded.config.get_text_config().pad_token_id is None
 
@@ -154,7 +154,7 @@ def _check_head(loaded: PreTrainedModel, head: Module, spec: ModelSpec) -> None:
 
 
 def own_tensors(module: Module) -> tuple[str, ...]:
-    """The names of a module's tensors that are among the transformer's own: of a Dense without a path."""
+    """The tensor names of a module whose weights are in the transformer's files: a Dense without a path."""
     if not isinstance(module, Dense) or module.path:
         return ()
     return ("linear.weight", "linear.bias") if module.bias else ("linear.weight",)
@@ -163,12 +163,12 @@ def own_tensors(module: Module) -> tuple[str, ...]:
 def module_weights(
     spec: ModelSpec, folder: Path, file: str, shapes: Mapping[str, tuple[int, ...] | None]
 ) -> dict[str, torch.Tensor]:
-    """Exactly these tensors of a module of the chain, float32, on the CPU; a shape of None is any.
+    """Reads the tensors of a module of the chain, float32, on the CPU; None allows any shape.
 
-    Without a file they are among the transformer's own, where they are not the only ones.
+    Without a file, they are in the transformer's files, among other tensors.
 
     Raises:
-        IntegrityError: one is missing or of the wrong shape, or the file holds others.
+        IntegrityError: a tensor is missing or has the wrong shape, or the file contains others.
     """
     stored: dict[str, Tensor] = {}
     for each in (file,) if file else spec.weights:
@@ -200,7 +200,7 @@ def _refuse_faults(
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps off stderr a progress bar for a tenth of a second, and the table of tensors, which are accounted for here."""
+    """Suppresses a short progress bar and the table of tensors on stderr; tensors are checked here."""
     shown = logging.is_progress_bar_enabled()
     reporter = getLogger("transformers.modeling_utils")
 

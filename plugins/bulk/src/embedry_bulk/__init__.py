@@ -1,10 +1,10 @@
-"""Bulk jobs: a corpus of any size becomes vectors, in shards that survive every interruption.
+"""Bulk jobs: embed a corpus of any size, in shards that survive interruptions.
 
     plan = make_plan(["corpus.parquet"], "vectors", model="all-MiniLM-L6-v2", role="document")
     for shard in range(plan.shards):
         run_shard(plan, shard)
 
-`embedry bulk` does the same with progress, resuming and several workers. `EmbedTable` is for pipelines of others.
+`embedry bulk` does the same with progress, resuming and several workers. `EmbedTable` is for other data pipelines.
 """
 
 from embedry_bulk.encodings import decoded

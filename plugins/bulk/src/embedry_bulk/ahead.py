@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def ahead(source: Iterator[Item], count: int) -> Generator[Item, None, None]:
-    """The items of an iterator, of which as many are read before they are needed, in a thread of their own."""
+    """The items of an iterator, read ahead in a separate thread."""
 
     def following() -> list[Item]:  # a future cannot hold StopIteration
         return list(islice(source, 1))

@@ -1,4 +1,4 @@
-"""Which columns go along: one schema for all inputs, that loses nothing of any."""
+"""The columns to keep: one lossless schema for all inputs."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from embedry_bulk.rows import Reader
 
 
 class Columns(NamedTuple):
-    """Those of a file, as its scan has found them."""
+    """The columns of a file, as found by its scan."""
 
     file: InputFile
     names: Sequence[str]
@@ -44,7 +44,7 @@ def common(found: Sequence[Columns], job: Job) -> pa.Schema:
 
     Raises:
         InputError: the inputs have columns of different types.
-        PlanError: a column that is to be kept is missing, one has the name of the vectors', or the output has no place for it.
+        PlanError: a column to keep is missing, has the name of the vectors' column, or is not supported by the output format.
     """
     asked = [name for name in (*(job.keep or ()), job.id_column) if name is not None]
     filled = [each for each in found if each.names]
@@ -73,7 +73,7 @@ def common(found: Sequence[Columns], job: Job) -> pa.Schema:
 
 
 def _unified(found: Sequence[Columns]) -> pa.Schema:
-    """Types of Parquet are exact, so where one file is Parquet all must agree. Others are widened until they hold all values."""
+    """Merges types. Parquet types are exact: if one file is Parquet, all must agree. Other types are widened to hold all values."""
     exact = next((each for each in found if each.file.kind == "parquet"), None)
     if exact is not None:
         for each in found:
@@ -93,7 +93,7 @@ def _unified(found: Sequence[Columns]) -> pa.Schema:
 
 
 def _difference(one: pa.Schema, other: pa.Schema) -> str:
-    """The first column that differs, whatever their order."""
+    """The first column that differs, in any order."""
     for name in dict.fromkeys((*one.names, *other.names)):
         here, there = (_described(schema, name) for schema in (one, other))
         if here != there:

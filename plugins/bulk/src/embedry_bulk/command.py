@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from embedry.options import Options
     from embedry_bulk.plan import Plan
 
-bulk = typer.Typer(no_args_is_help=True, help="Embed a corpus of any size, in shards that survive every interruption.")
+bulk = typer.Typer(no_args_is_help=True, help="Embed a corpus of any size, in shards that survive interruptions.")
 
 
 @bulk.command("plan")
@@ -28,7 +28,7 @@ def plan_command(
         list[str], typer.Argument(metavar="INPUT", help="Parquet, JSONL, CSV or TSV: files, folders, patterns.")
     ],
     *,
-    to: Annotated[str, typer.Option("--to", "-o", help="The job's folder, which is made: a path or a URL.")],
+    to: Annotated[str, typer.Option("--to", "-o", help="The job's folder, created if missing: a path or a URL.")],
     model: arguments.Model = "all-MiniLM-L6-v2",
     kind: arguments.VectorKind = None,
     role: arguments.Role = "document",
@@ -49,7 +49,7 @@ def plan_command(
     precision: arguments.Precision = None,
     threads: arguments.Threads = None,
 ) -> None:
-    """Read the inputs and write the plan of a job, which never changes.
+    """Read the inputs and write the immutable plan of a job.
 
     Examples:
         embedry bulk plan corpus.parquet --to vectors
@@ -68,11 +68,11 @@ def run_command(
     context: typer.Context,
     inputs: Annotated[
         list[str],
-        typer.Argument(metavar="OUT | INPUT", help="The folder of a job that is planned; or inputs, with --to."),
+        typer.Argument(metavar="OUT | INPUT", help="The folder of a planned job; or inputs, with --to."),
     ],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", "-o", help="Plan a job in this folder first, or continue the one in it.")
+        str | None, typer.Option("--to", "-o", help="Plan a job in this folder, or continue the existing one.")
     ] = None,
     model: arguments.Model = "all-MiniLM-L6-v2",
     kind: arguments.VectorKind = None,
@@ -94,24 +94,26 @@ def run_command(
     precision: arguments.Precision = None,
     threads: arguments.Threads = None,
     worker: Annotated[
-        str, typer.Option(help="Which of several workers this is, such as 3/8; each runs this command.")
+        str, typer.Option(help="The number of this worker and of all workers, such as 3/8; each runs this command.")
     ] = "1/1",
     max_rejected: Annotated[
-        str, typer.Option(help="Rows that may be rejected before the job ends: 100, or 0.1%.")
+        str, typer.Option(help="Maximum number of rejected rows before the job fails: 100, or 0.1%.")
     ] = "0.1%",
-    on: Annotated[str, typer.Option(help="Where: local, or a cluster that a package provides, such as ray.")] = "local",
+    on: Annotated[
+        str, typer.Option(help="Where to run: local, or a cluster of an installed plugin, such as ray.")
+    ] = "local",
     address: Annotated[
-        str | None, typer.Option(help="Of the cluster; by default one is started on this machine.")
+        str | None, typer.Option(help="Address of the cluster; default: start one on this machine.")
     ] = None,
     actors: Annotated[
-        int | None, typer.Option(help="Processes in the cluster; by default as many as it has room for.")
+        int | None, typer.Option(help="Number of processes in the cluster; default: as many as fit.")
     ] = None,
-    gpus: Annotated[float, typer.Option(help="GPUs of each of them.")] = 0,
+    gpus: Annotated[float, typer.Option(help="GPUs per process.")] = 0,
     as_json: arguments.AsJson = False,
 ) -> None:
     """Run or continue a job: `run OUT`; or plan and run it: `run INPUT... --to OUT`.
 
-    After any interruption the same command continues. Ctrl-C ends it after the shards in progress, a second one immediately.
+    Run the same command again after an interruption. Ctrl-C stops after the shards in progress, a second one immediately.
 
     Examples:
         embedry bulk run corpus.parquet --to vectors
@@ -138,7 +140,7 @@ def run_command(
             made, compute, settings, share=share, allowance=allowance, stopping=stopping, watch=watch.outcome
         )
     if stopping.is_set():
-        progress.note(f"stopped: {watch.line()}; to go on: embedry bulk run {made.url}")
+        progress.note(f"stopped: {watch.line()}; to continue: embedry bulk run {made.url}")
         raise typer.Exit(130)
     if as_json:
         _print({"event": "end", "url": made.url, **counts})
@@ -150,7 +152,7 @@ def run_command(
 
 @bulk.command("status")
 def status_command(folder: arguments.Folder, *, as_json: arguments.AsJson = False) -> None:
-    """Show how far a job is, from anywhere.
+    """Show the progress of a job, from any machine.
 
     Examples:
         embedry bulk status vectors
@@ -192,12 +194,10 @@ def status_command(folder: arguments.Folder, *, as_json: arguments.AsJson = Fals
 def verify_command(
     folder: arguments.Folder,
     *,
-    forget: Annotated[
-        bool, typer.Option("--forget", help="Let the next run compute shards again that are wrong.")
-    ] = False,
+    forget: Annotated[bool, typer.Option("--forget", help="Recompute invalid shards in the next run.")] = False,
     as_json: arguments.AsJson = False,
 ) -> None:
-    """Read everything that a job has written again, and compare it with what its records say.
+    """Read everything that a job has written, and compare it with its records.
 
     Repeated ids are reported but are not an error: a row is identified by its position.
 
@@ -218,12 +218,12 @@ def verify_command(
             have = "row has" if ids.rows == 1 else "rows have"
             _print(f"note: {ids.rows:,} {have} the id of an earlier row: {ids.first}")
         facts = {"rows": made.total, "shards": made.shards, "repeated_ids": ids.rows if ids else 0}
-        _print(facts if as_json else f"all is right: {_counted(made.shards, 'shard')}, {_counted(made.total, 'row')}")
+        _print(facts if as_json else f"no problems: {_counted(made.shards, 'shard')}, {_counted(made.total, 'row')}")
         return
     found = _counted(len(problems), "problem")
     concerned = {problem.shard for problem in problems if problem.shard is not None}
     if not concerned:
-        raise IncompleteError(f"{found}, and no shard is concerned")
+        raise IncompleteError(f"{found}, not in a shard")
     if forget:
         verifying.forget(made, problems)
         raise IncompleteError(
@@ -236,7 +236,7 @@ def verify_command(
 
 
 def _print(what: "str | Mapping[str, Any]") -> None:
-    """A line for people, or an object for programs, on standard output."""
+    """Prints a line for people, or an object for programs, to standard output."""
     from embedry_bulk import progress
 
     typer.echo(progress.shown(what) if isinstance(what, str) else json.dumps(what))
@@ -291,7 +291,7 @@ def _stoppable() -> Iterator[Event]:
     def stop(number: int, frame: FrameType | None) -> None:
         signal.signal(signal.SIGINT, before)
         stopping.set()
-        progress.note("stopping after the shards under way; Ctrl-C again stops at once, and loses only these")
+        progress.note("stopping after the shards in progress; Ctrl-C again stops immediately and loses only these")
 
     before = signal.signal(signal.SIGINT, stop)
     try:

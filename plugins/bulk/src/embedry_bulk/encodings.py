@@ -1,4 +1,4 @@
-"""How vectors are stored: as they are, or in fewer bits. The space stays the same; readers are told by the file's metadata."""
+"""Encodings of stored vectors: float32 or fewer bits. The space stays the same; the file's metadata states the encoding."""
 
 import json
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ _NARROWEST = 1e-30
 
 
 def check(encoding: str, lists: str) -> None:
-    """Raises PlanError for names that are none of these."""
+    """Raises PlanError for unknown names."""
     for name, value, known in (("encoding", encoding, get_args(Encoding)), ("list", lists, get_args(Lists))):
         if value not in known:
             raise PlanError(f"--{name} must be one of {', '.join(known)}, got {value!r}")
@@ -39,13 +39,13 @@ def ranges_of(vectors: NDArray[np.float32]) -> Ranges:
 
 
 def encoded(vectors: NDArray[np.float32], encoding: Encoding, ranges: Ranges | None) -> NDArray[np.generic]:
-    """Vectors, float32 (n, dims), as they are stored: float32, float16 or int8 (n, dims), or uint8 (n, ceil(dims / 8)).
+    """Vectors, float32 (n, dims), in the stored form: float32, float16 or int8 (n, dims), or uint8 (n, ceil(dims / 8)).
 
     int8 maps the range of a dimension linearly to -128...127. binary keeps signs: a bit is 1 where a value is positive, the
-    first dimension in the highest bit of the first byte, as `numpy.packbits` and the ubinary of sentence-transformers have it.
+    first dimension in the highest bit of the first byte, like `numpy.packbits` and the ubinary precision of sentence-transformers.
 
     Raises:
-        PlanError: float16 cannot hold a value, which only happens where vectors are not normalized.
+        PlanError: a value exceeds the range of float16; this only happens with vectors that are not normalized.
     """
     if encoding == "int8":
         low, high = (np.asarray(each, dtype=np.float32) for each in ranges or ranges_of(vectors))
@@ -62,15 +62,15 @@ def encoded(vectors: NDArray[np.float32], encoding: Encoding, ranges: Ranges | N
 
 
 def decoded(column: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, bytes] | None) -> NDArray[np.float32]:
-    """The vectors of a column that a job wrote, float32 (n, dims); those of binary are 1 and -1.
+    """The vectors of a column that a job wrote, float32 (n, dims); binary vectors become 1 and -1.
 
     Args:
         column: lists of numbers, without nulls.
-        metadata: that of the table's schema.
+        metadata: the metadata of the table's schema.
 
     Raises:
-        KeyError: the metadata is not that of a job.
-        ValueError: the job was one of vectors of another kind.
+        KeyError: the metadata does not belong to a job.
+        ValueError: the job made another kind of vectors.
     """
     about = json.loads((metadata or {})[b"embedry.vectors"])
     if "kind" in about:

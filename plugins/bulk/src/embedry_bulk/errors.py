@@ -11,7 +11,7 @@ class BulkError(EmbedryError):
 
 
 class PlanError(BulkError, OptionError):
-    """A job cannot be planned as it was asked for, or a folder holds the plan of another job."""
+    """A job cannot be planned with these settings, or the folder contains the plan of another job."""
 
 
 class InputError(BulkError, ValueError):
@@ -19,7 +19,7 @@ class InputError(BulkError, ValueError):
 
 
 class ChangedInputError(InputError):
-    """An input is not what it was when the job was planned."""
+    """An input has changed since the job was planned."""
 
 
 class OutputError(BulkError, OSError):
@@ -31,10 +31,10 @@ class RejectedError(BulkError, RuntimeError):
 
 
 class IncompleteError(BulkError, RuntimeError):
-    """The job ended and is not complete, or its results are not what was written."""
+    """The job ended but is not complete, or its results do not match what was written."""
 
 
 def in_a_line(error: BaseException) -> str:
-    """What an error says, without line breaks, and without the whole of a large value that it shows."""
+    """The message of an error on one line, with large values shortened."""
     text = " ".join(str(error).split())
     return text if len(text) <= _MOST_CHARS else f"{text[:_MOST_CHARS]}..."

@@ -1,4 +1,4 @@
-"""The texts of a shard on their way to the engine, and the rows that wait for their vectors."""
+"""Feeds the texts of a shard to the engine, and keeps the rows that wait for their vectors."""
 
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -24,13 +24,13 @@ class Held(NamedTuple):
 
 
 class Feed:
-    """Gives the texts of rows, and keeps the rows until they are taken, in the same order.
+    """Yields the texts of rows, and keeps the rows until they are taken, in the same order.
 
     Args:
         rows: the rows, numbered through the job.
         column: the column of the texts.
-        id_column: that of the ids, if rows need one.
-        reject: takes rows that have no text, or no id.
+        id_column: the column of the ids, if rows need one.
+        reject: called with rows that have no text or no id.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Feed:
         self._held: Held | None = None
 
     def texts(self) -> Iterator[str]:
-        """The texts of all rows that have not been taken. May be called again when an earlier one is no longer used."""
+        """The texts of all rows that have not been taken. May be called again once the earlier iterator is no longer used."""
         if self._held is not None:
             yield from self._texts_of(self._held)
         for rows in self._rows:
@@ -56,19 +56,19 @@ class Feed:
             yield from self._texts_of(block)
 
     def held(self, most: int) -> list[str]:
-        """The texts of the next rows, of those that were given and not taken."""
+        """The texts of the next rows that were yielded and not taken."""
         assert self._held is not None  # noqa: S101  something was given
         return self._texts_of(Held(self._held.table.slice(0, most), self._held.numbers))
 
     def take(self, count: int) -> Held:
-        """The next rows, which are then forgotten."""
+        """Returns and removes the next rows."""
         assert self._held is not None  # noqa: S101  something was given
         table, numbers = self._held
         self._held = Held(table.slice(count), numbers[count:])
         return Held(table.slice(0, count), numbers[:count])
 
     def reject(self, reason: str) -> None:
-        """Takes the next row as one without a vector."""
+        """Rejects the next row."""
         self._reject(Rejection(int(self.take(1).numbers[0]), reason))
 
     def _texts_of(self, held: Held) -> list[str]:

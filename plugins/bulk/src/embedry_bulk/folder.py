@@ -1,6 +1,6 @@
-"""The folder of a job, on a disk or on any other file system that fsspec knows.
+"""The folder of a job, on a disk or on any other file system that fsspec supports.
 
-Whatever appears in it appears whole: a file is written elsewhere first, and then renamed or uploaded in one step.
+Files appear atomically: each is written elsewhere first, and then renamed or uploaded in one step.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _TRIES = 5
 
 
 class Folder(Protocol):
-    """What a job needs of its folder."""
+    """The interface of a job's folder."""
 
     url: str
 
@@ -49,7 +49,7 @@ class Folder(Protocol):
         """The sizes of all files of a folder in bytes, by their names in it."""
 
     def publish(self, local: Path, name: str) -> None:
-        """Puts a complete local file in its place, replacing what is there. It is durable when this returns."""
+        """Moves a complete local file to its place and replaces an existing file. The file is durable when this returns."""
 
     def remove(self, name: str) -> None:
         """Removes a file, if there is one."""
@@ -58,17 +58,17 @@ class Folder(Protocol):
         """A file to read from."""
 
     def others(self) -> set[str]:
-        """Names of unfinished files that other processes, which still run, are writing."""
+        """Names of unfinished files that other running processes are writing."""
 
     def spool(self) -> Any:
-        """A context with a local folder for what is not complete yet."""
+        """A context with a local folder for incomplete files."""
 
 
 def open_folder(url: str) -> Folder:
     """The folder at a path or a URL.
 
     Raises:
-        OutputError: no installed package knows this kind of URL.
+        OutputError: no installed package supports this kind of URL.
     """
     try:
         system, path = fsspec.core.url_to_fs(url)
@@ -80,12 +80,12 @@ def open_folder(url: str) -> Folder:
 
 
 def is_local(system: Any) -> bool:
-    """Whether a file system of fsspec is that of this machine."""
+    """Whether an fsspec file system is local."""
     return "file" in ((system.protocol,) if isinstance(system.protocol, str) else system.protocol)
 
 
 class LocalFolder:
-    """A folder of this machine, or one that is mounted."""
+    """A local or mounted folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
@@ -114,7 +114,7 @@ class LocalFolder:
         return found
 
     def publish(self, local: Path, name: str) -> None:
-        """See `Folder`. `local` is in the folder that `spool` gave, so on the same file system."""
+        """See `Folder`. `local` is in the folder of `spool`, so on the same file system."""
         final = self.path / name
         try:
             final.parent.mkdir(exist_ok=True)  # but not the job's folder: one that has vanished must be noticed
@@ -143,7 +143,7 @@ class LocalFolder:
 
     @contextmanager
     def spool(self) -> Iterator[Path]:
-        """See `Folder`. What killed processes left is removed."""
+        """See `Folder`. Removes files left by killed processes."""
         self._sweep()
         own = self.path / _TEMPORARY / makers.mark()
         try:
@@ -170,7 +170,7 @@ class LocalFolder:
 
 
 class RemoteFolder:
-    """A folder of an object store, or of anything else that fsspec knows. A file appears there when its upload is complete."""
+    """A folder in an object store, or on any other file system of fsspec. A file appears when its upload is complete."""
 
     def __init__(self, system: Any, path: str, url: str) -> None:
         self._system = system
@@ -186,7 +186,7 @@ class RemoteFolder:
         return content
 
     def read_all(self, folder: str) -> dict[str, bytes]:
-        """See `Folder`. Many files are read at a time, where the file system can."""
+        """See `Folder`. Reads files concurrently if the file system supports it."""
         names = list(self.sizes(folder))
         paths = [self._at(f"{folder}/{name}") for name in names]
         contents = tried(lambda: self._system.cat(paths)) if paths else {}
@@ -220,7 +220,7 @@ class RemoteFolder:
         return self._system.open(self._at(name), "rb")
 
     def others(self) -> set[str]:
-        """See `Folder`. An object store does not show what is being uploaded."""
+        """See `Folder`. An object store does not list unfinished uploads."""
         return set()
 
     @contextmanager
@@ -234,7 +234,7 @@ class RemoteFolder:
 
 
 def tried(request: Callable[[], Result]) -> Result:
-    """The answer to a request over a network, which is repeated if it fails. What is not there is no failure."""
+    """The result of a network request, retried if it fails. A missing file is not retried."""
     for attempt in range(1, _TRIES + 1):
         try:
             return request()
@@ -254,7 +254,7 @@ def sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Has a file, or the names in a folder, written to the disk."""
+    """Flushes a file, or the entries of a folder, to disk."""
     if os.name != "posix" and path.is_dir():  # Windows opens no folders
         return
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
@@ -270,7 +270,7 @@ def _is_ours(maker: Path) -> bool:
 
 
 def _is_abandoned(maker: Path, after: float) -> bool:
-    """Whether the process has ended; of one that cannot be asked about, whether it has changed nothing for so many seconds."""
+    """Whether the process has ended; if that is unknown, whether it has changed nothing for this many seconds."""
     dead = makers.is_dead(*_made_by(maker))
     if dead is not None:
         return dead

@@ -1,4 +1,4 @@
-"""The files of a job: which they are, what identifies them, and whether they are still the same."""
+"""The input files of a job: finding, identifying and checking them."""
 
 import fnmatch
 import os
@@ -29,7 +29,7 @@ _UNREADABLE = (ImportError, ValueError, OSError)
 
 
 class InputFile(NamedTuple):
-    """A file, and what identifies its content."""
+    """A file with the identity of its content."""
 
     url: str
     kind: Kind
@@ -41,10 +41,10 @@ class InputFile(NamedTuple):
     """When a file on a disk was modified, in ns; 0 for an object. If it has not changed, the bytes are not read again."""
 
     def check(self) -> None:
-        """Compares the file with what it was when the job was planned.
+        """Compares the file with its state when the job was planned.
 
         Raises:
-            ChangedInputError: it is missing, or has other content.
+            ChangedInputError: it is missing or its content has changed.
             InputError: it cannot be read.
         """
         try:
@@ -66,20 +66,20 @@ class InputFile(NamedTuple):
             )
 
     def is_like(self, other: "InputFile") -> bool:
-        """Whether both are the same file with the same content, whenever it was modified."""
+        """Whether both are the same file with the same content, regardless of modification time."""
         return self._replace(modified=0) == other._replace(modified=0)
 
 
 def found(names: Sequence[str], kind: Kind | None = None, known: Sequence[InputFile] = ()) -> list[InputFile]:
-    """The files of a job, in the order of the names, those of a folder or a pattern sorted.
+    """The files of a job, in the order of the names; those of a folder or a pattern are sorted.
 
     Args:
-        names: files, folders and patterns with `*`; paths, or URLs that fsspec knows.
-        kind: the format; None for that of each file's extension.
-        known: files as an earlier plan has them. One that has not been modified since is not read again for its digest.
+        names: files, folders and patterns with `*`; paths, or URLs that fsspec supports.
+        kind: the format; None to use each file's extension.
+        known: files of an earlier plan. A file that has not been modified since is not read again for its digest.
 
     Raises:
-        InputError: there is no such file, its format is not known, it cannot be read, or it is named twice.
+        InputError: a file does not exist, has an unknown format, cannot be read, or is named twice.
     """
     digests = {(file.url, file.size, file.modified): file.digest for file in known if file.modified}
     files: dict[str, InputFile] = {}
@@ -95,13 +95,13 @@ def found(names: Sequence[str], kind: Kind | None = None, known: Sequence[InputF
 
 
 def may_match(name: str, folder: str) -> bool:
-    """Whether a folder lies in one that a name stands for, so that what is written to it would be found by that name."""
+    """Whether a folder is inside an input folder or pattern, so that its files would be found as inputs."""
     wanted, place = (_full(each) for each in (name, folder))
     return any(fnmatch.fnmatchcase(above, wanted) or above == wanted for above in _above(place))
 
 
 def _matching(name: str, kind: Kind | None) -> Iterator[tuple[Any, str]]:
-    """The file system and the path of each file that a name stands for."""
+    """The file system and the path of each file that a name matches."""
     system, path = fsspec.core.url_to_fs(name)
     if tried(lambda: system.exists(path)):  # asked first: names may have brackets, too
         matches, missing = (
@@ -122,13 +122,13 @@ def _matching(name: str, kind: Kind | None) -> Iterator[tuple[Any, str]]:
 
 
 def _unhidden(matches: Sequence[str], pattern: str) -> list[str]:
-    """What a pattern matches, sorted, without hidden files, unless it asks for such."""
+    """The matches of a pattern, sorted, without hidden files unless the pattern names them."""
     root = str(Path(re.split(r"[*?\[]", pattern)[0] + "...").parent)
     return sorted(each for each in matches if _is_hidden(pattern, root) or not _is_hidden(each, root))
 
 
 def _files(system: Any, path: str, kind: Kind | None) -> Sequence[str]:
-    """A file itself; of a folder its files, if the format is named, else those of known formats."""
+    """The file itself, or the files of a folder: all if the format is named, else those of known formats."""
     if not tried(lambda: system.isdir(path)):
         return [path]
     inside = sorted(tried(lambda: system.find(path)))
@@ -155,8 +155,8 @@ def _state(system: Any, path: str) -> tuple[int, int]:
         system.invalidate_cache()
         return int(tried(lambda: system.info(path))["size"] or 0), 0
     status = Path(path).stat()
-    if not stat.S_ISREG(status.st_mode):  # a pipe would be read once, and perhaps for ever
-        raise InputError(f"{path} is no regular file; write what it gives to a file first")
+    if not stat.S_ISREG(status.st_mode):  # a pipe can be read only once, and may never end
+        raise InputError(f"{path} is not a regular file; write its content to a file first")
     return status.st_size, status.st_mtime_ns
 
 
@@ -170,18 +170,18 @@ def _digest(system: Any, path: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _digest_since(path: str, modified: int) -> str:
-    """That of a file on a disk, which is read once after it was modified, and not once for each shard."""
+    """The digest of a local file, computed once per modification and not once per shard."""
     return sha256(Path(path))
 
 
 def _identity(system: Any, path: str, url: str) -> str:
-    """What two names of one file have in common."""
+    """The identity that two names of one file share."""
     folder, name = os.path.split(path)
     return os.path.join(os.path.realpath(folder), name) if is_local(system) else url
 
 
 def _kind(path: str) -> Kind | None:
-    """The format by the extension, or by the one before that of a compression."""
+    """The format by the extension, or by the one before a compression extension."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes[-2:]]
     if suffixes and suffixes[-1] in COMPRESSED:
         suffixes.pop()

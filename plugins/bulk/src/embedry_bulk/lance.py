@@ -1,4 +1,4 @@
-"""A table of LanceDB as the result of a job. The job's folder is then a database, and the table `vectors` is in it."""
+"""LanceDB output: the job's folder is a database with the table `vectors`."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,7 +31,7 @@ _REFUSED = (OSError, RuntimeError, ValueError)
 
 
 class LancePart(ParquetPart):
-    """Rows that wait in a Parquet file until their shard is complete, and are then merged into the table in one step."""
+    """Rows kept in a Parquet file until their shard is complete, then merged into the table in one step."""
 
     def __init__(self, plan: Plan, shard: int, spool: Path) -> None:
         super().__init__(plan, shard, spool)
@@ -57,13 +57,13 @@ class LancePart(ParquetPart):
 
 
 def check(plan: Plan) -> None:
-    """Raises PlanError if LanceDB has no place for the columns of a job, or cannot open its folder."""
+    """Raises PlanError if LanceDB does not support the columns of a job, or cannot open its folder."""
     if NUMBER in plan.schema.names:
         raise PlanError(
             f"the table has a column {NUMBER!r} of its own: leave the inputs' out with --keep, or give it another name"
         )
     if plan.url.startswith("memory:"):
-        raise PlanError(f"LanceDB keeps nothing at {plan.url}; choose a folder or an object store")
+        raise PlanError(f"LanceDB cannot store data at {plan.url}; choose a folder or an object store")
     with TemporaryDirectory(prefix="embedry-bulk-") as folder:
         try:
             lancedb.connect(folder).create_table(TABLE, schema=_schema_of(plan))
@@ -74,11 +74,13 @@ def check(plan: Plan) -> None:
     try:
         lancedb.connect(plan.url).list_tables()
     except _REFUSED as error:
-        raise PlanError(f"LanceDB cannot open {plan.url}: {in_a_line(error)}; choose a place that it knows") from error
+        raise PlanError(
+            f"LanceDB cannot open {plan.url}: {in_a_line(error)}; choose a location that it supports"
+        ) from error
 
 
 def wrong(plan: Plan, done: Mapping[int, Done]) -> Iterator[tuple[int, str]]:
-    """What is wrong with the rows of the table, by shard."""
+    """Problems with the rows of the table, by shard."""
     counts = np.zeros(plan.shards, dtype=np.int64)
     metadata = schema_of(plan).metadata
     for batch in _batches(plan):

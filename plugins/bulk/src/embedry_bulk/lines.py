@@ -1,4 +1,4 @@
-"""The lines of a file, compressed or not, from any offset on."""
+"""Reads the lines of a file, compressed or not, from any offset."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,8 +18,8 @@ _LONGEST = 2**26
 
 
 class Lines:
-    """A file whose lines are read from offsets that mostly grow. It stays open, since what is compressed has no other way
-    to an offset than through all the bytes before it.
+    """A file whose lines are read from mostly increasing offsets. It stays open, because reaching an offset in a compressed
+    file requires reading all bytes before it.
 
     Offsets are those of decompressed bytes.
     """
@@ -33,7 +33,7 @@ class Lines:
         """Bytes from `_start` on that were read and may be asked for again."""
 
     def read(self, offset: int) -> Iterator[tuple[int, bytes]]:
-        """Each line with its offset, without its line feed, from the line on that begins at `offset`.
+        """Yields each line with its offset, without its line feed, starting with the line at `offset`.
 
         Raises:
             InputError: the file cannot be read to its end, or has lines of more than 64 MiB.
@@ -51,7 +51,7 @@ class Lines:
             self._buffer = self._buffer[len(block) :]
 
     def _complete_lines(self) -> bytes:
-        """The buffer up to its last line break, once it has one, or all that is left of the file."""
+        """The buffer up to its last line break, or the rest of the file."""
         while (end := self._buffer.rfind(b"\n") + 1) == 0:
             if len(self._buffer) > _LONGEST:
                 raise InputError(
@@ -93,7 +93,7 @@ class Lines:
         return bytes(self._tried(lambda: self._file.read(size)))
 
     def _tried(self, request: Callable[[], Result]) -> Result:
-        """What a request to the file gives. After a failure it is opened again: nobody knows where it stands."""
+        """The result of a request to the file. After a failure the file is reopened, because its position is unknown."""
         try:
             return request()
         except (OSError, EOFError, ValueError, pa.ArrowException) as error:
@@ -102,7 +102,7 @@ class Lines:
             raise InputError(f"{self._url} cannot be read after byte {at:,}: {in_a_line(error)}") from error
 
     def close(self) -> None:
-        """Closes the file; it opens again when it is read again."""
+        """Closes the file; reading it again reopens it."""
         if self._file is not None:
             self._file.close()
             self._file = None

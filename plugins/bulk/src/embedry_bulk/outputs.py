@@ -1,4 +1,4 @@
-"""Which files a shard has, by the format of its job, and that they are complete or abandoned."""
+"""Opens the files of a shard in the job's output format; they end complete or abandoned."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from embedry_bulk.plan import Plan
 
 @contextmanager
 def open_part(plan: Plan, shard: int, spool: Path) -> Iterator[Part]:
-    """The files of a shard in the format of the job, written to a local folder. They are complete after the context."""
+    """The files of a shard in the format of the job, written to a local folder. The files are complete after the context."""
     part = _part(plan, shard, spool)
     try:
         yield part

@@ -32,7 +32,7 @@ class ParquetReader:
 
     @property
     def schema(self) -> pa.Schema:
-        """See `Reader`. What the file says of itself is left out: it is no longer true with another column."""
+        """See `Reader`. Omits the file's metadata, which is no longer valid with another column."""
         return self._opened().schema_arrow.remove_metadata()
 
     def count(self) -> int | None:

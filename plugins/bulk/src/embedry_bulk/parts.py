@@ -1,4 +1,4 @@
-"""The files of a shard while they are written: vectors with the columns of their rows, and rejected rows with their reasons."""
+"""Writes the files of a shard: vectors with the columns of their rows, and rejected rows with their reasons."""
 
 import json
 from collections.abc import Sequence
@@ -35,17 +35,17 @@ class Part(Protocol):
         """Ends the files."""
 
     def abandon(self) -> None:
-        """Closes the files as they are; they are of no use."""
+        """Closes the incomplete files."""
 
     def publish(self, folder: Folder) -> tuple[Written, ...]:
-        """Puts the files in their places."""
+        """Moves the files to their places."""
 
 
 def put(folder: Folder, path: Path, name: str) -> Written:
-    """Puts a complete file in its place.
+    """Moves a complete file to its place.
 
     Raises:
-        OutputError: it cannot be written there, or the job's folder is gone.
+        OutputError: the file cannot be written, or the job's folder no longer exists.
     """
     try:
         written = Written(name, path.stat().st_size, sha256(path))
@@ -56,17 +56,17 @@ def put(folder: Folder, path: Path, name: str) -> Written:
 
 
 def part_name(plan: Plan, shard: int) -> str:
-    """The name of a shard's file without extension, as Hugging Face's data sets have them."""
+    """The name of a shard's file without extension, as in Hugging Face data sets."""
     return f"train-{plan.name(shard)}-of-{plan.shards:05}"
 
 
 def rejected_name(plan: Plan, shard: int) -> str:
-    """The place of a shard's rejected rows."""
+    """The path of a shard's rejected rows."""
     return f"{REJECTED}/{plan.name(shard)}.parquet"
 
 
 def file_names(plan: Plan, shard: int) -> tuple[str, ...]:
-    """The files that a shard may have, by their places in the job's folder."""
+    """The files that a shard may have, by their paths in the job's folder."""
     rejected = rejected_name(plan, shard)
     name = f"{part_name(plan, shard)}.{plan.job.output}"
     if plan.job.output == "lancedb":
@@ -75,7 +75,7 @@ def file_names(plan: Plan, shard: int) -> tuple[str, ...]:
 
 
 def schema_of(plan: Plan) -> pa.Schema:
-    """The columns of the result, the vectors last, with what a reader needs to know of them as metadata."""
+    """The columns of the result, the vectors last, with metadata that describes them to readers."""
     job = plan.job
     vectors = pa.field(job.vector_column, stored.type_of(job.space, job.encoding, job.lists))
     kind = {"kind": job.space.kind} if job.space.kind != "dense" else {}
@@ -90,7 +90,7 @@ def schema_of(plan: Plan) -> pa.Schema:
 
 
 class ParquetPart:
-    """All columns and the vectors, as Parquet. Page checksums find bits that have flipped."""
+    """All columns and the vectors, as Parquet. Page checksums detect flipped bits."""
 
     def __init__(self, plan: Plan, shard: int, spool: Path) -> None:
         self._job = plan.job
@@ -138,7 +138,7 @@ class ParquetPart:
         self._writer.close()
 
     def abandon(self) -> None:
-        """See `Part`. An error from closing says no more than the one before it."""
+        """See `Part`. Ignores errors from closing."""
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
 
@@ -207,10 +207,10 @@ class NpyPart:
 
 
 def id_kind(field: pa.Field) -> np.dtype[Any]:
-    """What an array of ids holds for a column of them.
+    """The numpy type of an id column.
 
     Raises:
-        PlanError: .npy has nothing for its values.
+        PlanError: .npy does not support its values.
     """
     if are_strings(field.type):
         return np.dtype(np.str_)

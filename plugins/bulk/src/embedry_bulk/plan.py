@@ -1,4 +1,4 @@
-"""A plan: everything that decides what a job computes, written once and never changed."""
+"""The immutable plan of a job: everything that determines its result."""
 
 import base64
 import hashlib
@@ -29,7 +29,7 @@ OnOverflow = Literal["truncate", "reject"]
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is asked for. A folder holds the results of one job, and refuses another."""
+    """The settings of a job. A folder holds the results of one job and rejects another."""
 
     inputs: tuple[InputFile, ...]
     space: Space
@@ -64,10 +64,10 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """A job whose inputs were read: where each shard begins, and which columns its rows have.
+    """A job with its scanned inputs: the start of each shard, and the columns.
 
-    Rows are numbered through all inputs, in order. A row is known by this number, or by its file and its number there,
-    and never by its text or its id.
+    Rows are numbered across all inputs, in order. A row is identified by this number, or by its file and its number there,
+    not by its text or id.
     """
 
     job: Job
@@ -90,17 +90,17 @@ class Plan:
         """The plan of a folder.
 
         Raises:
-            PlanError: there is none, it is damaged, or another version of embedry made it.
+            PlanError: there is no plan, it is damaged, or another version of embedry made it.
         """
         folder = open_folder(url)
         content = folder.read(NAME)
         if content is None:
-            raise PlanError(f"{url} has no {NAME}, so it is no job; plan one: embedry bulk plan INPUT... --to {url}")
+            raise PlanError(f"{url} has no {NAME}, so it is not a job; plan one: embedry bulk plan INPUT... --to {url}")
         return cls._parsed(content, folder.url)
 
     @cached_property
     def text(self) -> str:
-        """The plan as JSON; plan.json has it together with its digest."""
+        """The plan as JSON; plan.json contains it together with its digest."""
         values = asdict(self.job) | {"inputs": [file._asdict() for file in self.job.inputs]}
         values["space"] = self.job.space.as_dict()
         schema = base64.b64encode(self.schema.serialize()).decode()
@@ -110,11 +110,11 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """24 hex digits that name this plan; every file that a job writes about itself has it."""
+        """24 hex digits that identify this plan; every record of the job contains it."""
         return hashlib.sha256(self.text.encode()).hexdigest()[:24]
 
     def as_json(self) -> bytes:
-        """What plan.json holds."""
+        """The content of plan.json."""
         return f'{{"digest": "{self.digest}", "plan": {self.text}}}\n'.encode()
 
     @cached_property
@@ -159,20 +159,20 @@ class Plan:
         return list(accumulate(self.rows))
 
     def name(self, shard: int) -> str:
-        """A shard's number as it stands in the names of its files."""
+        """A shard's number as it appears in file names."""
         return f"{shard:05}"
 
     def check_job(self, job: Job) -> None:
-        """Raises PlanError if another job is asked for than the one that this folder has."""
+        """Raises PlanError if the job differs from the one in this folder."""
         differ = [
-            f"{each.name} is {_short(here)}, and {_short(asked)} is asked for"
+            f"{each.name} is {_short(here)}, but {_short(asked)} was requested"
             for each in fields(Job)
             if each.name != "inputs" and (asked := getattr(job, each.name)) != (here := getattr(self.job, each.name))
         ]
         differ += _differ(self.job.inputs, job.inputs)
         if differ:
             raise PlanError(
-                f"{self.url} holds another job: {'; '.join(differ)}. Go on with the old one: "
+                f"{self.url} contains another job: {'; '.join(differ)}. To continue that job: "
                 f"embedry bulk run {self.url}; or name another folder with --to"
             )
 
@@ -213,7 +213,7 @@ def _damaged(url: str, why: str) -> PlanError:
 
 
 def _differ(here: Sequence[InputFile], asked: Sequence[InputFile]) -> list[str]:
-    """In what inputs differ, if they do. When a file was modified does not matter if its content is the same."""
+    """The difference between inputs, if any. Modification times do not matter if the content is the same."""
     for old, new in zip_longest(here, asked):
         names = [each.url if each else "no more" for each in (old, new)]
         if names[0] != names[1]:

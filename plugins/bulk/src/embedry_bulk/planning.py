@@ -1,4 +1,4 @@
-"""From inputs to a plan: their rows are counted, their columns found, and shards of about equal work cut."""
+"""Makes a plan from inputs: counts rows, finds columns, and cuts shards of about equal work."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -50,22 +50,22 @@ def make_plan(
     options: Options | None = None,
     **settings: Any,
 ) -> Plan:
-    """Plans a job and writes its plan, or returns the one that is there, if it is the same.
+    """Plans a job and writes its plan, or returns the existing plan if it is the same.
 
     Args:
-        names: files, folders and patterns, as paths or URLs that fsspec knows.
+        names: files, folders and patterns, as paths or URLs that fsspec supports.
         to: the job's folder, as a path or a URL.
-        model: a name that `resolve` takes.
-        kind: "dense", "sparse" or "multi_vector", where the model gives several; None for its first.
-        role: "document", "query", or a task that the model's entry names.
-        input_format: that of the inputs; None for that of each file's extension.
-        advance: told how many rows more were read.
-        options: those of `resolve`: dims, precision, backend, device and so on.
+        model: a name that `resolve` accepts.
+        kind: "dense", "sparse" or "multi_vector", if the model supports several; None for its first.
+        role: "document", "query", or a task of the model.
+        input_format: the format of the inputs; None to use each file's extension.
+        advance: called with the number of rows just read.
+        options: options of `resolve`: dims, precision, backend, device and so on.
         **settings: the other fields of `Job`.
 
     Raises:
-        PlanError: the folder has another job, or a setting is not possible.
-        InputError: an input is missing, cannot be read, or has no such column.
+        PlanError: the folder contains another job, or a setting is not valid.
+        InputError: an input is missing, cannot be read, or lacks the column.
     """
     embedder = _resolved(model, kind, options or Options())
     embedder.spec.prompt(role)  # an unknown role is an error before anything is read
@@ -96,14 +96,14 @@ def _resolved(model: str, kind: Kind | None, options: Options) -> "LazyTextModel
     spec = find(model, Path(cache_dir) if cache_dir else cache.default_folder())
     chosen = kind or spec.kind
     if chosen == "reranker":
-        raise PlanError(f"{spec.name!r} is a reranker, which gives no vectors to store; choose an embedder")
+        raise PlanError(f"{spec.name!r} is a reranker, which does not make vectors to store; choose an embedder")
     if chosen not in spec.kinds:
         raise PlanError(f"{spec.name!r} gives no {chosen} vectors; choose another model, or --kind {spec.kind}")
     return cast("LazyTextModel[Any]", resolve_kind(chosen, spec, **options))
 
 
 def _check(job: Job) -> None:
-    """Raises PlanError for settings that are not possible, or that would be without effect."""
+    """Raises PlanError for settings that are not valid or would have no effect."""
     encodings.check(job.encoding, job.lists)
     for option, value, known in (
         ("output-format", job.output, get_args(Output)),
@@ -118,7 +118,7 @@ def _check(job: Job) -> None:
     if job.space.kind != "dense":
         _check_kind(job)
     if job.id_column is not None and job.output != "npy":
-        raise PlanError("--id is for npy, which has no other columns; they all go along into Parquet and LanceDB")
+        raise PlanError("--id is for npy; Parquet and LanceDB keep all columns")
     if job.keep is not None and job.output == "npy":
         raise PlanError("--keep is for Parquet and LanceDB; npy has no other columns than that of --id")
     if job.lists != "fixed" and job.output != "parquet":
@@ -128,7 +128,7 @@ def _check(job: Job) -> None:
 
 
 def _check_kind(job: Job) -> None:
-    """Raises PlanError for what is there for dense vectors alone."""
+    """Raises PlanError for settings that only apply to dense vectors."""
     kind = job.space.kind
     if job.encoding != "float32":
         raise PlanError(
@@ -199,7 +199,7 @@ class _Planner:
         return first
 
     def _cut_work(self, work: NDArray[np.float64], first: int, offsets: Sequence[int] | None) -> None:
-        """Begins a shard with each row that no longer fits into the one before, unless that one is empty."""
+        """Starts a new shard at each row that does not fit into the current one, unless that is empty."""
         sums = np.cumsum(work)
         done = 0.0
         while True:
@@ -213,7 +213,7 @@ class _Planner:
             done, self._room = float(sums[place - 1]) if place else 0.0, float(self._limit)
 
     def _work(self, scan: Scan) -> NDArray[np.float64]:
-        """One a row, or about how many tokens each has: by its length, and by the tokens of a few of them."""
+        """The work per row: 1, or the approximate number of tokens, estimated from its length and a few tokenized texts."""
         if self._job.shard_rows:
             return np.ones(len(scan.lengths))
         fixed, each_byte = self._tokens([scan.texts[place] for place in spread(len(scan.texts), _SAMPLE_OF_BLOCK)])
@@ -221,7 +221,7 @@ class _Planner:
         return tokens
 
     def _tokens(self, texts: Sequence[str]) -> tuple[float, float]:
-        """Tokens of an empty text, with prompt and special tokens, and of each byte more."""
+        """Tokens of an empty text, with prompt and special tokens, and tokens per additional byte."""
         sample = [text for text in texts if text]
         size = sum(len(text.encode()) for text in sample)
         if not size:
@@ -243,7 +243,7 @@ class _Planner:
         return encodings.ranges_of(vectors)
 
     def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Vectors without those of texts for which the engine fails: these are rejected when it is their turn."""
+        """The vectors, without texts for which the engine fails; those are rejected later."""
         try:
             vectors: NDArray[np.float32] = self._embedder.encode(texts, role=self._job.role)
             return vectors
@@ -255,7 +255,7 @@ class _Planner:
 
 
 class _Sample:
-    """At most so many of all texts that come, each with the same probability, the same ones each time."""
+    """A deterministic uniform sample of texts, of limited size."""
 
     def __init__(self, size: int) -> None:
         self.size = size

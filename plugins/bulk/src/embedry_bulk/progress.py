@@ -1,4 +1,4 @@
-"""How far a job is: a bar on a terminal, lines elsewhere, JSON for programs."""
+"""Progress of a job: a bar on a terminal, lines elsewhere, JSON for programs."""
 
 import json
 import re
@@ -23,18 +23,18 @@ _NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud
 
 
 def shown(text: str) -> str:
-    r"""Names and reasons of others as they can be printed: what a terminal would act on becomes an escape, `\u001b`."""
+    r"""Escapes control characters in names and reasons for the terminal, such as `\u001b`."""
     return _NOT_SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
 def note(text: str) -> None:
-    """A line on standard error, for people."""
+    """Prints a line for people to standard error."""
     Console(stderr=True, markup=False, highlight=False, soft_wrap=True).print(shown(text))
 
 
 @contextmanager
 def reading() -> Iterator[Callable[[int], None]]:
-    """Shows on a terminal how many rows were read. Yields a function that takes how many more."""
+    """Shows the number of rows read on a terminal. Yields a function that adds to the number."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda _: None
@@ -51,13 +51,13 @@ def reading() -> Iterator[Callable[[int], None]]:
 
 
 class Watch:
-    """Follows a run: a bar on standard error if it is a terminal, else a line every 30 seconds, and JSON if that is asked for.
+    """Follows a run: a bar on standard error if it is a terminal, else a line every 30 seconds, and JSON if requested.
 
     Args:
         plan: the plan.
-        before: the counts of what was complete before, see `records.total`.
-        shards: how many shards that was.
-        as_json: print an object for each shard, on standard output, and nothing for people.
+        before: the counts of the shards completed before, see `records.total`.
+        shards: the number of those shards.
+        as_json: print an object for each shard, on standard output, and no lines for people.
     """
 
     def __init__(self, plan: Plan, before: Mapping[str, int], shards: int, *, as_json: bool) -> None:
@@ -84,12 +84,12 @@ class Watch:
             self._bar.stop()
 
     def advance(self, rows: int) -> None:
-        """So many rows more are computed, of shards that are not complete yet."""
-        self._rows = min(self._rows + rows, self._plan.total)  # those of a shard that is tried again are told twice
+        """Adds rows that were computed in shards that are not complete yet."""
+        self._rows = min(self._rows + rows, self._plan.total)  # rows of a retried shard are reported twice
         self._show()
 
     def outcome(self, outcome: Done | Failed) -> None:
-        """A shard is complete, or has failed."""
+        """Records that a shard is complete or has failed."""
         if isinstance(outcome, Done):
             self._shards += 1
             self._committed += outcome.rows + outcome.rejected
@@ -104,7 +104,7 @@ class Watch:
         self._show()
 
     def line(self) -> str:
-        """How far the job is, in words."""
+        """The progress as a sentence."""
         total = self._plan.total
         seconds = time.monotonic() - self._begun
         rate = (self._rows - self._before) / seconds if seconds > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Which reader reads a file."""
+"""Selects the reader of a file."""
 
 from embedry_bulk.inputs import InputFile
 from embedry_bulk.parquet_rows import ParquetReader

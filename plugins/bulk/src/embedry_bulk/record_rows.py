@@ -54,7 +54,7 @@ class RecordReader:
 
     @property
     def schema(self) -> pa.Schema:
-        """See `Reader`. Those of CSV are strings, those of JSON the types that hold all values unchanged."""
+        """See `Reader`. CSV columns are strings; JSON columns have types that hold all values unchanged."""
         return self._schema
 
     def count(self) -> int | None:
@@ -123,7 +123,7 @@ class RecordReader:
         return names
 
     def _check_start(self, start: Sequence[Record], column: str) -> None:
-        """Refuses a file of another format or encoding, or with other columns, by its first rows."""
+        """Checks the format, encoding and columns of a file by its first rows."""
         readable = [each.values for each in start if each.values is not None]
         if not readable:
             raise InputError(f"{self._url}: none of the first {len(start)} rows can be read: {start[0].fault}")
@@ -140,7 +140,7 @@ class RecordReader:
             raise InputError(f"{self._url} has no column {column!r}; choose one with --column: {', '.join(names)}")
 
     def _widened(self, block: Sequence[Record], first: int, column: str, only: Container[str]) -> pa.Schema:
-        """The types that hold the rows before and these. A text that is no string is a fault of its row."""
+        """The types widened to hold these rows. A text that is not a string is rejected with its row."""
         records = [each.values for each in block if each.values is not None]
         names = dict.fromkeys(name for record in records for name in record)
         self._names |= names
@@ -194,7 +194,7 @@ def _csv_fields(lines: Iterator[tuple[int, bytes]], delimiter: str, url: str) ->
         try:
             fields = next(records, None)
         except csv.Error as error:
-            if len(starts) > 1:  # nobody knows where the next record begins
+            if len(starts) > 1:  # the start of the next record is unknown
                 raise InputError(
                     f"{url}: the {len(starts):,} lines from byte {starts[0]:,} on are not CSV: {error}"
                 ) from error
@@ -217,7 +217,7 @@ def _csv_record(start: int, fields: Sequence[str] | str, header: Sequence[str]) 
 
 
 def _rows(block: Sequence[Record], first: int, schema: pa.Schema) -> Rows:
-    """Records as a table. One that does not fit the types is rejected alone."""
+    """Records as a table. Only records that do not fit the types are rejected."""
     readable = [(first + place, each.values) for place, each in enumerate(block) if each.values is not None]
     rejected = [Rejection(first + place, each.fault) for place, each in enumerate(block) if each.values is None]
     try:
@@ -246,10 +246,10 @@ def _fault(record: Mapping[str, Any], schema: pa.Schema) -> str:
 
 
 def _type_of(values: Sequence[Any]) -> pa.DataType:
-    """The type that holds JSON values unchanged; those that are not Unicode are a fault of their rows.
+    """The type that holds JSON values unchanged; values that are not Unicode are rejected with their rows.
 
     Raises:
-        ArrowException, TypeError, ValueError, OverflowError: there is none.
+        ArrowException, TypeError, ValueError, OverflowError: there is no such type.
     """
     try:
         kind = pa.array(values).type
@@ -269,7 +269,7 @@ def _can_be_written(value: object) -> bool:
 
 
 def _hides_bools(values: Iterable[Any], kind: pa.DataType) -> bool:
-    """Whether Arrow takes true for 1.0, as it does after a number with a fraction."""
+    """Whether Arrow would convert true to 1.0, as it does after a number with a fraction."""
     if pa.types.is_floating(kind):
         return any(isinstance(value, bool) for value in values)
     if pa.types.is_list(kind):
@@ -281,7 +281,7 @@ def _hides_bools(values: Iterable[Any], kind: pa.DataType) -> bool:
 
 
 def _length(text: object) -> int:
-    """Bytes in UTF-8, or about as many."""
+    """The approximate size in UTF-8 bytes."""
     if not isinstance(text, str):
         return 0
     return len(text) if text.isascii() else len(text.encode(errors="replace"))

@@ -1,4 +1,4 @@
-"""What a job writes about its shards: which are done, with what they hold, and which have failed."""
+"""The records of a job: completed shards with their content, and failed shards."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,7 +17,7 @@ DATA, IDS, REJECTED = "data", "ids", "rejected"
 
 
 class Written(NamedTuple):
-    """A file of a shard, as it was written."""
+    """A written file of a shard."""
 
     name: str
     """Its place in the job's folder."""
@@ -27,7 +27,7 @@ class Written(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """A shard that is complete: all its files are in their places."""
+    """A complete shard: all its files are in place."""
 
     plan: str
     """The digest of the plan."""
@@ -54,10 +54,10 @@ class Done:
 
     @classmethod
     def from_json(cls, content: bytes) -> "Done":
-        """What `as_json` gave.
+        """Parses the result of `as_json`.
 
         Raises:
-            ValueError, TypeError, LookupError: it is something else.
+            ValueError, TypeError, LookupError: the content is invalid.
         """
         values = json.loads(content)
         return cls(**(values | {"files": tuple(Written(**each) for each in values["files"])}))
@@ -65,7 +65,7 @@ class Done:
 
 @dataclass(frozen=True, kw_only=True)
 class Failed:
-    """A shard that could not be computed. The next run tries it again."""
+    """A shard that could not be computed. The next run retries it."""
 
     plan: str
     shard: int
@@ -78,10 +78,10 @@ class Failed:
 
 
 def done_shards(plan: Plan) -> dict[int, Done]:
-    """The shards that are complete, by number: their records say so, and their files have the sizes that the records state.
+    """The complete shards, by number: they have a record, and their files have the recorded sizes.
 
     Raises:
-        OutputError: the records are those of another plan.
+        OutputError: the records belong to another plan.
     """
     found = list(_records(plan))  # before the sizes: a shard may be completed meanwhile, and its record comes last
     sizes = {
@@ -91,7 +91,7 @@ def done_shards(plan: Plan) -> dict[int, Done]:
 
 
 def forget_broken(plan: Plan) -> dict[int, Done]:
-    """The same, after removing the records that cannot be read, or whose files are missing or of another size."""
+    """Like `done_shards`, after removing records that cannot be read, or whose files are missing or have another size."""
     names = list(plan.folder.sizes(DONE))
     done = done_shards(plan)
     sound = {record_name(plan, shard) for shard in done}
@@ -102,12 +102,12 @@ def forget_broken(plan: Plan) -> dict[int, Done]:
 
 
 def is_done(plan: Plan, shard: int) -> bool:
-    """Whether a shard has been completed by now, by anybody."""
+    """Whether a shard has been completed by any worker."""
     return plan.folder.read(record_name(plan, shard)) is not None
 
 
 def recorded(plan: Plan) -> set[int]:
-    """The shards that have a record now. One listing, so that it may be asked often."""
+    """The shards that have a record now. Needs one listing, so frequent calls are cheap."""
     names = (name.partition(".")[0] for name in plan.folder.sizes(DONE))
     return {int(name) for name in names if name.isdecimal()}
 
@@ -126,7 +126,7 @@ def failed_shards(plan: Plan) -> dict[int, Failed]:
 
 
 def write(record: Done | Failed, plan: Plan, folder: Path) -> None:
-    """Puts a record in its place, through a local folder. A shard that is done has not failed."""
+    """Writes a record through a local folder. A done record removes the failed one."""
     name = record_name(plan, record.shard, DONE if isinstance(record, Done) else FAILED)
     path = folder / name.replace("/", "-")
     path.write_bytes(record.as_json())
@@ -136,12 +136,12 @@ def write(record: Done | Failed, plan: Plan, folder: Path) -> None:
 
 
 def record_name(plan: Plan, shard: int, folder: str = DONE) -> str:
-    """The place of a shard's record."""
+    """The path of a shard's record."""
     return f"{folder}/{plan.name(shard)}.json"
 
 
 def total(done: Iterable[Done]) -> Mapping[str, int]:
-    """Rows, rejected rows, truncated texts and tokens of shards together."""
+    """Totals of rows, rejected rows, truncated texts and tokens."""
     names = ("rows", "rejected", "truncated", "tokens")
     sums = dict.fromkeys(names, 0)
     for each in done:
@@ -158,7 +158,7 @@ def _records(plan: Plan) -> Iterator[Done]:
             continue  # damaged: its shard counts as not done
         if done.plan != plan.digest:
             raise OutputError(
-                f"{plan.url}/{DONE}/{name} belongs to another plan ({done.plan}, not {plan.digest}): somebody has replaced "
-                "plan.json; restore it, or start in an empty folder"
+                f"{plan.url}/{DONE}/{name} belongs to another plan ({done.plan}, not {plan.digest}): "
+                "plan.json was replaced; restore it, or start in an empty folder"
             )
         yield done

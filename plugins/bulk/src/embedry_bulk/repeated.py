@@ -1,4 +1,4 @@
-"""Ids that several rows have, in any number of rows and in bounded memory."""
+"""Finds repeated ids in any number of rows with bounded memory."""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ Hashes = NDArray[np.uint64]
 
 
 class Repeated(NamedTuple):
-    """What is known of ids that are not unique. Strings are compared by hashes of 64 bits."""
+    """Repeated ids of a job. Strings are compared by 64-bit hashes."""
 
     rows: int
     """Rows that have the id of an earlier one."""
@@ -31,12 +31,12 @@ class Repeated(NamedTuple):
 
 
 def repeated_ids(plan: Plan, done: Mapping[int, Done], at_a_time: int = _AT_A_TIME) -> Repeated | None:
-    """Whether rows share an id, in a job that writes the inputs' ids; None if none do.
+    """The repeated ids of a job that writes the inputs' ids; None if all are unique.
 
     Args:
         plan: the plan.
-        done: its complete shards, whose files are sound.
-        at_a_time: how many rows to hold in memory.
+        done: its complete shards, with valid files.
+        at_a_time: the number of rows to hold in memory.
     """
     if plan.job.id_column is None:
         return None
@@ -67,7 +67,7 @@ def _chosen(plan: Plan, done: Mapping[int, Done], turn: int, passes: int) -> tup
 
 
 def _hashes(ids: NDArray[Any]) -> Hashes:
-    """Whole numbers as they are; strings hashed by their code points, whatever the width of their array."""
+    """Integers unchanged; strings hashed by their code points, independent of the width of their array."""
     if ids.dtype.kind != "U":
         return ids.astype(np.int64, copy=False).view(np.uint64) if ids.dtype.kind == "i" else ids.astype(np.uint64)
     hashes = np.full(len(ids), _BASIS)
@@ -87,7 +87,7 @@ def _ids(plan: Plan, done: Mapping[int, Done]) -> Iterator[tuple[str, NDArray[An
 
 
 def _described(plan: Plan, done: Mapping[int, Done], later: int, earlier: int) -> str:
-    """The places of two rows with one id, as people look them up."""
+    """The locations of two rows with the same id, for people."""
     said, value, before = {}, "", 0
     for name, ids in _ids(plan, done):
         for place in (earlier, later):

@@ -1,4 +1,4 @@
-"""The rows of input files, block by block, in one form for every format: what a plan needs of them, and what a shard needs."""
+"""A common interface to the rows of input files, in blocks, for planning and for computing shards."""
 
 from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple, Protocol
@@ -11,7 +11,7 @@ BLOCK_ROWS = 8192
 
 
 class Rejection(NamedTuple):
-    """A row that has no vector, and why."""
+    """A rejected row and the reason."""
 
     row: int
     """Its number in its file, from 0."""
@@ -28,13 +28,13 @@ class Rows(NamedTuple):
     rejected: Sequence[Rejection]
 
     def counted_from(self, number: int) -> "Rows":
-        """The same with numbers that begin elsewhere, such as those of a row in a job."""
+        """The same rows with another first number, such as row numbers in a job."""
         rejected = [Rejection(number + row, reason) for row, reason in self.rejected]
         return Rows(self.table, number + self.numbers, rejected)
 
 
 class Scan(NamedTuple):
-    """What a plan needs of the next rows of a file."""
+    """The planning data of the next rows of a file."""
 
     lengths: NDArray[np.int64]
     """The length of each row's text in bytes; 0 where there is none."""
@@ -51,48 +51,48 @@ class Reader(Protocol):
         """All rows, in order.
 
         Args:
-            column: that of the texts.
-            only: the columns whose types are looked for.
-            sample: how many texts to give of each block.
+            column: the column of the texts.
+            only: the columns whose types are needed.
+            sample: the number of texts to sample from each block.
 
         Raises:
-            InputError: the file cannot be read, or has no such column of texts.
+            InputError: the file cannot be read, or lacks the column of texts.
         """
 
     @property
     def names(self) -> Sequence[str]:
-        """All columns; of formats without a header, once all rows were scanned."""
+        """All columns; for formats without a header, available after scanning all rows."""
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns and their types; of formats without types, once all rows were scanned."""
+        """The columns and their types; for formats without types, available after scanning all rows."""
 
     def count(self) -> int | None:
-        """How many rows there are, if the file says so without being read."""
+        """The number of rows, if the file's metadata states it."""
 
     def rows(self, first: int, count: int, offset: int, schema: pa.Schema) -> Iterator[Rows]:
-        """So many rows from the first on, with the columns of the schema.
+        """Yields `count` rows starting with `first`, with the columns of the schema.
 
         Args:
             first: the number of the first row in the file.
-            count: how many.
-            offset: where the first row begins, for formats that are read from there.
-            schema: the columns, in the types that the job has for them.
+            count: the number of rows.
+            offset: the offset of the first row, for formats that support it.
+            schema: the columns, with the types of the job.
 
         Raises:
-            InputError: the file cannot be read, or ends before.
+            InputError: the file cannot be read, or ends earlier.
         """
 
     def close(self) -> None:
-        """Closes the file; it opens again when it is read again."""
+        """Closes the file; reading it again reopens it."""
 
 
 def are_strings(kind: pa.DataType) -> bool:
-    """Whether a column of this type holds strings, in any of Arrow's forms."""
+    """Whether this is one of Arrow's string types."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def spread(count: int, most: int) -> NDArray[np.intp]:
-    """At most so many positions, evenly spread over a number of rows."""
+    """Up to this many positions, evenly spread over a number of rows."""
     return np.unique(np.linspace(0, count - 1, num=min(count, most)).astype(np.intp)) if count else np.zeros(0, np.intp)

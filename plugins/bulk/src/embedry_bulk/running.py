@@ -1,4 +1,4 @@
-"""Running a job: which shards are left, who computes them, and whether it all came out right."""
+"""Runs a job: selects the remaining shards, computes them, and checks completeness."""
 
 import random
 import re
@@ -35,7 +35,7 @@ _POLL = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a job is run. None of it changes the result."""
+    """Settings for running a job. They do not change the result."""
 
     options: Options = field(default_factory=Options)
     """Those of `resolve` that concern the machine."""
@@ -56,14 +56,14 @@ there. It writes no records of failures; shards commit themselves."""
 
 
 class Allowance(NamedTuple):
-    """How many rows may be rejected: so many, or so large a part of all."""
+    """The maximum number or share of rejected rows."""
 
     most: int | None
     share: float
 
     @classmethod
     def parsed(cls, text: str) -> "Allowance":
-        """From "0.1%" or "100". Raises PlanError for anything else."""
+        """Parses "0.1%" or "100". Raises PlanError for other values."""
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
         if match is None or (not match[2] and "." in match[1]):
             raise PlanError(
@@ -72,17 +72,17 @@ class Allowance(NamedTuple):
         return cls(None, float(match[1]) / 100) if match[2] else cls(int(match[1]), 0.0)
 
     def check(self, rejected: int, plan: Plan) -> None:
-        """Raises RejectedError if there are more."""
+        """Raises RejectedError if more rows were rejected."""
         most = self.most if self.most is not None else int(self.share * plan.total + 1e-6)
         if rejected > most:
             raise RejectedError(
-                f"{rejected:,} of {plan.total:,} rows were rejected, and {most:,} may be; their reasons are in "
-                f"{plan.url}/{records.REJECTED}. What is done stays; to allow more: embedry bulk run {plan.url} --max-rejected {2 * rejected}"
+                f"{rejected:,} of {plan.total:,} rows were rejected, but at most {most:,} may be; their reasons are in "
+                f"{plan.url}/{records.REJECTED}. Completed shards are kept; to allow more: embedry bulk run {plan.url} --max-rejected {2 * rejected}"
             )
 
 
 def runner(name: str) -> Runner:
-    """The runner of a name.
+    """The runner with this name.
 
     Raises:
         PlanError: no installed package provides it.
@@ -91,7 +91,7 @@ def runner(name: str) -> Runner:
     if name not in points:
         raise PlanError(
             f"no installed package runs jobs on {name!r}; there is {', '.join(sorted(points))}"
-            + ("; try: pip install embedry-ray" if name == "ray" else "")  # anybody could register another name
+            + ("; try: pip install embedry-ray" if name == "ray" else "")  # any package could register another name
         )
     return cast(Runner, points[name].load())
 
@@ -106,22 +106,22 @@ def run(
     stopping: Event,
     watch: Callable[[Outcome], object] = lambda _: None,
 ) -> Mapping[str, int]:
-    """Computes what is left of a job; returns the counts of its rows.
+    """Computes the remaining shards of a job; returns the counts of its rows.
 
     Args:
         plan: the plan.
-        compute: who computes the shards.
-        settings: how.
-        share: the number of this worker, from 1, and how many there are. It begins with its share, and goes on with what others
-            have not done.
-        allowance: how many rows may be rejected.
-        stopping: when it is set, no further shard is begun.
-        watch: told each outcome.
+        compute: the runner that computes the shards.
+        settings: how to run the job.
+        share: the number of this worker, from 1, and the number of workers. It starts with its share, then computes shards that
+            others have not done.
+        allowance: the maximum of rejected rows.
+        stopping: once set, no further shard starts.
+        watch: called with each outcome.
 
     Raises:
-        RejectedError: more rows were rejected.
+        RejectedError: more rows were rejected than allowed.
         IncompleteError: shards have failed, or rows are missing.
-        As `run_shard`, for what concerns all shards.
+        As `run_shard`, for errors that affect all shards.
     """
     done = records.forget_broken(plan)
     rejected = sum(each.rejected for each in done.values())
@@ -148,8 +148,8 @@ def check_complete(plan: Plan) -> Mapping[str, int]:
         shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
         why = next((f": {failed[shard].reason}" for shard in missing if shard in failed), "")
         raise IncompleteError(
-            f"{len(missing):,} of {plan.shards:,} shards are not done ({shown}){why}; nothing of the others is lost. To try them "
-            f"again: embedry bulk run {plan.url}"
+            f"{len(missing):,} of {plan.shards:,} shards are not done ({shown}){why}; the others are kept. To retry them: "
+            f"embedry bulk run {plan.url}"
         )
     counts = records.total(done.values())
     if counts["rows"] + counts["rejected"] != plan.total:
@@ -161,9 +161,9 @@ def check_complete(plan: Plan) -> Mapping[str, int]:
 
 
 def local(plan: Plan, shards: Iterator[int], settings: Settings) -> Iterator[Outcome]:
-    """Computes shards in this process. While one is computed, the one before is put in its place."""
+    """Computes shards in this process. While one is computed, the previous one is committed."""
     first = next(shards, None)
-    if first is None:  # nothing is loaded for nothing
+    if first is None:  # load nothing if no shard is left
         return
     with plan.folder.spool() as spool, ThreadPoolExecutor(1, thread_name_prefix="embedry-bulk-commit") as committing:
         worker = Worker(plan, spool, settings.advance, **settings.options)
@@ -194,15 +194,14 @@ def _attempted(worker: Worker, shard: int, attempts: int) -> Computed | Failed:
 
 
 def failure(plan: Plan, shard: int, error: BaseException, attempts: int) -> Failed:
-    """The record of a shard that was tried so often."""
+    """The record of a shard that failed after this many attempts."""
     reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
     return Failed(plan=plan.digest, shard=shard, reason=reason, attempts=attempts)
 
 
 def _pending(plan: Plan, done: set[int], share: tuple[int, int], stopping: Event) -> Iterator[int]:
-    """The shards that are left, each when there is room for it and once: first those of this worker's share, in order; then
-    any that others have not done, at random, so that few workers compute the same; those that another process of this machine
-    is writing only after it has ended.
+    """Yields each remaining shard once: first this worker's share, in order; then shards that others have not done, in random order, so
+    that few workers compute the same one. Shards that another process of this machine is writing come only after it has ended.
     """
     worker, workers = share
     given: set[int] = set()

@@ -1,4 +1,4 @@
-"""One shard: read, computed, written, and put in its place."""
+"""Computes one shard: reads, encodes, writes and commits it."""
 
 import os
 import platform
@@ -39,17 +39,17 @@ Advance = Callable[[int], None]
 
 
 def run_shard(plan: Plan, shard: int, **options: Unpack[Options]) -> Done:
-    """Computes a shard and commits it, whether or not it is done already: the result has the same bytes.
+    """Computes a shard and commits it, even if it is already done: the result has the same bytes.
 
     Args:
         plan: the plan.
         shard: its number, from 0.
-        **options: those of `resolve` that concern the machine: backend, device, precision, threads and so on.
+        **options: machine options of `resolve`: backend, device, precision, threads and so on.
 
     Raises:
         InputError: an input cannot be read, or has changed since the job was planned.
         SpaceError: the model makes other vectors than when the job was planned.
-        BackendError: the engine fails for every text.
+        BackendError: the engine fails for all texts.
         OutputError: the job's folder cannot be written to.
     """
     with plan.folder.spool() as spool:
@@ -74,13 +74,13 @@ class _Counts:
 
 
 class Worker:
-    """Computes shards of a plan, one after the other: inputs stay open from one to the next.
+    """Computes shards of a plan in turn; inputs stay open between shards.
 
     Args:
         plan: the plan.
-        spool: a local folder for what is not complete, see `Folder.spool`.
-        advance: told how many rows more are computed.
-        **options: those of `resolve` that concern the machine.
+        spool: a local folder for incomplete files, see `Folder.spool`.
+        advance: called with the number of rows just computed.
+        **options: machine options of `resolve`.
 
     Raises:
         SpaceError: the model makes other vectors than when the job was planned.
@@ -90,7 +90,7 @@ class Worker:
         self.plan = plan
         self._spool = spool
         self._advance = advance
-        model = plan.job.space.resolve_model(**options).load()  # what cannot be loaded is no fault of a shard
+        model = plan.job.space.resolve_model(**options).load()  # a loading error is not specific to a shard
         self._embedder = cast("LazyTextModel[Any]", model)
         self._readers: dict[int, Reader] = {}
 
@@ -174,7 +174,7 @@ class Worker:
             file.check()
 
     def _results(self, feed: Feed) -> Iterator[_Encoded | str]:
-        """The next rows with their vectors, or why the next row has none."""
+        """The next rows with their vectors, or the reason why the next row is rejected."""
         while True:
             done = 0
             try:
@@ -187,14 +187,14 @@ class Worker:
                 yield from self._apart(feed.held(_SUSPECTS))
 
     def _check_engine(self, error: BackendError) -> None:
-        """Raises the error again if the engine fails for a text that is above suspicion."""
+        """Re-raises the error if the engine also fails for a harmless text."""
         try:
             self._embedder.encode(["a"], role=self.plan.job.role)
         except BackendError:
             raise error from None
 
     def _apart(self, texts: list[str]) -> Iterator[_Encoded | str]:
-        """The same for texts of which at least one makes the engine fail: it is found by halving."""
+        """The same for texts that make the engine fail: bisects them to find the failing ones."""
         try:
             prepared = self._embedder.prepare(texts, role=self.plan.job.role)
             yield _Encoded(prepared.encode(), sum(prepared.tokens or ()), list(prepared.truncated))
@@ -217,7 +217,7 @@ class Computed:
         self._folder = folder
 
     def commit(self) -> Done:
-        """Puts the files in their places, and then the record that says so. From any thread.
+        """Moves the files to their places, then writes the record; may be called from any thread.
 
         Raises:
             OutputError: the job's folder cannot be written to.

@@ -1,4 +1,4 @@
-"""The column of a job's vectors: its type for each kind of model, what vectors become in it, and how they come back."""
+"""The column of a job's vectors: its type for each kind of model, and conversion in both directions."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ TERMS = pa.struct([("indices", pa.list_(pa.int32())), ("values", pa.list_(pa.flo
 
 
 def type_of(space: Space, encoding: Encoding = "float32", lists: Lists = "fixed") -> pa.DataType:
-    """Of dense vectors a list of numbers, of sparse ones `TERMS`, of those of tokens a list of lists of `dims` floats."""
+    """The column type: lists of numbers for dense vectors, `TERMS` for sparse ones, lists of lists of `dims` floats for token vectors."""
     if space.kind == "sparse":
         return TERMS
     vector = encodings.list_type(space.dims, encoding, lists)
@@ -37,7 +37,7 @@ def column(
     """The vectors of a model of this space as a column of that type.
 
     Raises:
-        PlanError: float16 cannot hold a value.
+        PlanError: a value exceeds the range of float16.
     """
     if isinstance(vectors, np.ndarray):
         return encodings.as_lists(encodings.encoded(vectors, encoding, ranges), lists)
@@ -45,17 +45,17 @@ def column(
 
 
 def is_compact(space: Space, path: str) -> bool:
-    """Whether values of a vectors' column do not get smaller by compression: numbers do not, ids of terms do.
+    """Whether compression does not shrink a column of vectors: it does not shrink numbers, but term ids.
 
     Args:
         space: of the vectors.
-        path: of a leaf below the column, as Parquet has it.
+        path: the Parquet path of a leaf below the column.
     """
     return space.kind != "sparse" or path.startswith("values.")
 
 
 def vectors_of(found: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, bytes] | None) -> Vectors:
-    """The vectors of a column that a job wrote, of whatever kind."""
+    """The vectors of a column that a job wrote, of any kind."""
     kind = _about(metadata)["kind"]
     if kind == "sparse":
         return sparse_vectors(found, metadata)
@@ -67,11 +67,11 @@ def sparse_vectors(column: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, 
 
     Args:
         column: structs of two lists, `indices` and `values`, without nulls.
-        metadata: that of the table's schema.
+        metadata: the metadata of the table's schema.
 
     Raises:
-        KeyError: the metadata is not that of a job.
-        ValueError: the column is not of this kind, or has a null, or lists of different lengths.
+        KeyError: the metadata does not belong to a job.
+        ValueError: the column is of another kind, or has a null, or lists of different lengths.
     """
     about = _about(metadata, "sparse")
     indices, values = (_without_nulls(each) for each in _without_nulls(column).flatten())
@@ -87,11 +87,11 @@ def token_vectors(column: pa.Array | pa.ChunkedArray, metadata: Mapping[bytes, b
 
     Args:
         column: lists of lists of numbers, without nulls.
-        metadata: that of the table's schema.
+        metadata: the metadata of the table's schema.
 
     Raises:
-        KeyError: the metadata is not that of a job.
-        ValueError: the column is not of this kind, or has a null.
+        KeyError: the metadata does not belong to a job.
+        ValueError: the column is of another kind, or has a null.
     """
     about = _about(metadata, "multi_vector")
     texts = _without_nulls(column)
@@ -115,7 +115,7 @@ def _without_nulls(found: pa.Array | pa.ChunkedArray) -> pa.Array:
 
 
 def _starts(lists: pa.Array) -> NDArray[np.int64]:
-    """Where each list begins in the values of all, and the last one ends."""
+    """The start of each list in the flat values, and the end of the last one."""
     offsets = np.asarray(lists.offsets).astype(np.int64)
     starts: NDArray[np.int64] = offsets - offsets[0]
     return starts

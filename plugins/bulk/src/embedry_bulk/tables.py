@@ -1,4 +1,4 @@
-"""Arrow table in, Arrow table out: for the functions that pipelines of others call on their batches."""
+"""Arrow table in, Arrow table out: a batch function for other data pipelines."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, cast
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class EmbedTable:
-    """A function from a table with a column of texts to the same table with their vectors.
+    """A callable that adds a column of vectors to a table with a column of texts.
 
-    It pickles as its arguments, and loads the model on its first call, once a process. Spark's `mapInArrow`, Ray Data, Daft and
-    `datasets.map` can call it.
+    It pickles as its arguments, and loads the model on the first call, once per process. Use it with Spark's `mapInArrow`, Ray Data,
+    Daft and `datasets.map`.
 
     Args:
-        space: the space of the vectors: `Space.of(resolve(...))`, or of its like for other kinds. Another model of that name is
-            refused.
-        role: "document", "query", or a task that the model's entry names.
+        space: the space of the vectors: `Space.of(resolve(...))`, or of the resolver for another kind. A different model with that
+            name is rejected.
+        role: "document", "query", or a task of the model.
         column: the column of the texts.
-        vector_column: the name of the column that is added: fixed-size lists of float32, (dims,); of a sparse model structs of two
-            lists, `indices` and `values`; of a multi-vector model lists of fixed-size lists.
-        **options: those of `resolve` that concern the machine: backend, device, precision, threads and so on.
+        vector_column: the name of the new column: fixed-size lists of float32, (dims,); for a sparse model structs of two
+            lists, `indices` and `values`; for a multi-vector model lists of fixed-size lists.
+        **options: machine options of `resolve`: backend, device, precision, threads and so on.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class EmbedTable:
         self.options = options
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The table, or the record batch, with its vectors, in the same order. The vector of a null is null.
+        """Returns the table or record batch with its vectors, in the same order. A null text gets a null vector.
 
         Raises:
-            InputError: the table has no column of strings of this name, or has one of the vectors' name.
-            SpaceError: the model makes other vectors than those of the space.
+            InputError: the table lacks the column of strings, or already has the vectors' column.
+            SpaceError: the model makes vectors of another space.
         """
         if self.column not in table.column_names or self.vector_column in table.column_names:
             raise InputError(
@@ -71,7 +71,7 @@ class EmbedTable:
 
 
 def _spread(column: pa.Array, texts: Sequence[str | None]) -> pa.Array:
-    """A column of the vectors of all texts that are not null, with a null for each of the others."""
+    """The vectors as a column, with nulls for null texts."""
     absent = np.asarray([text is None for text in texts], dtype=np.bool_)
     if not absent.any():
         return column

@@ -1,4 +1,4 @@
-"""Whether vectors that were read again can be those of a model."""
+"""Checks whether stored vectors can come from a model."""
 
 from collections.abc import Iterator
 
@@ -14,7 +14,7 @@ LENGTH_TOLERANCE = {"float32": 1e-3, "float16": 5e-3}
 
 
 def wrong_with_vectors(plan: Plan, vectors: Vectors) -> Iterator[str]:
-    """What is wrong with vectors, once."""
+    """The problems of vectors, each once."""
     if isinstance(vectors, SparseVectors):
         yield from _wrong_with_terms(vectors)
     else:

@@ -1,4 +1,4 @@
-"""Whether the result of a job is what was written: everything is read again."""
+"""Verifies the result of a job by reading everything again."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from embedry_bulk.vector_checks import LENGTH_TOLERANCE, wrong_with_vectors
 
 
 class Problem(NamedTuple):
-    """Something that is wrong."""
+    """A problem in a job's result."""
 
     shard: int | None
     """None if it concerns no shard alone."""
@@ -26,15 +26,15 @@ class Problem(NamedTuple):
 
 
 def verify(plan: Plan, advance: Callable[[int], object] = lambda _: None) -> Iterator[Problem]:
-    """Reads everything that a job has written, and gives what is wrong with it.
+    """Reads everything that a job has written, and yields problems.
 
-    Of each file the sha256 is compared with the record of its shard; of each part the number of rows, the space and the role, and
-    that vectors are finite and, where the model normalizes, of unit length; that weights of terms are above 0, and the terms
-    ascend and are in the vocabulary; of the job, that no row is missing and no file is foreign.
+    Checks the sha256 of each file against the record of its shard. Checks each part: the number of rows, the space and the role;
+    vectors are finite and, if the model normalizes, of unit length; weights of terms are above 0, and terms ascend and are in
+    the vocabulary. Checks the job: no row is missing and no file is foreign.
 
     Args:
         plan: the plan.
-        advance: told how many rows more were read.
+        advance: called with the number of rows just read.
 
     Raises:
         OutputError: the folder cannot be read.
@@ -56,7 +56,7 @@ def verify(plan: Plan, advance: Callable[[int], object] = lambda _: None) -> Ite
 
 
 def forget(plan: Plan, problems: list[Problem]) -> list[int]:
-    """Removes the records of shards that are wrong, so that the next run computes them again; returns their numbers."""
+    """Removes the records of invalid shards, so that the next run computes them again; returns their numbers."""
     shards = sorted({problem.shard for problem in problems if problem.shard is not None})
     for shard in shards:
         plan.folder.remove(records.record_name(plan, shard))
@@ -123,7 +123,7 @@ def _type_of(plan: Plan) -> pa.DataType:
 
 
 def _foreign(plan: Plan, done: dict[int, Done]) -> Iterator[Problem]:
-    """Files that are in the way of readers of a whole folder. Those of shards that are not done are about to be replaced."""
+    """Foreign files that readers of the whole folder would pick up. Files of unfinished shards will be replaced and do not count."""
     known = {file.name for each in done.values() for file in each.files}
     left = [shard for shard in range(plan.shards) if shard not in done]
     known |= {name for shard in left for name in parts.file_names(plan, shard)}
@@ -132,6 +132,6 @@ def _foreign(plan: Plan, done: dict[int, Done]) -> Iterator[Problem]:
             if f"{folder}/{name}" not in known:
                 yield Problem(
                     None,
-                    f"{folder}/{name} is no file of this job, and readers of the whole folder would take it for one; "
+                    f"{folder}/{name} does not belong to this job, but readers of the whole folder would include it; "
                     "move it elsewhere",
                 )

@@ -1,10 +1,10 @@
-"""embedry in Chroma: `EmbedryEmbeddingFunction`, which a collection saves and restores.
+"""embedry for Chroma: `EmbedryEmbeddingFunction`, which a collection saves and restores.
 
     from embedry_chroma import EmbedryEmbeddingFunction
 
     client.create_collection("notes", embedding_function=EmbedryEmbeddingFunction("bge-small-en-v1.5"))
 
-Later, and in another process, `import embedry_chroma` is enough to open the collection with its model.
+In another process, `import embedry_chroma` is enough to open the collection with its model.
 """
 
 from collections.abc import Mapping
@@ -27,22 +27,22 @@ _DISTANCES: Mapping[str, Distance] = {"cosine": "cosine", "dot": "ip", "euclidea
 
 @register_embedding_function
 class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
-    """A model of embedry for a Chroma collection. Making one loads nothing; the model is loaded by the first text.
+    """An embedry model for a Chroma collection. The first text loads the model.
 
-    A collection stores the space of its vectors, but no options of the machine, such as device and threads. To set
-    these when you open it, pass an embedding function that has them.
+    A collection stores the space of its vectors, but no machine options such as device and threads. To set these when
+    you open it, pass an embedding function with these options.
     """
 
     def __init__(self, model: str, **options: Unpack[Options]) -> None:
         """Finds the model in the registry and checks the options.
 
         Args:
-            model: what `embedry.resolve` takes as a name.
+            model: a name that `embedry.resolve` accepts.
             **options: options of `embedry.resolve`.
 
         Raises:
-            UnsupportedModelError: the model's vectors are compared in a way that Chroma does not have.
-            UnknownModelError, OptionError, UnknownOptionError: there is no such model or option.
+            UnsupportedModelError: Chroma does not support the model's similarity.
+            UnknownModelError, OptionError, UnknownOptionError: the model or an option is unknown or not supported.
         """
         self._use(resolve(model, **options))
 
@@ -67,15 +67,15 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
 
     @staticmethod
     def name() -> str:
-        """The name under which Chroma saves it."""
+        """The name that Chroma saves."""
         return "embedry"
 
     def default_space(self) -> Distance:
-        """Chroma's name of the distance by which the model's vectors are compared."""
+        """Chroma's name of the distance for the model's vectors."""
         return _DISTANCES[self._embedder.spec.similarity]
 
     def supported_spaces(self) -> list[Distance]:
-        """All distances for unit vectors, since they rank them alike; for others only the model's."""
+        """All distances for unit vectors, because their rankings are equal; otherwise only the model's distance."""
         return list(_DISTANCES.values()) if self._space.normalize else [self.default_space()]
 
     def get_config(self) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
         """The embedding function of a saved collection.
 
         Raises:
-            SpaceError: the model now makes other vectors, or the configuration is invalid.
+            SpaceError: the model makes other vectors now, or the configuration is invalid.
         """
         function = EmbedryEmbeddingFunction.__new__(EmbedryEmbeddingFunction)
         function._use(_saved(config).resolve())
@@ -103,7 +103,7 @@ class EmbedryEmbeddingFunction(EmbeddingFunction[Documents]):
         _saved(old_config).check(self._embedder)
 
     def is_legacy(self) -> bool:
-        """No. The base class would build a second instance, which may lack this one's options of the machine."""
+        """Returns False. Otherwise the base class would build a second instance, which may lack the machine options of this one."""
         return False
 
 
@@ -116,7 +116,7 @@ _open = CollectionCommon.__init__
 
 @wraps(_open)
 def _open_checked(self: CollectionCommon[Any], *args: Any, **kwargs: Any) -> None:
-    """Opens a collection as Chroma does, and refuses an embedding function of another space.
+    """Opens a collection like Chroma, and rejects an embedding function with another space.
 
     Chroma compares only the names of the saved and the given function, and has no hook for more.
     """

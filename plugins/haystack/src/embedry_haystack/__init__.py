@@ -1,10 +1,10 @@
-"""embedry in Haystack: embedders of documents and of queries, dense and sparse, and a ranker.
+"""embedry for Haystack: dense and sparse embedders for documents and queries, and a ranker.
 
     from embedry_haystack import EmbedryTextEmbedder
 
     pipeline.add_component("embedder", EmbedryTextEmbedder("bge-small-en-v1.5"))
 
-A saved pipeline includes the space of its vectors, and opens again only while the model makes the same vectors.
+A saved pipeline includes the space of its vectors. Loading it raises `SpaceError` if the model makes other vectors now.
 """
 
 from dataclasses import replace
@@ -27,16 +27,16 @@ __all__ = [
 
 @component
 class EmbedryTextEmbedder(Model):
-    """Embeds queries, with the prompt of a query. Making one loads nothing.
+    """Embeds queries with the query prompt. The first text or `warm_up` loads the model.
 
     Args:
-        model: what `embedry.resolve` takes or returns.
+        model: a value that `embedry.resolve` accepts or returns.
         options: options of `embedry.resolve` as plain values: backend, device, dims and so on.
-        space: the space that `to_dict` saved; the model must still make its vectors.
+        space: the space saved by `to_dict`; the model must still match it.
 
     Raises:
-        SpaceError: the model does not make the vectors of `space`.
-        UnknownModelError, OptionError, UnknownOptionError: there is no such model or option.
+        SpaceError: the model does not match `space`.
+        UnknownModelError, OptionError, UnknownOptionError: the model or an option is unknown or not supported.
     """
 
     @component.output_types(embedding=list[float], meta=dict[str, Any])
@@ -56,12 +56,12 @@ class EmbedryTextEmbedder(Model):
 
 @component
 class EmbedryDocumentEmbedder(DocumentModel):
-    """Embeds documents, with the prompt of a document. Making one loads nothing.
+    """Embeds documents with the document prompt. The first text or `warm_up` loads the model.
 
     Args:
-        model, options, space: as for `EmbedryTextEmbedder`; give both the same.
-        meta_fields_to_embed: names of meta fields whose values are put before the content.
-        embedding_separator: what stands between them.
+        model, options, space: as for `EmbedryTextEmbedder`; pass the same values to both.
+        meta_fields_to_embed: names of meta fields to prepend to the content.
+        embedding_separator: the separator between them.
 
     Raises:
         TypeError: `meta_fields_to_embed` is a single str.
@@ -70,7 +70,7 @@ class EmbedryDocumentEmbedder(DocumentModel):
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:
-        """`documents`: copies in their order, each with its `embedding`, dims floats; `meta`: the model's name.
+        """`documents`: copies in order, each with its `embedding`, dims floats; `meta`: the model's name.
 
         Raises:
             TypeError: `documents` is not a list of `Document`.

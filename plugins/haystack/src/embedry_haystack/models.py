@@ -1,4 +1,4 @@
-"""What the components share: a model, how a pipeline saves it, and the text of a document."""
+"""Base classes of the components: the model, its serialization, and the text of a document."""
 
 import asyncio
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ AnyModel: TypeAlias = str | Path | ModelSpec | LazyModel[Any, Any]
 
 
 class Model:
-    """A component's model. Making one loads nothing."""
+    """A component with a model, which is loaded on first use."""
 
     kind: ClassVar[Kind] = "dense"
 
@@ -43,7 +43,7 @@ class Model:
         await asyncio.to_thread(self._model.load)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, the space of the results among them."""
+        """Returns plain values, including the space of the results."""
         space = Space.of(self._model).as_dict()
         return default_to_dict(self, model=space["model"], options=self.options, space=space)
 
@@ -52,18 +52,18 @@ class Model:
         """Restores the component from `to_dict`.
 
         Raises:
-            SpaceError: the model now gives other results.
+            SpaceError: the model makes other results now.
         """
         return default_from_dict(cls, data)
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What is told of the model beside its results."""
+        """Metadata of the model, returned with its results."""
         return {"model": self._model.name}
 
 
 class DocumentModel(Model):
-    """A component that reads the texts of documents."""
+    """A component that processes documents."""
 
     for_str: ClassVar[str] = "EmbedryTextEmbedder"
     """What to use where a str is given for a document."""
@@ -81,12 +81,14 @@ class DocumentModel(Model):
             raise TypeError(
                 f"meta_fields_to_embed must be a list of str, got {meta_fields_to_embed!r}; write [{meta_fields_to_embed!r}]"
             )
-        Model.__init__(self, model, options=options, space=space)  # `component` makes a new class, where super() fails
+        Model.__init__(
+            self, model, options=options, space=space
+        )  # `component` creates a new class, in which super() fails
         self.meta_fields_to_embed = meta_fields_to_embed or []
         self.embedding_separator = embedding_separator
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, the space of the results among them."""
+        """Returns plain values, including the space of the results."""
         saved = Model.to_dict(self)
         saved["init_parameters"] |= {
             "meta_fields_to_embed": self.meta_fields_to_embed,

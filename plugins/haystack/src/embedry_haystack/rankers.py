@@ -1,4 +1,4 @@
-"""A ranker: orders documents by how well they answer a query."""
+"""A ranker: reranks documents by how well they answer a query."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,20 +12,20 @@ from embedry_haystack.models import AnyModel, DocumentModel
 
 @component
 class EmbedryRanker(DocumentModel):
-    """Ranks documents with a reranker, such as those that several retrievers found. Making one loads nothing.
+    """Ranks documents, for example the results of several retrievers, with a reranker. The first call or `warm_up` loads the model.
 
     Args:
-        model: what `embedry.resolve_reranker` takes or returns.
+        model: a value that `embedry.resolve_reranker` accepts or returns.
         options: options of `embedry.resolve_reranker` as plain values: backend, device, threads and so on.
-        top_k: how many documents to return; None for all.
-        meta_fields_to_embed: names of meta fields whose values are put before the content.
-        embedding_separator: what stands between them.
-        space: what `to_dict` saved of the model; it must still give the same scores.
+        top_k: the number of documents to return; None for all.
+        meta_fields_to_embed: names of meta fields to prepend to the content.
+        embedding_separator: the separator between them.
+        space: the space saved by `to_dict`; the model must still return the same scores.
 
     Raises:
         TypeError: `meta_fields_to_embed` is a single str.
-        SpaceError: the model does not give the scores of `space`.
-        OptionError: the model gives several scores for a pair, or an option is impossible.
+        SpaceError: the model does not match `space`.
+        OptionError: the model returns several scores per pair, or an option is not supported.
         UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
     """
 
@@ -41,7 +41,7 @@ class EmbedryRanker(DocumentModel):
         embedding_separator: str = "\n",
         space: Mapping[str, Any] | None = None,
     ) -> None:
-        DocumentModel.__init__(  # `component` makes a new class, where super() fails
+        DocumentModel.__init__(  # `component` creates a new class, in which super() fails
             self,
             model,
             options=options,
@@ -53,19 +53,19 @@ class EmbedryRanker(DocumentModel):
         self.top_k = top_k
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, what tells the model's scores among them."""
+        """Returns plain values, including the space of the scores."""
         saved = DocumentModel.to_dict(self)
         saved["init_parameters"]["top_k"] = self.top_k
         return saved
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, query: str, documents: list[Document], top_k: int | None = None) -> dict[str, Any]:
-        """`documents`: copies of the best, each with its `score`, the best first; `meta`: the model's name.
+        """`documents`: copies of the best, each with its `score`, best first; `meta`: the model's name.
 
         Args:
             query: the question.
-            documents: to rank. Of several with one id the last counts.
-            top_k: how many to return, in place of the component's.
+            documents: the documents to rank. Of several with the same id the last one counts.
+            top_k: the number to return; overrides the component's.
 
         Raises:
             TypeError: `documents` is not a list of `Document`.

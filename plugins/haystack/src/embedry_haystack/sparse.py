@@ -1,4 +1,4 @@
-"""Sparse embedders: weights of the terms of a vocabulary, for stores that search by them."""
+"""Sparse embedders: weights of vocabulary terms, for stores with sparse search."""
 
 import asyncio
 from dataclasses import replace
@@ -13,15 +13,15 @@ from embedry_haystack.models import DocumentModel, Model
 
 @component
 class EmbedrySparseTextEmbedder(Model):
-    """Makes sparse vectors of queries, with the prompt of a query. Making one loads nothing.
+    """Makes sparse vectors of queries with the query prompt. The first text or `warm_up` loads the model.
 
     Args:
-        model: what `embedry.resolve_sparse` takes or returns.
+        model: a value that `embedry.resolve_sparse` accepts or returns.
         options: options of `embedry.resolve_sparse` as plain values: backend, device, threads and so on.
-        space: the space that `to_dict` saved; the model must still make its vectors.
+        space: the space saved by `to_dict`; the model must still match it.
 
     Raises:
-        SpaceError: the model does not make the vectors of `space`.
+        SpaceError: the model does not match `space`.
         UnknownModelError, UnsupportedModelError, OptionError, UnknownOptionError: as `resolve_sparse`.
     """
 
@@ -44,12 +44,12 @@ class EmbedrySparseTextEmbedder(Model):
 
 @component
 class EmbedrySparseDocumentEmbedder(DocumentModel):
-    """Makes sparse vectors of documents, with the prompt of a document. Making one loads nothing.
+    """Makes sparse vectors of documents with the document prompt. The first text or `warm_up` loads the model.
 
     Args:
-        model, options, space: as for `EmbedrySparseTextEmbedder`; give both the same.
-        meta_fields_to_embed: names of meta fields whose values are put before the content.
-        embedding_separator: what stands between them.
+        model, options, space: as for `EmbedrySparseTextEmbedder`; pass the same values to both.
+        meta_fields_to_embed: names of meta fields to prepend to the content.
+        embedding_separator: the separator between them.
 
     Raises:
         TypeError: `meta_fields_to_embed` is a single str.
@@ -60,7 +60,7 @@ class EmbedrySparseDocumentEmbedder(DocumentModel):
 
     @component.output_types(documents=list[Document], meta=dict[str, Any])
     def run(self, documents: list[Document]) -> dict[str, Any]:
-        """`documents`: copies in their order, each with its `sparse_embedding`; `meta`: the model's name.
+        """`documents`: copies in order, each with its `sparse_embedding`; `meta`: the model's name.
 
         Raises:
             TypeError: `documents` is not a list of `Document`.

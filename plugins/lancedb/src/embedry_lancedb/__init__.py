@@ -5,7 +5,7 @@
 
     model = get_registry().get("embedry").create(name="bge-small-en-v1.5")
 
-`EmbedryReranker` orders what a search of a table found.
+`EmbedryReranker` reranks the results of a search.
 
 A table stores the model's name and its space. When it is opened later, in an application that imports this module, it loads
 the model and refuses one that makes other vectors.
@@ -31,9 +31,9 @@ __all__ = ["EmbedryFunction", "EmbedryReranker"]
 
 @register("embedry")  # type: ignore[no-untyped-call]
 class EmbedryFunction(TextEmbeddingFunction, extra="forbid"):  # a mistyped option is an error
-    """A model by its name. Loads nothing before the first text; its options are those of `embedry.resolve`.
+    """A model by name, with the options of `embedry.resolve`. The first text loads the model.
 
-    `backend`, `device` and `threads` concern the machine: they are not stored with a table.
+    `backend`, `device` and `threads` are machine options and are not stored with a table.
     """
 
     name: str
@@ -51,11 +51,11 @@ class EmbedryFunction(TextEmbeddingFunction, extra="forbid"):  # a mistyped opti
     _embedder: "LazyEmbedder"
 
     def __init__(self, **options: Any) -> None:
-        """Checks everything and loads nothing.
+        """Validates the options and does not load the model.
 
         Raises:
-            pydantic.ValidationError: an option does not exist, or its value is of another type.
-            SpaceError: the table's vectors are in another space than the model's current one.
+            pydantic.ValidationError: an option does not exist, or its value has the wrong type.
+            SpaceError: the table's vectors have another space than the model.
             UnknownModelError, OptionError and so on, as `resolve`.
         """
         super().__init__(**options)
@@ -69,7 +69,7 @@ class EmbedryFunction(TextEmbeddingFunction, extra="forbid"):  # a mistyped opti
         return self._embedder
 
     def ndims(self) -> int:
-        """Length of every vector."""
+        """The number of dimensions of a vector."""
         return self._embedder.dims
 
     def generate_embeddings(self, texts: "TEXT", *args: Any, **kwargs: Any) -> "list[NDArray[np.float32] | None]":
@@ -91,6 +91,6 @@ class EmbedryFunction(TextEmbeddingFunction, extra="forbid"):  # a mistyped opti
         return self.compute_source_embeddings(*args, **kwargs)
 
     def safe_model_dump(self) -> dict[str, Any]:
-        """What a table stores, and passes to `create` when it is opened: the model and its space."""
+        """The values that a table stores and passes to `create` when it is opened: the model and its space."""
         space = Space.of(self._embedder).as_dict()
         return {"name": space.pop("model"), **space}

@@ -1,4 +1,4 @@
-"""A reranker of embedry for the searches of LanceDB: by vectors, of full text, and hybrid."""
+"""A reranker for LanceDB searches: vector, full-text and hybrid."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Unpack
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
 
 
 class EmbedryReranker(Reranker):
-    """Orders what a search found by how well its text answers the query. Making one loads nothing.
+    """Reranks the results of a search by how well their text answers the query. The first call loads the model.
 
-    The column `_relevance_score` (float32) has the scores. Rows that the model finds equal stay in their order.
+    The column `_relevance_score` (float32) contains the scores. Ties keep their order.
 
     Args:
-        model: a name, an alias, a repository id, a folder or an entry, as `embedry.resolve_reranker` takes it, or what it
-            returned.
-        column: of the texts.
+        model: a name, an alias, a repository id, a folder or an entry, as `embedry.resolve_reranker` accepts it, or a
+            resolved model.
+        column: the column of the texts.
         return_score: "relevance", or "all" to keep `_distance` and `_score` too.
-        **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
+        **options: options of `embedry.resolve_reranker`: backend, device, threads and so on.
 
     Raises:
-        ValueError: `return_score` is something else.
-        OptionError: the model gives several scores for a pair, or options are given for a model that has its own.
+        ValueError: `return_score` has another value.
+        OptionError: the model returns several scores per pair, or options are given for a resolved model.
         UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
     """
 
@@ -48,15 +48,15 @@ class EmbedryReranker(Reranker):
     def rerank_hybrid(
         self, query: Any, vector_results: "pyarrow.Table", fts_results: "pyarrow.Table"
     ) -> "pyarrow.Table":
-        """The rows of both searches, each once. LanceDB itself puts the scores of both into the columns that are kept."""
+        """Reranks the rows of both searches, each once. LanceDB fills the score columns of both searches."""
         return self._ranked(query, self.merge_results(vector_results, fts_results))
 
     def rerank_vector(self, query: Any, vector_results: "pyarrow.Table") -> "pyarrow.Table":
-        """The rows of a search by a vector, for which `rerank` needs `query_string`."""
+        """Reranks the rows of a vector search; pass `query_string` to `rerank`."""
         return self._ranked(query, vector_results)
 
     def rerank_fts(self, query: Any, fts_results: "pyarrow.Table") -> "pyarrow.Table":
-        """The rows of a search of full text."""
+        """Reranks the rows of a full-text search."""
         return self._ranked(query, fts_results)
 
     def _ranked(self, query: Any, found: "pyarrow.Table") -> "pyarrow.Table":

@@ -1,4 +1,4 @@
-"""embedry for LangChain: embeddings and rerankers that are loaded once and shared, and a vector store that embeds texts itself.
+"""embedry for LangChain: shared embeddings and rerankers, and a vector store that embeds texts.
 
 from embedry_langchain import create_vector_store, get_embeddings
 

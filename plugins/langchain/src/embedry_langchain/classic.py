@@ -1,4 +1,4 @@
-"""The classic API: a manager of one model, and embeddings that the whole process shares."""
+"""The classic API: a manager of one model, and process-wide shared embeddings."""
 
 from pathlib import Path
 from threading import Lock
@@ -19,15 +19,15 @@ def get_embeddings(
     normalize_embeddings: bool = True,
     cache_folder: str | Path | None = None,
 ) -> EmbedryEmbeddings:
-    """The embeddings that the process shares for this model and these options: the same object for the same call.
+    """Returns the process-wide embeddings for this model and these options: equal calls return the same object.
 
-    An alias and the full path of one model are the same model. Loads nothing.
+    An alias and the full path of a model are the same model. Does not load the model.
 
     Args:
         model_name: an alias from `EMBEDDING_MODELS`, or a full Hugging Face path ("organisation/name").
         device: "cpu", "cuda", "cuda:1", "mps".
         normalize_embeddings: scale every vector to unit length.
-        cache_folder: where model files are kept; by default embedry's cache folder.
+        cache_folder: the folder for model files; by default embedry's cache folder.
 
     Raises:
         UnknownModelError, OptionError: as `embedry.resolve`.
@@ -38,7 +38,7 @@ def get_embeddings(
 
 
 class EmbeddingsManager:
-    """One model under the names of the classic API. The arguments are those of `get_embeddings`; nothing is loaded."""
+    """One model in the classic API. Takes the arguments of `get_embeddings`; does not load the model."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class EmbeddingsManager:
         )
 
     def get_embeddings(self) -> EmbedryEmbeddings:
-        """The LangChain embeddings, ready: the first call loads the model, and every call returns the same object.
+        """The LangChain embeddings. The first call loads the model; all calls return the same object.
 
         Raises:
             WeightsNotFoundError, IntegrityError: the model cannot be loaded.
@@ -66,5 +66,5 @@ class EmbeddingsManager:
         return self._embeddings.embed_query(text)
 
     def embed_texts(self, texts: list[str]) -> list[list[float]]:
-        """The vectors of documents, in their order, computed in batches."""
+        """The vectors of documents, in order, computed in batches."""
         return self._embeddings.embed_documents(texts)

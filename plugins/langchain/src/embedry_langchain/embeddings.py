@@ -10,14 +10,14 @@ from embedry_langchain.models import DEFAULT_MODEL
 
 
 class EmbedryEmbeddings(Embeddings):
-    """A shared embedder under LangChain's names. Making one loads nothing; the first text does.
+    """A shared embedder with LangChain's interface. The first text loads the model.
 
-    Queries and documents each get the prompt that the model was trained with. Two with the same model and options share
-    one loaded model, and one pickles as its name and options.
+    Queries and documents each get the prompt that the model was trained with. Instances with the same model and options
+    share one loaded model. Pickling stores the name and the options.
 
     Args:
         model: a name, an alias, a repository id or a folder, or an embedder that `resolve` returned.
-        **options: those of `embedry.resolve`: backend, device, precision, dims, normalize and so on.
+        **options: options of `embedry.resolve`: backend, device, precision, dims, normalize and so on.
 
     Raises:
         UnknownModelError, OptionError, UnknownOptionError: as `resolve`.
@@ -31,7 +31,7 @@ class EmbedryEmbeddings(Embeddings):
         return self.embedder.embed_query(text)
 
     def embed_documents(self, texts: list[str]) -> list[list[float]]:
-        """The vectors of documents, in their order; batched, and equal texts computed once."""
+        """The vectors of documents, in order. Texts are batched, and equal texts are computed once."""
         return self.embedder.embed_documents(texts)
 
     async def aembed_query(self, text: str) -> list[float]:

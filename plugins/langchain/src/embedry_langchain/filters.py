@@ -1,4 +1,4 @@
-"""Metadata filters: from the nested dicts that LangChain's stores take to the SQL that LanceDB takes."""
+"""Metadata filters: converts the nested dicts of LangChain's stores to SQL for LanceDB."""
 
 import json
 import math
@@ -18,15 +18,15 @@ class FilterError(ValueError):
 
 
 def sql(wanted: Mapping[str, Any], depth: int = 0) -> str:
-    """The condition on the column `metadata` that a filter describes. All of its entries must hold.
+    """The SQL condition of a filter on the column `metadata`. All entries must match.
 
-    {"source": "a.txt"} tests equality; {"page": {"$gte": 3, "$lt": 9}} compares; {"tag": {"$in": ["x", "y"]}} takes one
+    {"source": "a.txt"} tests equality; {"page": {"$gte": 3, "$lt": 9}} compares; {"tag": {"$in": ["x", "y"]}} matches one
     of several; {"$or": [{...}, {...}]}, {"$and": [...]} and {"$not": {...}} combine. The operators are $eq, $ne, $gt,
-    $gte, $lt, $lte, $in, $nin and $exists. A document without the key equals nothing and is not compared.
+    $gte, $lt, $lte, $in, $nin and $exists. A missing key equals nothing, and ordering comparisons do not match.
 
     Args:
         wanted: the filter.
-        depth: how many filters it is inside of.
+        depth: the nesting depth of the filter.
 
     Raises:
         FilterError: an unknown operator, a value that cannot be compared, a key that cannot be selected, or filters
@@ -117,7 +117,7 @@ def _as_number(field: str, comparison: str, value: float) -> str:
 def _is_number(value: Any) -> bool:
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an int beyond every float
+    except OverflowError:  # an int larger than every float
         return False
 
 

@@ -1,4 +1,4 @@
-"""Hybrid search: the results of several searches fused into one list, and reranked."""
+"""Hybrid search: fuses the results of several searches into one list, and reranks them."""
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ _RRF_K = 60
 
 
 class HybridRetriever(VectorStoreRetriever):
-    """A retriever of a store, with the search type "hybrid" beside LangChain's own."""
+    """A retriever of a store that adds the search type "hybrid" to those of LangChain."""
 
     allowed_search_types: ClassVar[Sequence[str]] = (*VectorStoreRetriever.allowed_search_types, "hybrid")
 
@@ -41,19 +41,19 @@ class HybridRetriever(VectorStoreRetriever):
 
 
 class HybridVectorStore(VectorStore):
-    """A vector store with several searches, which it can fuse."""
+    """A vector store that can fuse several searches."""
 
     _searches: Sequence[Search]
     """Those that it has."""
 
     @abstractmethod
     def _found(self, search: Search, query: str, k: int, filter: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-        """The k rows that one search finds, the best first."""
+        """The k best rows of one search, best first."""
 
     def hybrid_search(
         self, query: str, k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents that several searches together find best; see `hybrid_search_with_score`."""
+        """The k best documents of several fused searches; see `hybrid_search_with_score`."""
         return [document for document, _ in self.hybrid_search_with_score(query, k, filter, **kwargs)]
 
     async def ahybrid_search(
@@ -73,25 +73,25 @@ class HybridVectorStore(VectorStore):
         reranker: reranking.RerankerModel | None = None,
         **kwargs: Any,
     ) -> list[tuple[Document, float]]:
-        """The k documents that several searches together find best, with their scores, best first.
+        """The k best documents of several fused searches, with their scores, best first.
 
         The searches are fused by reciprocal rank (Cormack, Clarke and Büttcher 2009): a document's score is the sum of
-        1 / (60 + its rank) in each search that found it, or what the reranker gives it.
+        1 / (60 + its rank) in each search that found it, or its score from the reranker.
 
         Args:
             query: the question.
-            k: how many documents.
-            filter: on metadata, for all searches, see `filters.sql`.
-            fetch_k: how many documents each search finds, and the reranker reads; at least k.
-            searches: which to fuse: "dense" by the embeddings, "text" by the words of the query (BM25), "sparse" by sparse
+            k: the number of documents.
+            filter: a metadata filter for all searches, see `filters.sql`.
+            fetch_k: the number of documents that each search returns and the reranker scores; at least k.
+            searches: the searches to fuse: "dense" by the embeddings, "text" by the words of the query (BM25), "sparse" by sparse
                 vectors. By default dense and sparse, or dense and text in a store without sparse vectors.
-            reranker: orders what was found; see `reranking.RerankerModel`.
+            reranker: reranks the results; see `reranking.RerankerModel`.
             **kwargs: none.
 
         Raises:
-            OptionError: `searches` has something else, or the reranker gives several scores for a pair.
+            OptionError: `searches` has an unknown value, or the reranker returns several scores per pair.
             FilterError: the filter is invalid.
-            SpaceError: other embeddings made the stored vectors.
+            SpaceError: the stored vectors were made by other embeddings.
             UnknownModelError, UnsupportedModelError: as `resolve_reranker`.
         """
         refuse(kwargs)
@@ -107,7 +107,7 @@ class HybridVectorStore(VectorStore):
         return [(best[position], score) for position, score in ranked]
 
     def search(self, query: str, search_type: str, **kwargs: Any) -> list[Document]:
-        """The documents that a search of this type finds: LangChain's types and "hybrid"."""
+        """The documents found by a search of this type: one of LangChain's types or "hybrid"."""
         if search_type == "hybrid":
             return self.hybrid_search(query, **kwargs)
         return super().search(query, search_type, **kwargs)
@@ -137,10 +137,10 @@ def fused(found: Sequence[Sequence[dict[str, Any]]]) -> list[tuple[dict[str, Any
     """Reciprocal rank fusion: each row once, with the sum of 1 / (60 + its rank) in the searches that found it.
 
     Args:
-        found: the rows of each search, the best, of rank 1, first.
+        found: the rows of each search, best first, starting with rank 1.
 
     Returns:
-        The rows and their scores, the best first; of equal ones those of an earlier search.
+        The rows and their scores, best first; ties keep the order of the searches.
     """
     rows_by_id = {row["id"]: row for each in found for row in each}
     scores: dict[str, float] = {}
@@ -151,6 +151,6 @@ def fused(found: Sequence[Sequence[dict[str, Any]]]) -> list[tuple[dict[str, Any
 
 
 def refuse(options: Mapping[str, Any]) -> None:
-    """TypeError if there are any: the store takes no others than those that it names."""
+    """Raises TypeError for unknown arguments."""
     if options:
         raise TypeError(f"the store has no option {next(iter(options))!r}")

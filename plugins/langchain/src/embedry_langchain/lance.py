@@ -1,4 +1,4 @@
-"""A LangChain vector store over LanceDB: documents that are embedded, stored and found."""
+"""A LangChain vector store over LanceDB: embeds, stores and searches documents."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,9 +19,9 @@ from embedry_langchain.tables import StoreTable
 
 
 class LanceVectorStore(HybridVectorStore):
-    """See `create_vector_store`. Safe to use from many threads, and a folder from several processes.
+    """See `create_vector_store`. Thread-safe; several processes can use the same folder.
 
-    Scores are the model's similarity: the cosine, or the dot product where the model was trained for that; higher is nearer.
+    Scores are the model's similarity: the cosine, or the dot product if the model was trained for it; higher is closer.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LanceVectorStore(HybridVectorStore):
 
     @property
     def table(self) -> Table | None:
-        """The LanceDB table, for what LangChain does not cover, such as an index; None until something is added.
+        """The LanceDB table, for features that LangChain does not cover, such as indexes; None until documents are added.
 
         Columns: `id`, `text`, `vector` (float32, dims), `metadata` (JSON), and `sparse` in a store with sparse vectors.
         """
@@ -82,7 +82,7 @@ class LanceVectorStore(HybridVectorStore):
 
         Raises:
             TextTypeError: `texts` is not a list of str.
-            ValueError: another number of metadatas or ids than of texts.
+            ValueError: the number of metadatas or ids differs from the number of texts.
         """
         return self.add_documents(rows.documents(texts, metadatas), ids=ids, **kwargs)
 
@@ -94,29 +94,29 @@ class LanceVectorStore(HybridVectorStore):
         batch_size: int | None = None,
         **kwargs: Any,
     ) -> list[str]:
-        """Embeds and stores the documents. When it returns they are on disk.
+        """Embeds and stores the documents. They are on disk when it returns.
 
-        embedry's embeddings are computed and stored block by block. Those of other libraries are all computed and
+        Embeddings of embedry are computed and stored in blocks. Embeddings of other libraries are all computed and
         checked first, and then stored in one step.
 
         Args:
-            documents: with metadata that comes back from JSON as it is: str, int of 64 bits, finite float, bool, None,
-                and lists and dicts of them with keys that are str.
-            ids: of the documents, in place of their own; None or "" stands for a new one.
-            batch_size: accepted because LangChain's `index` passes it, and not used.
+            documents: documents with metadata that JSON preserves: str, 64-bit int, finite float, bool, None, and lists and
+                dicts of them with str keys.
+            ids: ids that replace those of the documents; None or "" creates a new one.
+            batch_size: ignored; accepted because LangChain's `index` passes it.
             **kwargs: none.
 
         Returns:
-            The ids. A document whose id is in the store already replaces what was there; of two with one id the last stays.
+            The ids. A document replaces a stored one with the same id; of several with the same id the last one is kept.
 
         Raises:
-            TypeError: ids that are not a list of str, documents that are not a list of Document, or an option that does
-                not exist; nothing is embedded.
-            ValueError: metadata, an id or a text that would not come back as it is, or another number of ids than of
-                documents; nothing is embedded.
+            TypeError: `ids` is not a list of str, `documents` is not a list of Document, or an option does not
+                exist; nothing is embedded.
+            ValueError: metadata, an id or a text cannot be stored unchanged, or the number of ids differs from the
+                number of documents; nothing is embedded.
             BackendContractError: embeddings of another library returned the wrong number of vectors, or a vector that is
-                not finite, zero, or of another length than the rest; nothing is stored.
-            SpaceError: other embeddings made the stored vectors.
+                not finite, zero, or of a different length; nothing is stored.
+            SpaceError: the stored vectors were made by other embeddings.
         """
         refuse(kwargs)
         given = rows.rows(documents, ids)
@@ -130,11 +130,11 @@ class LanceVectorStore(HybridVectorStore):
         return [row["id"] for row in given]
 
     def delete(self, ids: list[str] | None = None, **kwargs: Any) -> bool:
-        """Removes the documents of these ids; one that is not there is no error.
+        """Removes the documents with these ids; missing ids are ignored.
 
         Raises:
             ValueError: no ids are given; to remove everything, delete the folder.
-            TypeError: ids that are not a list of str; nothing is removed.
+            TypeError: `ids` is not a list of str; nothing is removed.
         """
         refuse(kwargs)
         if ids is None:
@@ -146,10 +146,10 @@ class LanceVectorStore(HybridVectorStore):
         return True
 
     def get_by_ids(self, ids: Sequence[str], /) -> list[Document]:
-        """The documents of these ids that are there, in the order of the ids.
+        """The stored documents with these ids, in the order of the ids.
 
         Raises:
-            TypeError: ids that are not a list of str.
+            TypeError: `ids` is not a list of str.
         """
         wanted = rows.checked_ids(ids)
         table = self.table
@@ -161,30 +161,30 @@ class LanceVectorStore(HybridVectorStore):
     def similarity_search(
         self, query: str, k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to a query; `filter` is on metadata, see `filters.sql`."""
+        """The k documents closest to a query; for `filter`, see `filters.sql`."""
         return [document for document, _ in self.similarity_search_with_score(query, k, filter, **kwargs)]
 
     def similarity_search_with_score(
         self, query: str, k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The k documents nearest to a query, with their scores, best first."""
+        """The k documents closest to a query, with their scores, best first."""
         return self.similarity_search_with_score_by_vector(self._query(query), k, filter, **kwargs)
 
     def similarity_search_by_vector(
         self, embedding: list[float], k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[Document]:
-        """The k documents nearest to a vector of this store's space."""
+        """The k documents closest to a vector of this store's space."""
         return [document for document, _ in self.similarity_search_with_score_by_vector(embedding, k, filter, **kwargs)]
 
     def similarity_search_with_score_by_vector(
         self, embedding: list[float], k: int = 4, filter: Mapping[str, Any] | None = None, **kwargs: Any
     ) -> list[tuple[Document, float]]:
-        """The k documents nearest to a vector of this store's space, with their scores, best first.
+        """The k documents closest to a vector of this store's space, with their scores, best first.
 
         Raises:
             FilterError: the filter is invalid.
-            ValueError: the vector has values that are not finite, or is zero where cosines are compared.
-            SpaceError: the vector has another length than the stored ones.
+            ValueError: the vector has values that are not finite, or is zero and the similarity is the cosine.
+            SpaceError: the length of the vector differs from the stored ones.
         """
         refuse(kwargs)
         # On one scale all metrics of LanceDB that are used here are 1 less the score.
@@ -193,7 +193,7 @@ class LanceVectorStore(HybridVectorStore):
     def max_marginal_relevance_search(
         self, query: str, k: int = 4, fetch_k: int = 20, lambda_mult: float = 0.5, **kwargs: Any
     ) -> list[Document]:
-        """Of the fetch_k nearest documents k that resemble each other little; with lambda_mult 1 simply the nearest."""
+        """Selects k diverse documents from the fetch_k closest ones; with lambda_mult 1 the k closest."""
         vector = self._query(query)
         return self.max_marginal_relevance_search_by_vector(vector, k, fetch_k, lambda_mult, **kwargs)
 

@@ -1,4 +1,4 @@
-"""What the metadata of a document may be: values that come back from LanceDB's JSON column as they were given."""
+"""Validates metadata of documents: values that LanceDB's JSON column returns unchanged."""
 
 import json
 import math
@@ -12,7 +12,7 @@ def dumped(metadata: Any, place: int) -> str:
     """The metadata of the document at a position, as JSON.
 
     Raises:
-        ValueError: something in it would come back different, or not at all; the message says where it is.
+        ValueError: a value cannot be stored unchanged; the message states its location.
     """
     try:
         if not isinstance(metadata, dict):
@@ -24,7 +24,7 @@ def dumped(metadata: Any, place: int) -> str:
 
 
 def has_lone_surrogate(text: str) -> bool:
-    """Whether the text is not valid Unicode, which UTF-8 cannot encode."""
+    """Whether the text has a lone surrogate, which UTF-8 cannot encode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -56,7 +56,7 @@ def _check_key(key: Any, where: str) -> None:
 
 
 def _problem(value: Any) -> str | None:
-    """What is wrong with one value, without what it contains."""
+    """The problem of a value, without its content."""
     if value is None or isinstance(value, bool | list | dict):
         return None
     if isinstance(value, str):

@@ -1,4 +1,4 @@
-"""The registered embedders, as a mapping that applications can show to choose from."""
+"""The registered embedders as a mapping, for example for a model menu."""
 
 from collections.abc import Iterator, Mapping
 from typing import TypedDict
@@ -9,7 +9,7 @@ DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 
 class EmbeddingModel(TypedDict):
-    """The data of one entry."""
+    """The data of an entry."""
 
     model_name: str
     """The repository on the Hugging Face hub, or the entry's own name where it has none."""
@@ -20,7 +20,7 @@ class EmbeddingModel(TypedDict):
 
 
 class _Models(Mapping[str, EmbeddingModel]):
-    """A view of the registry, not a copy: models that are registered later appear in it."""
+    """A live view of the registry: models that are registered later appear in it."""
 
     def __getitem__(self, alias: str) -> EmbeddingModel:
         for spec in _embedders():

@@ -1,4 +1,4 @@
-"""Rerankers for LangChain: a compressor of documents, and a cross-encoder for LangChain's own."""
+"""Rerankers for LangChain: a document compressor, and a cross-encoder for LangChain's own reranker."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,14 +17,14 @@ RerankerModel: TypeAlias = str | Path | ModelSpec | LazyReranker
 
 
 class EmbedryCrossEncoder(BaseCrossEncoder):
-    """A shared reranker under LangChain's names, for its `CrossEncoderReranker`. Making one loads nothing.
+    """A shared reranker with LangChain's interface, for its `CrossEncoderReranker`. The first pair loads the model.
 
     Args:
         model: see `RerankerModel`.
-        **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
+        **options: options of `embedry.resolve_reranker`: backend, device, threads and so on.
 
     Raises:
-        OptionError: the model gives several scores for a pair, or options are given for a model that has its own.
+        OptionError: the model returns several scores per pair, or options are given for a resolved model.
         UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
     """
 
@@ -32,7 +32,7 @@ class EmbedryCrossEncoder(BaseCrossEncoder):
         self.reranker = ranking(model, **options)
 
     def score(self, text_pairs: list[tuple[str, str]]) -> list[float]:
-        """How well each document answers its query, of pairs of a query and a document."""
+        """The scores of pairs of a query and a document."""
         scores: list[float] = self.reranker.score(text_pairs).tolist()
         return scores
 
@@ -41,17 +41,17 @@ class EmbedryCrossEncoder(BaseCrossEncoder):
 
 
 class EmbedryReranker(BaseDocumentCompressor):
-    """Ranks documents by how well they answer the query, and keeps the best. Making one loads nothing.
+    """Ranks documents by how well they answer the query, and keeps the best. The first call loads the model.
 
-    Each comes back as a copy with its score in the metadata, as `relevance_score`.
+    Returns copies with the score in the metadata as `relevance_score`.
 
     Args:
         model: see `RerankerModel`.
-        top_n: how many documents to keep; None for all.
-        **options: those of `embedry.resolve_reranker`: backend, device, threads and so on.
+        top_n: the number of documents to keep; None for all.
+        **options: options of `embedry.resolve_reranker`: backend, device, threads and so on.
 
     Raises:
-        pydantic.ValidationError: `top_n` is no positive integer.
+        pydantic.ValidationError: `top_n` is not a positive integer.
         As `EmbedryCrossEncoder`.
     """
 
@@ -70,7 +70,7 @@ class EmbedryReranker(BaseDocumentCompressor):
     def compress_documents(
         self, documents: Sequence[Document], query: str, callbacks: Callbacks | None = None
     ) -> list[Document]:
-        """The best documents, the best first; equal ones in the order given."""
+        """The best documents, best first; ties keep their order."""
         ranked = self._reranker.rank(query, [each.page_content for each in documents], top_k=self.top_n)
         return [_scored(documents[position], score) for position, score in ranked]
 

@@ -1,4 +1,4 @@
-"""Documents as the rows of a store, and back."""
+"""Converts documents to the rows of a store, and back."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence, Set
@@ -22,7 +22,7 @@ _SPARSE = pa.struct([("indices", pa.large_list(pa.int32())), ("values", pa.large
 
 
 def schema(dims: int, *, sparse: bool = False) -> pa.Schema:
-    """The columns of a store whose vectors have so many dims, with or without sparse vectors beside them."""
+    """The columns of a store for vectors of `dims`, with or without sparse vectors."""
     columns = [
         pa.field("id", pa.string(), nullable=False, metadata=_KEY),
         pa.field("text", pa.string(), nullable=False),
@@ -33,7 +33,7 @@ def schema(dims: int, *, sparse: bool = False) -> pa.Schema:
 
 
 def fits(found: pa.Schema, *, sparse: bool) -> bool:
-    """Whether a table with these columns can be a store, with or without sparse vectors."""
+    """Whether these are the columns of a store, with or without sparse vectors."""
     wanted = schema(1, sparse=sparse)
     is_list = "vector" in found.names and pa.types.is_fixed_size_list(found.field("vector").type)
     return is_list and set(wanted.names) <= set(found.names) and (not sparse or found.field("sparse").type == _SPARSE)
@@ -43,8 +43,8 @@ def checked_ids(ids: Iterable[str]) -> list[str]:
     """The ids of stored documents, as a list.
 
     Raises:
-        TypeError: not a list, or one of them is not a str.
-        ValueError: one of them is not valid Unicode.
+        TypeError: `ids` is not a list of str.
+        ValueError: an id is not valid Unicode.
     """
     found = _listed(ids)
     for place, each in enumerate(found):
@@ -53,11 +53,11 @@ def checked_ids(ids: Iterable[str]) -> list[str]:
 
 
 def documents(texts: Iterable[str], metadatas: Sequence[dict[str, Any]] | None) -> list[Document]:
-    """A document for each text.
+    """The texts as documents.
 
     Raises:
         TextTypeError: `texts` is not a list of str.
-        ValueError: another number of metadatas than of texts.
+        ValueError: the number of metadatas differs from the number of texts.
     """
     found = checked(texts)
     if metadatas and len(metadatas) != len(found):
@@ -66,11 +66,11 @@ def documents(texts: Iterable[str], metadatas: Sequence[dict[str, Any]] | None) 
 
 
 def rows(documents: Iterable[Document], ids: Iterable[str | None] | None) -> list[dict[str, str]]:
-    """Ids, texts and metadata as they are stored; a document without an id gets a new one.
+    """Ids, texts and metadata in the stored form; a document without an id gets a new one.
 
     Raises:
-        TypeError: something that is not a document, a text or an id stands where one should be.
-        ValueError: something cannot be stored, or another number of ids than of documents.
+        TypeError: a document, text or id has the wrong type.
+        ValueError: a value cannot be stored, or the number of ids differs from the number of documents.
     """
     given = _checked_documents(documents)
     texts = checked(each.page_content for each in given)
@@ -81,14 +81,14 @@ def rows(documents: Iterable[Document], ids: Iterable[str | None] | None) -> lis
 
 
 def document(row: Mapping[str, Any]) -> Document:
-    """The document of a row that was read."""
+    """The document of a stored row."""
     return Document(id=row["id"], page_content=row["text"], metadata=json.loads(row["metadata"]))
 
 
 def columns(
     stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32], sparse: SparseVectors | None
 ) -> pa.Table:
-    """Rows with their vectors, float32 (rows, dims), and with their sparse ones if there are any, as the store writes them."""
+    """Rows with their vectors, float32 (rows, dims), and their sparse vectors if any, in the stored form."""
     dims = vectors.shape[1]
     found: dict[str, Any] = {name: [row[name] for row in stored] for name in ("id", "text", "metadata")}
     found["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), dims)

@@ -1,4 +1,4 @@
-"""The searches of a store's table: by vector, by words and by terms. Each gives rows, the best first."""
+"""The searches of a store's table: by vector, by words and by terms. Each returns rows, best first."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,7 +21,7 @@ _ATTEMPTS = 5
 def by_vector(
     table: Table, vector: NDArray[np.float32], k: int, condition: str | None, metric: str
 ) -> list[dict[str, Any]]:
-    """The k rows nearest to a vector, float32 (dims,), each with its `vector` and its `_distance` by the metric."""
+    """The k rows closest to a vector, float32 (dims,), each with its `vector` and its `_distance` by the metric."""
     query: Any = table.search(vector)  # its declared type is too narrow
     search = query.distance_type(metric).select([*_ROW, "vector", "_distance"]).limit(k)
     found: list[dict[str, Any]] = _filtered(search, condition).to_list()
@@ -29,9 +29,9 @@ def by_vector(
 
 
 def by_words(table: Table, words: str, k: int, condition: str | None) -> list[dict[str, Any]]:
-    """The k rows whose text has the query's words, each with its BM25 `_score`; equal ones by their ids.
+    """The k best rows whose text has words of the query, each with its BM25 `_score`; ties are ordered by id.
 
-    The first search makes LanceDB's index of the words, unless the table has one.
+    The first search builds LanceDB's full-text index if the table has none.
     """
     _index_words(table)
     search: Any = table.search(words, query_type="fts", fts_columns="text")
@@ -40,15 +40,15 @@ def by_words(table: Table, words: str, k: int, condition: str | None) -> list[di
 
 
 def by_terms(table: Table, query: SparseVectors, k: int, condition: str | None) -> list[dict[str, Any]]:
-    """The k rows whose sparse vector has the greatest product with the query's, above 0; equal ones by their ids.
+    """The k rows with the largest dot product with the query's sparse vector, above 0; ties are ordered by id.
 
-    Looks at all rows, block by block.
+    Scans all rows in blocks.
 
     Args:
-        table: with the column `sparse`.
+        table: a table with the column `sparse`.
         query: the sparse vector of one text.
-        k: how many.
-        condition: on the rows.
+        k: the number of rows.
+        condition: a filter on the rows.
     """
     weights = query.to_dense()[0]
     best: list[tuple[float, str]] = []
@@ -62,7 +62,7 @@ def by_terms(table: Table, query: SparseVectors, k: int, condition: str | None) 
 
 
 def by_ids(table: Table, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of these ids that are there, in any order."""
+    """The stored rows with these ids, in any order."""
     search: Any = table.search()
     found: list[dict[str, Any]] = search.where(has_id(ids)).select(_ROW).limit(len(ids)).to_list() if ids else []
     return found
@@ -78,7 +78,7 @@ def _filtered(search: Any, condition: str | None) -> Any:
 
 
 def _products(stored: Any, weights: NDArray[np.float32]) -> NDArray[np.float64]:
-    """The products of stored sparse vectors, a StructArray, with a query's weights of all terms, float32 (terms,)."""
+    """The dot products of stored sparse vectors, a StructArray, with a query's weights of all terms, float32 (terms,)."""
     indices = stored.field("indices")
     texts = np.repeat(np.arange(len(indices)), np.diff(indices.offsets.to_numpy()))
     products = stored.field("values").flatten().to_numpy() * weights[indices.flatten().to_numpy()]
@@ -91,6 +91,6 @@ def _index_words(table: Table) -> None:
             return
         try:
             table.create_index("text", config=FTS())
-        except RuntimeError as error:  # of two that make it at one moment the second fails, and finds the first's
+        except RuntimeError as error:  # if two create it at the same time, the second fails and uses the first one's
             if not is_conflict(error) or attempt == _ATTEMPTS - 1:
                 raise

@@ -1,4 +1,4 @@
-"""The spaces of a store's vectors: kept in the metadata of its table, and compared when it is opened."""
+"""The spaces of a store's vectors: stored in the table's metadata and checked when the store is opened."""
 
 import json
 from typing import Any
@@ -16,11 +16,11 @@ _SPARSE = b"embedry.sparse_space"
 
 
 class StoreSpaces:
-    """The spaces that the models of an open store write into.
+    """The spaces of the models of an open store.
 
     Args:
-        embedder: makes the vectors; None if another library makes them.
-        sparse: makes the sparse vectors; None if the store has none.
+        embedder: the embedder; None for embeddings of another library.
+        sparse: the sparse model; None if the store has no sparse vectors.
     """
 
     def __init__(self, embedder: LazyEmbedder | None, sparse: LazySparseEmbedder | None) -> None:
@@ -29,7 +29,7 @@ class StoreSpaces:
         self._sparse_space = Space.of(sparse) if sparse else None
 
     def schema(self, dims: int) -> pa.Schema:
-        """The columns of a store whose vectors have so many dims, with the metadata that keeps the spaces."""
+        """The columns of a store for vectors of `dims`, with the spaces as metadata."""
         space = self._space and self._space.as_dict()
         kept = {_DENSE: json.dumps(space).encode()}
         if self._sparse_space is not None:
@@ -40,12 +40,12 @@ class StoreSpaces:
         """Compares the spaces of a table with these.
 
         Args:
-            schema: of the table.
-            name: of the table.
-            where: the store is, for messages.
+            schema: the schema of the table.
+            name: the name of the table.
+            where: the location of the store, for messages.
 
         Raises:
-            SpaceError: the table is not a store, or other models made its vectors.
+            SpaceError: the table is not a store, or its vectors were made by other models.
         """
         metadata = schema.metadata or {}
         has_sparse = _SPARSE in metadata

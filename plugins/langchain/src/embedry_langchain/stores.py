@@ -1,4 +1,4 @@
-"""The vector store that embeds texts itself: in memory, or in a folder."""
+"""A vector store that embeds texts, in memory or in a folder."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,18 +18,18 @@ def create_vector_store(
     table: str = "documents",
     sparse: str | Path | ModelSpec | LazySparseEmbedder | None = None,
 ) -> "LanceVectorStore":
-    """A LangChain `VectorStore` over LanceDB, empty or with the contents of its folder.
+    """Creates a LangChain `VectorStore` over LanceDB, or opens the one in the folder.
 
     Args:
-        embeddings: embeds documents and queries.
-        path: the local folder of the store, created if it does not exist; without a path the store is only in memory.
+        embeddings: the embeddings for documents and queries.
+        path: the local folder of the store, created if it does not exist; None for a store in memory.
         table: the name of the collection; a folder may hold several.
-        sparse: a model that makes a sparse vector of each document beside the other one, for `hybrid_search`: a name or an
-            entry, as `embedry.resolve_sparse` takes it, or what that returned.
+        sparse: a model for additional sparse vectors, for `hybrid_search`: a name or an entry, as `embedry.resolve_sparse`
+            accepts it, or a resolved model.
 
     Raises:
         SpaceError: the folder's vectors were made by other models, or its table is damaged or not a store.
-        UnknownModelError, UnsupportedModelError: `sparse` is no sparse model.
+        UnknownModelError, UnsupportedModelError: `sparse` is not a sparse model.
         NotADirectoryError: the path is a file.
         ValueError: the path is a URL.
     """

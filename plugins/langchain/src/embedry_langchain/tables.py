@@ -1,4 +1,4 @@
-"""The LanceDB table of a store: opened or created, bound to the spaces of its vectors, and compacted."""
+"""The LanceDB table of a store: opens, creates, checks and compacts it."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -33,15 +33,15 @@ _creating = Lock()
 
 
 class StoreTable:
-    """The table of a store, in a folder or in memory. It is created by the first write.
+    """The table of a store, in a folder or in memory. The first write creates it.
 
-    Safe to use from many threads, and a folder from several processes.
+    Thread-safe; several processes can use the same folder.
 
     Args:
         path: the local folder, created if it does not exist; None for a table in memory.
-        name: of the table.
-        embedder: makes the vectors; None if another library makes them.
-        sparse: makes sparse vectors beside them; None if there are none.
+        name: the name of the table.
+        embedder: the embedder; None for embeddings of another library.
+        sparse: the sparse model; None if the store has no sparse vectors.
 
     Raises:
         SpaceError: the table was made by other embeddings, is damaged, or is not a store.
@@ -65,10 +65,10 @@ class StoreTable:
         self._known = self._opened()
 
     def get(self) -> Table | None:
-        """The table of LanceDB, or None until something is written, here or by another process.
+        """The LanceDB table, or None until this or another process writes rows.
 
         Raises:
-            SpaceError: the table that another process made is not of this space, is damaged, or is not a store.
+            SpaceError: the table of another process has another space, is damaged, or is not a store.
         """
         if self._known is None:
             self._known = self._opened()
@@ -77,15 +77,15 @@ class StoreTable:
     def write(
         self, stored: Sequence[Mapping[str, str]], vectors: NDArray[np.float32], sparse: SparseVectors | None
     ) -> None:
-        """Adds rows, each with the vectors at its place, and replaces those of the same ids.
+        """Adds rows with their vectors, and replaces rows with the same ids.
 
         Args:
             stored: ids, texts and metadata.
             vectors: float32 (rows, dims).
-            sparse: as many, in a store that has sparse vectors.
+            sparse: the sparse vectors, in a store that has them.
 
         Raises:
-            SpaceError: the stored vectors have another length or are of another space, or the table cannot be created.
+            SpaceError: the stored vectors have another length or space, or the table cannot be created.
         """
         dims = vectors.shape[1]
         table = self.get()
@@ -101,7 +101,7 @@ class StoreTable:
             _compact(table)
 
     def check_length(self, dims: int, table: Table) -> None:
-        """Compares the length of a vector with that of the stored ones.
+        """Compares the length of a vector with the stored ones.
 
         Raises:
             SpaceError: they differ.
@@ -111,7 +111,7 @@ class StoreTable:
             raise SpaceError(f"a vector must have {stored} dims for the store in {self._where}, got {dims}")
 
     def _created(self, dims: int) -> Table:
-        """The table, made by this writer or by another one that was first."""
+        """The table, created by this or another writer."""
         schema = self._spaces.schema(dims)
         if self._folder is None:
             with _creating:
@@ -161,12 +161,12 @@ def _folder(path: str | Path) -> Path:
 
 
 def is_conflict(error: RuntimeError) -> bool:
-    """Whether LanceDB says that another writer committed first; it has no type for it."""
+    """Whether an error of LanceDB is a commit conflict; LanceDB has no exception type for it."""
     return _CONFLICT.search(str(error)) is not None
 
 
 def _compact(table: Table) -> None:
-    """Merges small parts. If another writer commits at the same moment, that is left to a later write."""
+    """Compacts small fragments. If another writer commits at the same time, a later write compacts them."""
     try:
         table.optimize(cleanup_older_than=_KEPT)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Checks of the vectors that do not come from embedry: those of foreign `Embeddings`, and those that a caller passes."""
+"""Validates vectors that do not come from embedry: those of other `Embeddings`, and those that a caller passes."""
 
 import math
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ def checked(values: Any, *, cosine: bool) -> NDArray[np.float32]:
     """One vector, float32 (dims,).
 
     Raises:
-        ValueError: it is not a list of numbers, or they are not finite; or its cosine with others is undefined.
+        ValueError: it is not a list of finite numbers, or its cosine is undefined.
     """
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+    with np.errstate(over="ignore"):  # overflow becomes infinite and is rejected
         try:
             vector = np.asarray(values, dtype=np.float32)
         except (TypeError, ValueError, OverflowError):
@@ -42,10 +42,10 @@ def _check_length(squared: float) -> None:
 
 
 def of_query(embeddings: Embeddings, query: str, *, cosine: bool) -> list[float]:
-    """The vector that foreign embeddings make of a query.
+    """The vector of a query, by embeddings of another library.
 
     Raises:
-        BackendContractError: it cannot be used, as `checked` says.
+        BackendContractError: the vector is invalid, see `checked`.
     """
     values = embeddings.embed_query(query)
     try:
@@ -58,16 +58,16 @@ def of_query(embeddings: Embeddings, query: str, *, cosine: bool) -> list[float]
 def of_documents(
     embeddings: Embeddings, texts: Sequence[str], positions: Sequence[int], *, cosine: bool
 ) -> NDArray[np.float32]:
-    """The vectors that foreign embeddings make of texts, float32 (texts, dims).
+    """The vectors of texts, by embeddings of another library, float32 (texts, dims).
 
     Args:
-        embeddings: embeds them, in several calls if there are many.
+        embeddings: the embeddings; many texts are embedded in several calls.
         texts: one or more.
         positions: the position of each text among the caller's documents, for messages.
-        cosine: whether the vectors will be compared by their cosines.
+        cosine: whether the similarity is the cosine.
 
     Raises:
-        BackendContractError: another number of vectors than of texts, different lengths, or a vector that cannot be used.
+        BackendContractError: the number of vectors differs from the number of texts, or a vector is invalid or of a different length.
     """
     found: list[NDArray[np.float32]] = []
     for start in range(0, len(texts), _BLOCK):

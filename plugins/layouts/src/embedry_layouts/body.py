@@ -1,4 +1,4 @@
-"""The transformer of a model: how long texts it reads, with which tokenizer, and which files it consists of."""
+"""The transformer of a model: its length limit, tokenizer and files."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from embedry_layouts.tokenizer_files import TokenizerSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Body:
-    """A transformer, and what its files say."""
+    """A transformer as described by its files."""
 
     transformer: Transformer
     architecture: str
@@ -32,12 +32,12 @@ class Body:
 
     @property
     def files(self) -> list[str]:
-        """What engines read of it."""
+        """The files that engines read."""
         return [*self.weights, self.file("tokenizer.json"), self.file("config.json")]
 
 
 def stated(files: Files, at: Transformer) -> LengthFile:
-    """What is stated of a transformer beside its config.json: the first file that says anything holds."""
+    """The settings of a transformer outside its config.json: the first file with any setting applies."""
     lengths = (files.read_or(at.file(name), LengthFile, LengthFile()) for name in LENGTHS)
     return next((length for length in lengths if length != LengthFile()), LengthFile())
 
@@ -50,19 +50,19 @@ def read(
     tasks: Collection[str] = ("feature-extraction",),
     honoured: Collection[str] = (),
 ) -> Body:
-    """The transformer in a folder of a model.
+    """Reads the transformer in a folder of a model.
 
     Args:
-        files: of the model.
-        path: the folder, empty for the top.
-        options: what is stated beside its config.json; nothing where the library would not look for that.
-        tasks: what it may be loaded for; the first one where the options do not say it.
-        honoured: options that the caller looks at.
+        files: the files of the model.
+        path: the folder, empty for the top level.
+        options: the settings outside config.json; empty if the library does not read them.
+        tasks: the tasks that it may be loaded for; the first one is the default.
+        honoured: options that the caller handles.
 
     Raises:
-        WeightsNotFoundError: a file is missing, or none states how long texts are.
-        IntegrityError: a file is not JSON of the right form.
-        UnsupportedModelError: a file asks for what nobody here does; names the key and the value.
+        WeightsNotFoundError: a file is missing, or no file states the length limit.
+        IntegrityError: a file is not valid JSON or has the wrong structure.
+        UnsupportedModelError: a file has an unsupported setting; names the key and the value.
     """
     at = Transformer(path=path)
     if files.has(at.file("adapter_config.json")):
@@ -97,7 +97,7 @@ def read(
 
 
 def _length(files: Files, options: LengthFile, tokenizers: int | None, at: Transformer) -> int:
-    if options.max_seq_length is not None:  # whether the model has that many positions is seen when it is loaded
+    if options.max_seq_length is not None:  # loading checks whether the model has that many positions
         return options.max_seq_length
     longest = model_config.read(files.folder, at.file("config.json")).longest
     lengths = [length for length in (tokenizers, longest) if length is not None]

@@ -1,7 +1,7 @@
-"""Chat templates of rerankers: what they put before, between and behind the two texts of a pair.
+"""Chat templates of rerankers: the text that they add before, between and after the two texts of a pair.
 
-A template is a program in Jinja's language. Of that language only what cannot run long or reach anything is accepted, so that
-rendering a template is safe whoever wrote it; the texts of a pair then have fixed texts around them, or the model is refused.
+A template is a Jinja program. Only a safe subset of Jinja is accepted, so that rendering an untrusted template is safe. The
+template must add fixed text around the texts of a pair; otherwise the model is rejected.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,7 +31,7 @@ def stated(files: Files, at: Transformer) -> str | None:
 
     Raises:
         UnsupportedModelError: it has several.
-        IntegrityError: it is no text, or too long for one.
+        IntegrityError: it is not a string, or too long.
     """
     path = inside(files.folder, at.file(CHAT_TEMPLATE))
     if path.is_file():
@@ -51,15 +51,15 @@ def stated(files: Files, at: Transformer) -> str | None:
 
 
 def frame(files: Files, found: Body, prompts: Mapping[str, str]) -> tuple[PairFrame, dict[str, str]]:
-    """How a reranker with a chat template reads a pair: the frame, and the prompts of queries and documents.
+    """The frame of a pair for a reranker with a chat template, and the prompts of queries and documents.
 
     Args:
-        files: of the model.
-        found: its transformer.
-        prompts: instructions, which the library gives to the template as a system message, by their names.
+        files: the files of the model.
+        found: the transformer.
+        prompts: instructions by name, which the library passes to the template as a system message.
 
     Raises:
-        UnsupportedModelError: there is no template, it cannot carry a pair, or does more than to put texts around the two.
+        UnsupportedModelError: there is no template, or it does not support a pair, or does more than add text around both texts.
     """
     template = stated(files, found.transformer)
     if template is None:
@@ -68,7 +68,7 @@ def frame(files: Files, found: Body, prompts: Mapping[str, str]) -> tuple[PairFr
         )
     if found.transformer.truncate_left:  # which would cut the frame
         raise files.refused(found.file("tokenizer_config.json"), "truncation_side", "left")
-    from embedry_layouts import templates  # and Jinja: only for models with a template
+    from embedry_layouts import templates  # imports Jinja: only for models with a template
 
     render = templates.compiled(template, f"the chat template in {files.folder / found.transformer.path}")
     unstated = sorted(name for name in render.names if name.endswith("_token") and name not in found.tokenizer.special)
@@ -82,7 +82,7 @@ def frame(files: Files, found: Body, prompts: Mapping[str, str]) -> tuple[PairFr
         raise render.refused("puts an instruction behind the query")
     added = vocabulary.read(files, found.file("tokenizer.json")).added.values()
     if after and not after.startswith(tuple(token.content for token in added if not token.lstrip)):
-        # The end of a document could become one token with it.
+        # It could merge with the end of a document into one token.
         raise render.refused(f"goes on behind the document with {after[:40]!r}, which is no token of its own,")
     before = _before(head, [token.content for token in added if not token.rstrip], found.tokenizer.kind)
     if any(not parts[0].startswith(before) for parts in around.values()):
@@ -92,7 +92,7 @@ def frame(files: Files, found: Body, prompts: Mapping[str, str]) -> tuple[PairFr
 
 
 def _before(head: str, added: Sequence[str], tokenizer: str) -> str:
-    """The part of what stands before a query that is tokenised alone as in the whole: to the end of the last added token, and of
+    """The part of what stands before a query that tokenizes separately as in the whole: to the end of the last added token, and of
     the line it is in where the tokenizer splits texts at the ends of lines.
     """
     end = max((head.rfind(token) + len(token) for token in added if token in head), default=0)
@@ -103,7 +103,7 @@ def _before(head: str, added: Sequence[str], tokenizer: str) -> str:
 
 
 def _options(files: Files, found: Body) -> dict[str, Any]:
-    """What the template is told besides the messages."""
+    """The variables of the template besides the messages."""
     file = found.file("sentence_bert_config.json")
     stated = dict(found.stated.processing_kwargs or {})
     options = stated.pop("chat_template", {})
@@ -113,7 +113,7 @@ def _options(files: Files, found: Body) -> dict[str, Any]:
 
 
 def _is_structured(files: Files, found: Body, template: str) -> bool:
-    """Whether each message is a list of parts, or a text."""
+    """Whether each message is a list of parts instead of a string."""
     message = (found.stated.modality_config or {}).get("message", {})
     form = message.get("format", "auto")
     method = {"method": "forward", "method_output_name": TASKS[found.task][1]}
@@ -131,7 +131,7 @@ class _Messages:
         self._is_structured = is_structured
 
     def around(self, instruction: str) -> tuple[str, str, str]:
-        """What stands before, between and behind the two texts of a pair."""
+        """The text before, between and after the two texts of a pair."""
         whole = self._rendered(instruction, _QUERY, _DOCUMENT)
         before, _, rest = whole.partition(_QUERY)
         between, _, after = rest.partition(_DOCUMENT)

@@ -1,4 +1,4 @@
-"""Embedders into one vector for a text, as SentenceTransformer saves them."""
+"""Dense embedders as saved by SentenceTransformer."""
 
 from collections.abc import Sequence
 
@@ -16,12 +16,12 @@ from embedry_layouts.settings import Settings
 
 
 def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
-    """What the files of an embedder say.
+    """Reads the files of a dense embedder.
 
     Raises:
         WeightsNotFoundError: a file is missing.
-        IntegrityError: a file is not JSON of the right form.
-        UnsupportedModelError: a file asks for what nobody here does; names the key and the value.
+        IntegrityError: a file is not valid JSON or has the wrong structure.
+        UnsupportedModelError: a file has an unsupported setting; names the key and the value.
     """
     found: Body | None = None
     chain: list[Module] = []
@@ -42,7 +42,7 @@ def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
             f"{FILE} in {files.folder} starts with no Transformer, so its files do not state dims and length; "
             "write a ModelSpec for it, with transformer=None, and pass that to resolve"
         )
-    # Only the library itself reads such a model, with its own tokenizer.
+    # Only the library supports such a model, with its own tokenizer.
     is_library = any(isinstance(module, LibraryModule) for module in chain) or chains.leaves_out_prompt(tuple(chain))
     return Found(
         chain=tuple(chain),

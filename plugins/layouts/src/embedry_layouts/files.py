@@ -1,4 +1,4 @@
-"""The files of the sentence-transformers layout: their names, what may stand in each, and how one is read or found missing."""
+"""The files of the sentence-transformers layout: names, schemas and reading."""
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -63,7 +63,7 @@ class ModuleEntry(Struct):
 
 
 class LengthFile(Struct):
-    """What is stated of the transformer beside its own config.json."""
+    """Settings of the transformer outside its config.json."""
 
     max_seq_length: Count | None = None
     do_lower_case: bool | None = None
@@ -84,11 +84,11 @@ class LengthFile(Struct):
     config_kwargs: dict[str, Any] | None = None
 
     def not_honoured(self, task: str, honoured: Collection[str] = ()) -> dict[str, Any]:
-        """Settings that change results, or what the library does, and that nobody here reproduces.
+        """Settings that change results and are not supported.
 
         Args:
-            task: what the transformer is loaded for, one of `TASKS`.
-            honoured: those of these settings that the caller looks at itself; "message" is that of `modality_config`.
+            task: the task of the transformer, one of `TASKS`.
+            honoured: settings that the caller handles itself; "message" is that of `modality_config`.
         """
         names = (
             "tokenizer_name_or_path", "query_length", "document_length", "query_expansion", "processing_kwargs",
@@ -106,7 +106,7 @@ class LengthFile(Struct):
 
 
 class PoolingFile(Struct):
-    """config.json of a Pooling."""
+    """config.json of a Pooling module."""
 
     embedding_dimension: Count | None = None
     word_embedding_dimension: Count | None = None
@@ -121,13 +121,13 @@ class PoolingFile(Struct):
 
 
 class NamesFile(Struct):
-    """What a module reads and writes: a text's vector ("sentence_embedding"), its tokens', or scores."""
+    """The inputs and outputs of a module: a text's vector ("sentence_embedding"), its tokens', or scores."""
 
     module_input_name: str | None = None
     module_output_name: str | None = None
 
     def differing(self, reads: str, writes: str, default: str) -> dict[str, str]:
-        """The two names, if they differ from these; `default` is the first of them where the file does not say it."""
+        """The two names if they differ from these; `default` is the first name if the file does not state it."""
         stated = self.module_input_name or default
         found = {"module_input_name": stated, "module_output_name": self.module_output_name or stated}
         wanted = {"module_input_name": reads, "module_output_name": writes}
@@ -135,7 +135,7 @@ class NamesFile(Struct):
 
 
 class DenseFile(NamesFile, kw_only=True):
-    """config.json of a Dense."""
+    """config.json of a Dense module."""
 
     in_features: Count
     out_features: Count
@@ -149,32 +149,32 @@ LARGEST_INDEX = 16 * 2**20
 
 
 class IndexFile(Struct):
-    """Which file each tensor of sharded weights is in."""
+    """The file of each tensor of sharded weights."""
 
     weight_map: dict[str, str]
 
 
 class Files:
-    """The files of one model's folder. With `advice` an error about one that is missing says what to do."""
+    """The files of a model's folder. `advice` is added to errors about missing files."""
 
     def __init__(self, folder: Path, *, advice: bool = True) -> None:
         self.folder = folder
         self._advice = advice
 
     def has(self, file: str) -> bool:
-        """Whether there is such a file.
+        """Whether the file exists.
 
         Raises:
-            IntegrityError: its path leads out of the folder.
+            IntegrityError: its path is outside the folder.
         """
         return inside(self.folder, file).is_file()
 
     def read(self, file: str, schema: type[T], largest: int = parsing.LARGEST) -> T:
-        """A file that must be there, and may have so many bytes.
+        """Reads a required file of limited size.
 
         Raises:
-            WeightsNotFoundError: it is not.
-            IntegrityError: it is not JSON of this form.
+            WeightsNotFoundError: the file does not exist.
+            IntegrityError: it is not valid JSON or has the wrong structure.
         """
         try:
             return parsing.read(self.folder, file, schema, largest)
@@ -183,11 +183,11 @@ class Files:
             raise WeightsNotFoundError(f"{self.folder} has no {file}{text if self._advice else ''}") from None
 
     def read_or(self, file: str, schema: type[T], default: T) -> T:
-        """A file that may be missing."""
+        """Reads an optional file."""
         return self.read(file, schema) if self.has(file) else default
 
     def check_present(self, files: Sequence[str]) -> None:
-        """WeightsNotFoundError for the first one that is not there, with what is in its place and what to do."""
+        """Raises WeightsNotFoundError for the first missing file, with alternatives and advice."""
         for file in files:
             if self.has(file):
                 continue
@@ -208,13 +208,13 @@ class Files:
             raise WeightsNotFoundError(text)
 
     def refused(self, file: str, key: str, value: object) -> UnsupportedModelError:
-        """The error for a setting that no engine follows; names the file, the key and the value."""
+        """The error for an unsupported setting; names the file, the key and the value."""
         return UnsupportedModelError(
             f"{self.folder / file} sets {key} to {value!r}, which no engine of embedry honours"
         )
 
     def of_code(self, file: str, what: str, name: str) -> UnsupportedModelError:
-        """The error for a file that names code of the model's own: what of it, and the name of that."""
+        """The error for a file that requires remote code; names the kind and the class."""
         return UnsupportedModelError(
             f"{file} in {self.folder} names the {what} {name!r}: the model needs code of its own, and embedry never runs code "
             "that comes with a model"

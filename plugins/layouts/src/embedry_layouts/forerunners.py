@@ -1,6 +1,6 @@
-"""What the files of multi-vector embedders say that others than sentence-transformers have saved: PyLate, and ColBERT's authors.
+"""Reads files of multi-vector embedders saved by PyLate or by ColBERT's authors.
 
-It means what sentence-transformers 6.2 makes of it (its multi_vector_encoder/model.py).
+Follows sentence-transformers 6.2 (its multi_vector_encoder/model.py).
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _LENGTH = 32
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """What holds for texts in their two roles where the transformer's own options do not say it."""
+    """Settings of both roles that the transformer's own options do not state."""
 
     file: str
     """Which says it."""
@@ -33,7 +33,7 @@ class Asked:
 
 
 class PylateFile(Struct):
-    """What config_sentence_transformers.json says of multi-vector embedders alone; most of it is PyLate's."""
+    """The part of config_sentence_transformers.json for multi-vector embedders; most keys are PyLate's."""
 
     query_prefix: str | UnsetType | None = UNSET
     document_prefix: str | UnsetType | None = UNSET
@@ -47,7 +47,7 @@ class PylateFile(Struct):
 
 
 class StanfordFile(Struct):
-    """artifact.metadata, which ColBERT's authors write."""
+    """artifact.metadata of ColBERT's authors."""
 
     query_token_id: str | None = None
     doc_token_id: str | None = None
@@ -59,7 +59,7 @@ class StanfordFile(Struct):
     """Width of a token's vector."""
 
     def asked(self) -> Asked:
-        """What the file asks for, and the marker tokens that hold without it."""
+        """The settings of the file, and the default marker tokens."""
         markers = {"query": self.query_token_id or "[unused0]", "document": self.doc_token_id or "[unused1]"}
         attend, length = bool(self.attend_to_mask_tokens), self.query_maxlen or _LENGTH
         return Asked(
@@ -73,20 +73,20 @@ class StanfordFile(Struct):
 
 
 def stanford(files: Files) -> StanfordFile:
-    """artifact.metadata of a model; without one the defaults hold.
+    """Reads artifact.metadata of a model; without the file, uses the defaults.
 
     Raises:
-        IntegrityError: it is not JSON of its form.
+        IntegrityError: it is not valid JSON or has the wrong structure.
     """
     return files.read_or(STANFORD, StanfordFile, StanfordFile())
 
 
 def width(files: Files) -> int:
-    """How long the vectors of tokens are, by the weights.
+    """The length of the token vectors, read from the weights.
 
     Raises:
-        WeightsNotFoundError: they are not there.
-        IntegrityError: they have no product for vectors of tokens.
+        WeightsNotFoundError: there are no weights.
+        IntegrityError: they have no projection for token vectors.
     """
     files.check_present([WEIGHTS])
     stored = tensors(files.folder / WEIGHTS)
@@ -98,10 +98,10 @@ def width(files: Files) -> int:
 
 
 def pylate(files: Files) -> Asked:
-    """What PyLate's keys of config_sentence_transformers.json ask for.
+    """The settings in PyLate's keys of config_sentence_transformers.json.
 
     Raises:
-        IntegrityError: it is not JSON of its form.
+        IntegrityError: it is not valid JSON or has the wrong structure.
     """
     stated = files.read_or(SETTINGS, PylateFile, PylateFile())
     is_pylates = stated != PylateFile()

@@ -1,4 +1,4 @@
-"""What the files of a model were found to say, and the entry that it becomes."""
+"""The findings in a model's files, and the entry made from them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from embedry_layouts.files import Files
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """What the files of a model say."""
+    """The findings in a model's files."""
 
     chain: Chain
     dims: int
@@ -29,7 +29,7 @@ class Found:
 
     @property
     def files(self) -> list[str]:
-        """What engines read."""
+        """The files that engines read."""
         chain = (*self.chain, *self.query_chain)
         tables = [module for module in chain if isinstance(module, StaticEmbedding | TermTable)]
         own = self.body.files if self.body is not None else []
@@ -38,11 +38,11 @@ class Found:
         return list(dict.fromkeys(names))
 
     def entry(self, files: Files, repo: str | None) -> ModelSpec:
-        """The entry of a model that says this.
+        """The entry of the model.
 
         Args:
-            files: of the model, in the snapshot folder of a repository or in a folder of its own.
-            repo: the repository; its weights come when they are used.
+            files: of the model, in the snapshot folder of a repository or in a local folder.
+            repo: the repository; its weights are downloaded when they are used.
 
         Raises:
             WeightsNotFoundError: a file is missing.
@@ -70,5 +70,5 @@ class Found:
 
 
 def _backend(chain: Chain) -> str:
-    """The default engine, or the one for what that never computes."""
+    """The default engine, or the one for models that it does not support."""
     return "transformers" if isinstance(chain[0], LogitScore) else "onnxruntime"

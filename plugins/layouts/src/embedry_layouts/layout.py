@@ -1,9 +1,8 @@
-"""Reads a folder or repository that no entry knows, described by its own files, in the layouts of sentence-transformers and its like.
+"""Reads unregistered folders and repositories in the layout of sentence-transformers and related layouts.
 
 modules.json lists the modules in order, each with its folder; a length file or tokenizer_config.json states the length,
-config_sentence_transformers.json the prompts. Without modules.json, config.json may name a class that is a whole model. Paths are
-followed, classes compared by their whole names. What the files ask for and embedry does not do is refused by name, and what they
-leave out is never guessed.
+config_sentence_transformers.json the prompts. Without modules.json, config.json may name a class that is a whole model. Classes are
+compared by their full names. Unsupported settings and missing required settings raise an error.
 """
 
 import warnings
@@ -24,16 +23,16 @@ from embedry_layouts.settings import Settings
 
 
 def from_folder(folder: Path) -> ModelSpec | None:
-    """The entry that the files of a folder describe, None where they do not. Its digests are unknown, so nothing can be verified.
+    """The entry described by the files of a folder, or None. Its digests are unknown, so files cannot be verified.
 
     Args:
-        folder: its own name is the model's.
+        folder: the folder; its name becomes the model's name.
 
     Raises:
         UnknownModelError: there is no such folder.
         WeightsNotFoundError: a file of the layout is missing.
-        IntegrityError: a file is not JSON of the right form, names a file outside the folder, or contradicts another.
-        UnsupportedModelError: a file asks for something that no engine does.
+        IntegrityError: a file is not valid JSON or has the wrong structure, names a file outside the folder, or contradicts another file.
+        UnsupportedModelError: a file has a setting that no engine supports.
     """
     if not folder.is_dir():
         raise UnknownModelError(
@@ -43,11 +42,11 @@ def from_folder(folder: Path) -> ModelSpec | None:
 
 
 def from_hub(repo: str, cache_dir: Path) -> ModelSpec | None:
-    """The entry that a repository's files describe, pinned to the commit they were read at: the cached one, else main's.
+    """The entry described by a repository's files, pinned to their commit: the cached one, else that of main.
 
     Raises:
         UnknownModelError: the hub has no such repository.
-        DownloadError: the hub cannot be asked, and the repository is not in the cache.
+        DownloadError: the hub cannot be reached, and the repository is not in the cache.
         Others: as `from_folder`.
     """
     known = (hub_cache.cached(repo, None, [file], cache_dir) for file in (listed.FILE, "config.json"))
@@ -80,7 +79,7 @@ def from_hub(repo: str, cache_dir: Path) -> ModelSpec | None:
 
 
 def from_hub_at(repo: str, revision: str | None, cache_dir: Path) -> ModelSpec | None:
-    """The entry that a repository's files describe at a commit, branch or tag, None for main. The hub is always asked.
+    """The entry described by a repository's files at a commit, branch or tag; None for main. Always queries the hub.
 
     Raises:
         As `from_hub`.
@@ -96,7 +95,7 @@ def _downloaded(repo: str, revision: str | None, cache_dir: Path) -> Path:
 
 
 def _described(repo: str, cache_dir: Path, revision: str | None = None) -> Path:
-    """The folder with the files that describe a repository, downloaded."""
+    """Downloads the files that describe a repository; returns their folder."""
     hint = f"; for the folder of that name write './{repo}'" if Path(repo).is_dir() else ""
     try:
         return _downloaded(repo, revision, cache_dir)
@@ -108,7 +107,7 @@ def _described(repo: str, cache_dir: Path, revision: str | None = None) -> Path:
 
 
 def _needs_weights(files: Files) -> bool:
-    """Whether how long its vectors are stands nowhere but in the weights at the top."""
+    """Whether only the top-level weights state the length of the vectors."""
     if static.is_static(files):
         return True
     return plain.is_stanford(files) and forerunners.stanford(files).dim is None
@@ -116,7 +115,7 @@ def _needs_weights(files: Files) -> bool:
 
 def _entry(files: Files, repo: str | None = None) -> ModelSpec | None:
     folder = files.folder
-    # Also those that nothing else reads may ask for code.
+    # Files that nothing else reads may also require remote code.
     for file in sorted((*folder.glob("*config.json"), *folder.glob("*/*config.json"))):
         parsing.refuse_code(folder, file.relative_to(folder).as_posix())
     found = _saved(files) if inside(folder, listed.FILE).exists() else plain.read(files)
@@ -124,7 +123,7 @@ def _entry(files: Files, repo: str | None = None) -> ModelSpec | None:
 
 
 def _saved(files: Files) -> Found:
-    """What the files of a model with a modules.json say."""
+    """Reads the files of a model with a modules.json."""
     stated = settings.read(files)
     of_pylate = {"pylate.models.Dense.Dense": "Dense"} if stated.kind == "multi_vector" else {}
     return _KINDS[stated.kind](files, stated, listed.read(files, of_pylate))

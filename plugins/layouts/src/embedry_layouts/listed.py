@@ -26,16 +26,16 @@ class Listed:
 
 
 def read(files: Files, others: Mapping[str, str] | None = None) -> list[Listed]:
-    """The modules of a model, without Dropout, which does nothing when results are computed.
+    """Reads the modules of a model, without Dropout, which has no effect at inference.
 
     Args:
-        files: of the model.
-        others: classes of other libraries that are the same as one of this -> that one's name.
+        files: the files of the model.
+        others: equivalent classes of other libraries -> the name in this library.
 
     Raises:
         WeightsNotFoundError: there is no modules.json.
-        IntegrityError: it is not JSON of its form, gives a name to two modules, or names a folder outside the model's.
-        UnsupportedModelError: it names a class that is not the library's, or too many.
+        IntegrityError: it is not valid JSON or has the wrong structure, has two modules with the same name, or a folder outside the model's.
+        UnsupportedModelError: it has a class from outside the library, or too many modules.
     """
     listed = files.read(FILE, list[ModuleEntry])
     if len(listed) > _MOST_MODULES:
@@ -54,7 +54,7 @@ def read(files: Files, others: Mapping[str, str] | None = None) -> list[Listed]:
 
 
 def one(files: Files, file: str, class_name: str, path: str, others: Mapping[str, str]) -> Listed:
-    """A module that a file lists. Raises as `read`."""
+    """Reads one listed module. Raises as `read`."""
     inside(files.folder, path or ".")
     kind = others.get(class_name) or modules.kind(class_name)
     if not kind:

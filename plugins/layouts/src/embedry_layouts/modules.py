@@ -1,4 +1,4 @@
-"""One module of modules.json: which kind of module its class name stands for, and what its own files say."""
+"""Reads one module of modules.json: its kind and its files."""
 
 import re
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ _ACTIVATIONS = {
 
 
 def kind(class_name: str) -> str:
-    """The last part of a class name of the library, empty for a class that is not the library's."""
+    """The last part of a class name of the library; empty for other classes."""
     if not class_name.startswith(_LIBRARY):
         return ""
     last = class_name.rpartition(".")[2]
@@ -46,7 +46,7 @@ def kind(class_name: str) -> str:
 
 
 def _spellings(last: str) -> Iterator[str]:
-    """The whole names under which versions 0 to 6 of the library wrote one of its classes."""
+    """The full names of a class in versions 0 to 6 of the library."""
     snake = re.sub("(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", last).lower()
     for package in _PACKAGES[last]:
         yield f"{_LIBRARY}{package}.{last}"
@@ -55,18 +55,18 @@ def _spellings(last: str) -> Iterator[str]:
 
 
 def read(files: Files, class_name: str, path: str) -> tuple[Module, int | None]:
-    """A module of an embedder that is no Transformer, and the width of its vectors; None where it does not change that, or
-    does not say.
+    """Reads a module other than Transformer, and the width of its vectors; None if it does not change or state the
+    width.
 
     Args:
-        files: of the model.
-        class_name: of the library, as modules.json has it.
-        path: its folder.
+        files: the files of the model.
+        class_name: the class name in modules.json.
+        path: the folder of the module.
 
     Raises:
         WeightsNotFoundError: its configuration is missing.
-        IntegrityError: that cannot be parsed, or lacks a size.
-        UnsupportedModelError: it asks for a pooling that is not known, or for code of its own.
+        IntegrityError: its configuration cannot be parsed, or lacks a size.
+        UnsupportedModelError: it requires an unknown pooling or remote code.
     """
     last = kind(class_name)
     if last == "Pooling":
@@ -89,7 +89,7 @@ def config(path: str) -> str:
 
 
 def pooling(files: Files, path: str) -> tuple[Pooling, int]:
-    """A Pooling, and the width of its vectors.
+    """Reads a Pooling module, and the width of its vectors.
 
     Raises:
         As `read`.
@@ -114,14 +114,14 @@ def pooling(files: Files, path: str) -> tuple[Pooling, int]:
 def dense(
     files: Files, path: str, *, reads: str = TEXT, writes: str = TEXT, default: str = TEXT
 ) -> tuple[Dense, dict[str, object]]:
-    """A Dense, and those of its settings that an entry cannot say.
+    """Reads a Dense module, and those of its settings that an entry does not have.
 
     Args:
-        files: of the model.
-        path: its folder.
-        reads: what it has to read.
-        writes: what it has to write.
-        default: what it reads where its configuration does not say it.
+        files: the files of the model.
+        path: the folder of the module.
+        reads: its required input.
+        writes: its required output.
+        default: its default input.
 
     Raises:
         As `read`.
@@ -144,7 +144,7 @@ def dense(
 
 
 def _library_width(files: Files, path: str) -> int | None:
-    """What modules of the library that have no type here call the length of their vectors."""
+    """The width of library modules that have no type here."""
     stated = files.read_or(config(path), dict[str, Any], {})
     widths = [stated.get(key) for key in ("out_features", "embedding_dim", "out_channels", "hidden_dim")]
     return next((width for width in widths if isinstance(width, int) and 0 < width < 2**31), None)

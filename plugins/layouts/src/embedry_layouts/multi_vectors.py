@@ -1,4 +1,4 @@
-"""Embedders into a vector for each token: as MultiVectorEncoder saves them, as PyLate does, and as the code of ColBERT's authors does."""
+"""Multi-vector embedders as saved by MultiVectorEncoder, PyLate and ColBERT's authors."""
 
 import string
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ _HONOURED = ("query_length", "document_length", "query_expansion")
 
 
 class Expansion(Struct, forbid_unknown_fields=True):
-    """How queries are filled up: to a length, with a token, and whether other tokens attend to it."""
+    """Query expansion: the length, the token, and whether other tokens attend to it."""
 
     strategy: Literal["fixed", "min"]
     length: Count
@@ -35,7 +35,7 @@ class Expansion(Struct, forbid_unknown_fields=True):
 
 
 class MaskFile(Struct):
-    """config.json of a MultiVectorMask: which tokens count."""
+    """config.json of a MultiVectorMask: the tokens that count."""
 
     skiplist_words: list[str] | None = None
     skiplist_tasks: str | list[str] | None = None
@@ -43,12 +43,12 @@ class MaskFile(Struct):
 
 
 def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
-    """What the files of a multi-vector embedder say that have a modules.json.
+    """Reads a multi-vector embedder with a modules.json.
 
     Raises:
         WeightsNotFoundError: a file is missing.
-        IntegrityError: a file is not JSON of the right form, or contradicts itself.
-        UnsupportedModelError: a file asks for what nobody here does; names the key and the value.
+        IntegrityError: a file is not valid JSON or has the wrong structure, or contradicts itself.
+        UnsupportedModelError: a file has an unsupported setting; names the key and the value.
     """
     if not listed or listed[0].kind != "Transformer":
         raise UnsupportedModelError(f"{FILE} in {files.folder} starts with no Transformer")
@@ -69,7 +69,7 @@ def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
 
 
 def stanford(files: Files) -> Found:
-    """What the files of a model say that the code of ColBERT's authors has saved: BERT with a product of its own behind it.
+    """Reads a model saved by the code of ColBERT's authors: BERT followed by a projection.
 
     Raises:
         As `read`.
@@ -108,7 +108,7 @@ def _found(
     prompts: Mapping[str, str],
 ) -> Found:
     expansion = _expansion(files, found, asked)
-    if expansion is not None and mask is None:  # the library would not count the tokens that fill up a query
+    if expansion is not None and mask is None:  # the library would not count the expansion tokens of a query
         raise files.refused(found.file("sentence_bert_config.json"), "query_expansion", msgspec.to_builtins(expansion))
     mask = mask or MaskFile()
     tasks = ["document"] if mask.skiplist_tasks is None else mask.skiplist_tasks
@@ -139,7 +139,7 @@ def _found(
 
 
 def _width(files: Files, found: Body) -> int:
-    """Of the transformer's token vectors."""
+    """The width of the transformer's token vectors."""
     width = model_config.read(files.folder, found.file("config.json")).hidden_size
     if width is None:
         raise IntegrityError(f"{files.folder / found.file('config.json')} does not state hidden_size")
@@ -159,7 +159,7 @@ def _expansion(files: Files, found: Body, asked: Asked) -> Expansion | None:
 
 
 def _lengths(files: Files, found: Body, asked: Asked, expansion: Expansion | None) -> tuple[int | None, int | None]:
-    """Tokens that are read of a query and of a document; None where nothing but the model limits them."""
+    """The length limits of queries and documents in tokens; None if only the model limits them."""
     query = found.stated.query_length or asked.query_length
     document = found.stated.document_length or asked.document_length
     if expansion is None:
@@ -172,7 +172,7 @@ def _lengths(files: Files, found: Body, asked: Asked, expansion: Expansion | Non
 
 
 def _filling(files: Files, found: Body, expansion: Expansion) -> str:
-    """The token that fills up queries: the stated one, the one that stands for a missing token, or that for an end."""
+    """The token that expands queries: the stated one, the one for a missing token, or the end token."""
     special = found.tokenizer.special
     token = expansion.token or special.get("mask_token") or special.get("eos_token")
     if token is None:

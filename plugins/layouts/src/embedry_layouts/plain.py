@@ -1,4 +1,4 @@
-"""Folders without modules.json: config.json names a class that is a whole model, or that lacks only what a file beside it states."""
+"""Folders without modules.json: config.json names a class that is a complete model, or that only needs settings from another file."""
 
 from msgspec import Struct
 
@@ -13,18 +13,18 @@ _STANFORD = "HF_ColBERT"
 
 
 class ArchitecturesFile(Struct):
-    """Which classes the weights of a folder are of."""
+    """The model classes of a folder's weights."""
 
     architectures: list[str] | None = None
 
 
 def read(files: Files) -> Found | None:
-    """What the files of such a folder say; None where they do not make a model.
+    """Reads such a folder; None if it is not a complete model.
 
     Raises:
         WeightsNotFoundError: a file is missing.
-        IntegrityError: a file is not JSON of the right form.
-        UnsupportedModelError: a file asks for what nobody here does; or the class is a model's only with something that no
+        IntegrityError: a file is not valid JSON or has the wrong structure.
+        UnsupportedModelError: a file has an unsupported setting; or the class is a model's only with something that no
             file states.
     """
     if static.is_model2vec(files):
@@ -44,7 +44,7 @@ def read(files: Files) -> Found | None:
 
 
 def is_stanford(files: Files) -> bool:
-    """Whether a folder is laid out as the code of ColBERT's authors does it."""
+    """Whether a folder has the layout of ColBERT's authors."""
     return not files.has("modules.json") and _STANFORD in _architectures(files)
 
 

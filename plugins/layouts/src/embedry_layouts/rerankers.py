@@ -1,4 +1,4 @@
-"""Rerankers: plain folders of the transformers library, and what CrossEncoder saves."""
+"""Rerankers: plain folders of the transformers library, and models saved by CrossEncoder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -33,13 +33,13 @@ _SHOWN: dict[str, Literal["identity", "sigmoid"]] = {
 
 
 class OwnSettings(Struct):
-    """What CrossEncoder writes into config.json."""
+    """CrossEncoder's settings in config.json."""
 
     activation_fn: str | None = None
 
 
 class ClassesFile(Struct):
-    """What config.json says of a head."""
+    """The settings of a head in config.json."""
 
     model_type: str | None = None
     architectures: list[str] | None = None
@@ -57,22 +57,22 @@ class ClassesFile(Struct):
 
     @property
     def labels(self) -> int:
-        """Scores of a pair; the library's default is 2."""
+        """The number of scores per pair; the library's default is 2."""
         return len(self.id2label) if self.id2label is not None else self.num_labels or 2
 
     @property
     def activation(self) -> str | None:
-        """The class that shows the scores, None where none is stated."""
+        """The activation class of the scores; None if not stated."""
         if self.sentence_transformers is not None and self.sentence_transformers.activation_fn is not None:
             return self.sentence_transformers.activation_fn
         return self.sbert_ce_default_activation_function
 
 
 def plain(files: Files) -> Found:
-    """A plain folder of a model for sequence classification, or of a decoder whose chat template is for pairs.
+    """Reads a plain folder with a sequence classification model, or a decoder with a chat template for pairs.
 
     Raises:
-        UnsupportedModelError: the decoder has no such template, or a file asks for what nobody here does.
+        UnsupportedModelError: the decoder has no such template, or a file has an unsupported setting.
         Others: as `read`.
     """
     is_decoder = not files.read("config.json", ClassesFile).head.endswith(_HEAD)
@@ -90,12 +90,12 @@ def plain(files: Files) -> Found:
 
 
 def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
-    """What the files of a reranker say that CrossEncoder has saved.
+    """Reads a reranker saved by CrossEncoder.
 
     Raises:
         WeightsNotFoundError: a file is missing.
-        IntegrityError: a file is not JSON of the right form.
-        UnsupportedModelError: a file asks for what nobody here does; names the key and the value.
+        IntegrityError: a file is not valid JSON or has the wrong structure.
+        UnsupportedModelError: a file has an unsupported setting; names the key and the value.
     """
     kinds = [module.kind for module in listed]
     if kinds[:1] != ["Transformer"]:
@@ -138,7 +138,7 @@ def _found(files: Files, settings: Settings, found: Body, head: Chain, *, chats:
 
 
 def _prompts(files: Files, settings: Settings) -> dict[str, str]:
-    """The prompts of queries: the library puts one before a pair, the default one where a caller names none."""
+    """The prompts of queries: the library adds one to a pair, by default the default prompt."""
     prompts = dict(settings.prompts)
     for name in PROMPT_NAMES["document"]:
         if prompts.pop(name, ""):
@@ -176,7 +176,7 @@ def _classifier(files: Files, found: Body) -> Classifier:
 
 
 def _head(files: Files, listed: Sequence[Listed]) -> Chain:
-    """A head in modules of its own; the last one, a Dense, gives the scores."""
+    """A head in separate modules; the last one, a Dense, computes the scores."""
     chain: list[Module] = []
     for place, module in enumerate(listed, 1):
         writes = SCORES if place == len(listed) else TEXT
@@ -226,7 +226,7 @@ def _logit_score(files: Files, path: str) -> LogitScore:
 
 
 def _yes_or_no(files: Files, found: Body) -> LogitScore:
-    """What the library takes for a decoder without modules of its own."""
+    """The library's head for a decoder without its own modules."""
     ids = vocabulary.read(files, found.file("tokenizer.json")).ids
     yes, no = map(ids.get, ("yes", "no"))
     if yes is None or no is None:

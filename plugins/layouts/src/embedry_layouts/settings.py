@@ -1,4 +1,4 @@
-"""config_sentence_transformers.json: the kind of model that the files describe, its prompts, and how its results are compared."""
+"""config_sentence_transformers.json: the kind of model, its prompts and its similarity."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ _PREFIXES = ("query_prefix", "document_prefix")
 
 
 class SettingsFile(Struct):
-    """What config_sentence_transformers.json says of every kind."""
+    """The part of config_sentence_transformers.json for all kinds of models."""
 
     model_type: str | None = None
     prompts: dict[str, str | None] | None = None
@@ -39,7 +39,7 @@ class SettingsFile(Struct):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The same, checked."""
+    """The validated settings."""
 
     kind: Kind
     prompts: dict[str, str]
@@ -53,11 +53,11 @@ class Settings:
 
 
 def read(files: Files) -> Settings:
-    """The settings of a model.
+    """Reads the settings of a model.
 
     Raises:
-        UnsupportedModelError: the file asks for what nobody here does; names the key and the value.
-        IntegrityError: it contradicts itself, or is not JSON of this form.
+        UnsupportedModelError: the file has an unsupported setting; names the key and the value.
+        IntegrityError: it contradicts itself, is not valid JSON or has the wrong structure.
     """
     stated = files.read_or(SETTINGS, SettingsFile, SettingsFile())
     if stated.model_type not in _KINDS:

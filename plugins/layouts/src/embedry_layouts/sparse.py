@@ -1,5 +1,5 @@
-"""Embedders into weights of terms, as SparseEncoder saves them: with a masked language model, with a table of terms, or with one for
-documents and one for queries.
+"""Sparse embedders as saved by SparseEncoder: a masked language model, a table of terms, or one for documents and the
+other for queries.
 """
 
 from collections.abc import Sequence
@@ -39,13 +39,13 @@ class TableFile(Struct):
 
 
 class Parameters(Struct, frozen=True):
-    """How a Router chooses."""
+    """The routing settings of a Router."""
 
     route_mappings: dict[str, str] | None = None
 
 
 class RouterFile(Struct):
-    """router_config.json: the folders of modules and their classes, and which of them read queries and documents."""
+    """router_config.json: the folders and classes of modules, and their routes for queries and documents."""
 
     types: dict[str, str]
     structure: dict[str, list[str]]
@@ -53,12 +53,12 @@ class RouterFile(Struct):
 
 
 def read(files: Files, settings: Settings, modules: Sequence[Listed]) -> Found:
-    """What the files of a sparse embedder say.
+    """Reads the files of a sparse embedder.
 
     Raises:
         WeightsNotFoundError: a file is missing.
-        IntegrityError: a file is not JSON of the right form, or two contradict each other.
-        UnsupportedModelError: a file asks for what nobody here does; names the key and the value.
+        IntegrityError: a file is not valid JSON or has the wrong structure, or two contradict each other.
+        UnsupportedModelError: a file has an unsupported setting; names the key and the value.
     """
     kinds = [module.kind for module in modules]
     if kinds == ["SparseStaticEmbedding"]:
@@ -78,7 +78,7 @@ def read(files: Files, settings: Settings, modules: Sequence[Listed]) -> Found:
 
 
 def _routes(files: Files, path: str) -> tuple[Listed, list[Listed]]:
-    """The table that reads queries, and the modules that read documents."""
+    """The table for queries, and the modules for documents."""
     file = f"{path}/{_ROUTES}" if path else _ROUTES
     stated = files.read(file, RouterFile)
     if stated.parameters.route_mappings:
@@ -100,7 +100,7 @@ def _routes(files: Files, path: str) -> tuple[Listed, list[Listed]]:
 
 
 def _splade(files: Files, settings: Settings, file: str, modules: Sequence[Listed], table: str | None = None) -> Found:
-    """A masked language model and its SpladePooling; with the folder of a table for queries, that too."""
+    """A masked language model and its SpladePooling, with a table for queries if its folder is given."""
     kinds = [module.kind for module in modules]
     if kinds not in (["Transformer", "SpladePooling"], ["MLMTransformer", "SpladePooling"]):
         raise UnsupportedModelError(
@@ -130,7 +130,7 @@ def _splade(files: Files, settings: Settings, file: str, modules: Sequence[Liste
 
 
 def _table_beside(files: Files, path: str, documents: Body, terms: int) -> TermTable:
-    """The table for queries, which must have the terms and read the length of the model for documents."""
+    """The table for queries, which must have the same terms and length limit as the model for documents."""
     table, length = _table(files, path)
     if table.outputs != terms:
         raise IntegrityError(
@@ -142,7 +142,7 @@ def _table_beside(files: Files, path: str, documents: Body, terms: int) -> TermT
 
 
 def _table(files: Files, path: str) -> tuple[TermTable, int | None]:
-    """A table of terms, and the length of the texts that are looked up in it, None for any."""
+    """A table of terms, and its length limit for texts; None for no limit."""
     tokenizer = tokenizer_files.read(files, Transformer(path=path), "")
     for key, value in (
         ("normalizer", tokenizer.normalizer),

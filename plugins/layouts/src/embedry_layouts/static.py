@@ -11,7 +11,7 @@ from embedry_layouts.found import Found
 
 
 class StaticFile(Struct):
-    """config.json of a static model, as model2vec writes it."""
+    """config.json of a static model of model2vec."""
 
     model_type: str | None = None
     normalize: bool = False
@@ -20,16 +20,16 @@ class StaticFile(Struct):
 
 
 def table(files: Files, path: str, *, skip_unknown: bool = False) -> tuple[StaticEmbedding, int]:
-    """The module of a table of token vectors, and its width, as its file has them: they stand nowhere else.
+    """Reads the module of a table of token vectors and its width from its file, the only source of both.
 
     Args:
-        files: of the model.
+        files: the files of the model.
         path: the folder of the table.
-        skip_unknown: as the module has it.
+        skip_unknown: the setting of the module.
 
     Raises:
         WeightsNotFoundError: the file is missing.
-        IntegrityError: it is no safetensors file, or has no such table.
+        IntegrityError: the file is not safetensors, or has no such table.
     """
     weights = StaticEmbedding(path=path, outputs=1).weights
     files.check_present([weights])
@@ -50,7 +50,7 @@ def is_static(files: Files) -> bool:
 
 
 def is_model2vec(files: Files) -> bool:
-    """Whether a folder has model2vec's own layout, and no modules.json."""
+    """Whether a folder has model2vec's layout without modules.json."""
     return (
         not files.has("modules.json")
         and files.has("config.json")
@@ -59,7 +59,7 @@ def is_model2vec(files: Files) -> bool:
 
 
 def model2vec(files: Files) -> Found:
-    """A model in model2vec's own layout: config.json, a table and a tokenizer, all at the top.
+    """Reads a model in model2vec's layout: config.json, a table and a tokenizer, all at the top level.
 
     Raises:
         WeightsNotFoundError: a file is missing.

@@ -1,8 +1,8 @@
-"""Jinja templates that come with a model, compiled only if they keep to a part of the language that cannot run long.
+"""Compiles Jinja templates of models, restricted to a subset of the language with bounded running time.
 
-The sandbox of the library keeps a template from reaching anything; but it may still multiply texts and nest loops without end. Here it
-has no arithmetic, no calls but `get` of a dict, two nested loops, and no variables that grow. Whitespace around blocks is
-removed as the transformers library does it.
+Jinja's sandbox isolates a template, but still allows repeating strings and nesting loops without limit. The subset excludes
+arithmetic, calls other than `get` of a dict, more than two nested loops, and variables that grow. Whitespace around blocks is
+removed as in the transformers library.
 """
 
 from collections.abc import Collection, Iterator
@@ -37,7 +37,7 @@ _FILTERS = (*_CHOOSING, "trim", "join", "string", "list")
 
 
 class Template:
-    """A template that was compiled."""
+    """A compiled template."""
 
     def __init__(self, compiled: jinja2.Template, names: Collection[str], where: str) -> None:
         self._compiled = compiled
@@ -46,30 +46,30 @@ class Template:
         """Of the values that it takes."""
 
     def __call__(self, **values: Any) -> str:
-        """The text that it makes of these values.
+        """Renders the template with these values.
 
         Raises:
-            UnsupportedModelError: it raises an error.
+            UnsupportedModelError: rendering fails.
         """
         try:
             return self._compiled.render(raise_exception=_raise, **values)
-        except Exception as error:  # a template may fail in any way
+        except Exception as error:  # rendering may raise any exception
             raise self.refused(f"fails for a query and a document ({type(error).__name__}: {error})") from None
 
     def refused(self, what: str) -> UnsupportedModelError:
-        """The error for a template that does this."""
+        """The error for a template with this construct."""
         return UnsupportedModelError(f"{self._where} {what}, and embedry cannot read pairs so")
 
 
 def compiled(template: str, where: str) -> Template:
-    """A template that keeps to what may run.
+    """Compiles a template that stays within the subset.
 
     Args:
-        template: its text.
-        where: what it is called in messages.
+        template: the source of the template.
+        where: its name in messages.
 
     Raises:
-        UnsupportedModelError: it does not; names what stands in it.
+        UnsupportedModelError: the template leaves the subset; names the construct.
     """
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
     if len(template) > _LARGEST:
@@ -84,7 +84,7 @@ def compiled(template: str, where: str) -> Template:
 
 
 def _faults(node: nodes.Node, loops: int, *, keeps: bool) -> Iterator[str]:
-    """What in a part of a template is not run; `keeps` is whether a variable will hold its result."""
+    """The unsupported constructs of a node; `keeps` is whether a variable stores its result."""
     allowed = _PLAIN if keeps else (*_PLAIN, *_GROWING)
     if type(node) not in allowed:
         yield f"{type(node).__name__} in line {node.lineno}{' of a variable' * keeps}"

@@ -1,7 +1,7 @@
-"""The classes of the transformers library that build a tokenizer themselves instead of reading tokenizer.json whole.
+"""The classes of the transformers library that build a tokenizer themselves instead of using all of tokenizer.json.
 
-What such a class does comes from the sources of transformers 5: its own normalizer, pre-tokenizer and special tokens, around the
-vocabulary in tokenizer.json.
+Their behavior follows the sources of transformers 5: such a class uses its own normalizer, pre-tokenizer and special tokens with
+the vocabulary in tokenizer.json.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ Disagreement = tuple[str, object, object]
 
 @dataclass(frozen=True)
 class Built:
-    """What a class that builds its tokenizer itself makes."""
+    """The tokenizer of a class that builds it itself."""
 
     model: str
     """The kind of its vocabulary."""
@@ -40,7 +40,7 @@ class Built:
 
     @property
     def special(self) -> dict[str, str]:
-        """The special tokens that hold without settings, by their names in tokenizer_config.json."""
+        """The default special tokens, by their names in tokenizer_config.json."""
         found = dict(each for each in self.around if each is not None)
         return found | ({"mask_token": self.mask} if self.mask is not None else {})
 
@@ -63,7 +63,7 @@ _NORMALIZERS = ("Precompiled", "Strip", "Replace")
 
 @dataclass(frozen=True)
 class Fixed:
-    """What a class makes whose steps are always the same. The special tokens around a text are those of tokenizer.json."""
+    """The tokenizer of a class with fixed steps. The special tokens around a text are those of tokenizer.json."""
 
     normalizer: Normalizer
     pre_tokenizer: tuple[PreTokenizer, ...]
@@ -93,7 +93,7 @@ FIXED = {
 
 
 def disagreements(config: ConfigFile, file: TokenizerFile, kind: str) -> Iterator[Disagreement]:
-    """What the two files say differently, and is not a setting that an entry has.
+    """The differences between the two files that are not settings of an entry.
 
     Args:
         config: tokenizer_config.json.
@@ -148,7 +148,7 @@ def _added_tokens(config: ConfigFile, file: TokenizerFile, kind: str) -> Iterato
 
 
 def _words(config: ConfigFile, file: TokenizerFile, built: Built) -> Iterator[Disagreement]:
-    """What may differ in how the vocabulary is used."""
+    """Differences in the use of the vocabulary."""
     expected: dict[str, object] = {}
     if built.model == "WordPiece":
         unknown = token_text(config.unk_token or "[UNK]")
@@ -162,7 +162,7 @@ def _words(config: ConfigFile, file: TokenizerFile, built: Built) -> Iterator[Di
 
 
 def _spaces(config: ConfigFile, file: TokenizerFile, built: Built) -> Iterator[Disagreement]:
-    """What may differ in how a text is normalized and split before the vocabulary is used."""
+    """Differences in normalizing and splitting a text."""
     steps = _steps(file.pre_tokenizer)
     names = [step.type for step in steps]
     if names != [built.pre_tokenizer] and not (
@@ -202,7 +202,7 @@ def _normalizers(normalizer: Normalizer | None) -> list[Normalizer]:
 
 
 def _around(processor: PostProcessor | None) -> tuple[list[str], list[str]]:
-    """The special tokens that are put before and after a text."""
+    """The special tokens before and after a text."""
     before: list[str] = []
     after: list[str] = []
     if processor is None:

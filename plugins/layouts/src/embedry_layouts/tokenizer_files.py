@@ -1,8 +1,8 @@
-"""What tokenizer_config.json says and tokenizer.json does not: two files describe one tokenizer, and they may disagree.
+"""Reconciles tokenizer_config.json and tokenizer.json, which describe the same tokenizer and may disagree.
 
 The transformers library builds the tokenizers of several classes itself, from the vocabulary in tokenizer.json and the settings in
-tokenizer_config.json, whatever else tokenizer.json says. That is what a folder means, so where the two differ the entry says
-what holds. What cannot be honoured is refused by name.
+tokenizer_config.json, and ignores the rest of tokenizer.json. If the two files differ, the entry states the effective settings.
+Unsupported differences raise an error.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ _CLASS_OF = {"bert": "Bert", "distilbert": "Bert", "mpnet": "MPNet", "electra": 
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSettings:
-    """What holds instead of what tokenizer.json says."""
+    """The settings that override tokenizer.json."""
 
     kind: str
     """The name of its class, less "Tokenizer"; empty where no file says it."""
@@ -40,16 +40,16 @@ def read(files: Files, at: Transformer, architecture: str) -> TokenizerSettings:
     """Compares a model's two tokenizer files.
 
     Args:
-        files: of the model.
-        at: where the transformer's files are.
-        architecture: of the model.
+        files: the files of the model.
+        at: the folder of the transformer's files.
+        architecture: the architecture of the model.
 
     Raises:
-        UnsupportedModelError: the files disagree about something that is not honoured; names the key and both values.
+        UnsupportedModelError: the files have an unsupported difference; names the key and both values.
         IntegrityError: a file cannot be parsed.
     """
     config = files.read_or(at.file("tokenizer_config.json"), ConfigFile, ConfigFile())
-    if config.added_tokens_decoder is None:  # only where that is missing does the older file count
+    if config.added_tokens_decoder is None:  # the older file only applies if it is missing
         config = config.under(files.read_or(at.file("special_tokens_map.json"), ConfigFile, ConfigFile()))
     length = config.model_max_length
     settings = TokenizerSettings(
@@ -57,12 +57,12 @@ def read(files: Files, at: Transformer, architecture: str) -> TokenizerSettings:
         normalizer=None,
         split_at_spaces=False,
         truncate_left=config.truncation_side == "left",
-        # Tokenizers without a limit state 1e30 or so.
+        # Tokenizers without a limit state about 1e30.
         model_max_length=int(length) if length is not None and 1 <= length < 2**31 else None,
         special=config.named(),
     )
     if not files.has(at.file("tokenizer.json")):
-        return settings  # which is an error of its own, with what to do about it
+        return settings  # which raises a separate error with advice
     tokenizer_limits.check(files.folder, at.file("tokenizer.json"))
     file = parsing.read(files.folder, at.file("tokenizer.json"), TokenizerFile, largest=tokenizer_limits.LARGEST)
     named = config.tokenizer_class or files.read(at.file("config.json"), ModelFile).tokenizer_class

@@ -1,4 +1,4 @@
-"""What a tokenizer.json may ask of the native code that reads it: some sound ones make it die, or a text grow without bound."""
+"""Limits for tokenizer.json: some valid files crash the native tokenizer or make a text grow without bound."""
 
 import base64
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ class _Step(Struct):
 
     @property
     def growth(self) -> int:
-        """How many characters this makes of one, at most."""
+        """The maximum number of characters that this makes of one character."""
         if self.type == "Replace":  # an expression may match between two characters too
             is_text = isinstance(self.pattern, dict) and bool(self.pattern.get("String"))
             return max(1, len(self.content)) if is_text else 1 + len(self.content)
@@ -46,7 +46,7 @@ class _Step(Struct):
         return 1 + len(self.prepend)
 
     def steps(self) -> "Iterator[_Step]":
-        """The steps that this one consists of."""
+        """The steps of this sequence."""
         inner = [*self.normalizers, *self.processors]
         if self.type != "Sequence":
             yield self
@@ -74,15 +74,15 @@ class _MergesFile(Struct):
 
 
 def check(folder: Path, file: str) -> None:
-    """Checks a tokenizer.json for what would end the process, or take all of its memory or time.
+    """Checks a tokenizer.json for content that would crash the process or exhaust memory or time.
 
     Args:
         folder: the model's folder.
         file: the path of tokenizer.json inside it.
 
     Raises:
-        UnsupportedModelError: its steps could make too much of a text; names them.
-        IntegrityError: it is not JSON of a tokenizer, or its merges contradict its prefix.
+        UnsupportedModelError: its steps could expand a text too much; names them.
+        IntegrityError: it is not a valid tokenizer file, or its merges contradict its prefix.
     """
     path = folder / file
     found = parsing.read(folder, file, _File, LARGEST)
@@ -103,17 +103,17 @@ def check(folder: Path, file: str) -> None:
 
 
 def _longest_mapping(charsmap: str) -> int:
-    """The most bytes that a map of sentencepiece puts in place of a character: a trie, and then texts that end with a zero."""
+    """The maximum bytes that a sentencepiece map substitutes for a character. The map is a trie, followed by zero-terminated strings."""
     try:
         content = base64.b64decode(charsmap)
-    except ValueError:  # which the native code refuses
+    except ValueError:  # rejected by the native code
         return 1
     texts = content[4 + int.from_bytes(content[:4], "little") :]
     return max(1, *map(len, texts.split(b"\0")))
 
 
 def _check_merges(path: Path, prefix: str, found: _MergesFile) -> None:
-    """The native code cuts the prefix off the second part of each merge without looking, and dies where it is not there."""
+    """The native code removes the prefix from the second part of each merge without a check, and crashes if it is missing."""
     for merge in found.model.merges:
         parts = merge.split(" ") if isinstance(merge, str) else merge
         if len(parts) == 2 and not parts[1].startswith(prefix):

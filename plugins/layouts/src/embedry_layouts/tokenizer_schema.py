@@ -1,4 +1,4 @@
-"""What may stand in tokenizer.json and tokenizer_config.json: the parts that embedry compares."""
+"""Schemas of tokenizer.json and tokenizer_config.json: the parts that embedry compares."""
 
 from typing import Any, Literal
 
@@ -33,7 +33,7 @@ class PreTokenizer(Struct):
 
 
 class PostProcessor(Struct):
-    """What puts special tokens around a text, or a sequence of such."""
+    """A step that adds special tokens around a text, or a sequence of them."""
 
     type: str = ""
     single: list[dict[str, dict[str, Any]]] = []
@@ -104,27 +104,27 @@ class ConfigFile(Struct):
     mask_token: _Token = None
 
     def under(self, other: "ConfigFile") -> "ConfigFile":
-        """These settings, less those that the other file has."""
+        """These settings, without those that the other file has."""
         return replace(self, **{key: value for key, value in asdict(other).items() if value is not None})
 
     def named(self) -> dict[str, str]:
-        """The special tokens that have a name of their own."""
+        """The named special tokens."""
         tokens = {name: getattr(self, name) for name in _NAMES}
         return {name: token_text(token) for name, token in tokens.items() if token is not None}
 
     def special(self) -> list[str]:
-        """Every token that the file calls special."""
+        """All special tokens of the file."""
         extra = self.extra_special_tokens or []
         others = [*(self.additional_special_tokens or []), *(extra.values() if isinstance(extra, dict) else extra)]
         return [*self.named().values(), *map(token_text, others)]
 
 
 class ModelFile(Struct):
-    """What config.json says of the tokenizer."""
+    """The tokenizer settings in config.json."""
 
     tokenizer_class: str | None = None
 
 
 def token_text(token: str | _NamedToken) -> str:
-    """A token's text, however it is written."""
+    """A token's text, in any format."""
     return token if isinstance(token, str) else token.content

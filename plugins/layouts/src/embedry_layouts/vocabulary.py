@@ -1,4 +1,4 @@
-"""The tokens of a tokenizer.json, and what marks some of them in a text; read without the library that runs the tokenizer."""
+"""The tokens of a tokenizer.json, read without the tokenizers library."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from embedry_layouts.files import Files
 
 
 class AddedToken(Struct):
-    """A token that is found in a text before anything splits that."""
+    """A token that is matched before the text is split."""
 
     content: str
     id: int
@@ -46,11 +46,11 @@ class Vocabulary:
 
 
 def read(files: Files, file: str) -> Vocabulary:
-    """The tokens of a tokenizer.json.
+    """Reads the tokens of a tokenizer.json.
 
     Raises:
-        WeightsNotFoundError: there is no such file.
-        IntegrityError: it is not JSON of its form.
+        WeightsNotFoundError: the file does not exist.
+        IntegrityError: it is not valid JSON or has the wrong structure.
     """
     files.check_present([file])
     found = parsing.read(files.folder, file, _File, tokenizer_limits.LARGEST)

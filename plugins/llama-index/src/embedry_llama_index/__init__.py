@@ -1,11 +1,11 @@
-"""embedry in LlamaIndex: `EmbedryEmbedding` is a model for an index, or a step of an ingestion pipeline.
+"""embedry for LlamaIndex: `EmbedryEmbedding` is a model for an index or a step of an ingestion pipeline.
 
     from embedry_llama_index import EmbedryEmbedding
 
     index = VectorStoreIndex.from_documents(documents, embed_model=EmbedryEmbedding("bge-small-en-v1.5"))
 
-When LlamaIndex saves it, the space of its vectors is included. It opens again only while the model makes the same vectors.
-`EmbedryRerank` orders what a retriever found, and `EmbedrySparse` makes sparse vectors for hybrid search.
+LlamaIndex saves it with the space of its vectors. Loading it raises `SpaceError` if the model makes other vectors now.
+`EmbedryRerank` reranks the results of a retriever, and `EmbedrySparse` makes sparse vectors for hybrid search.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ __all__ = ["EmbedryEmbedding", "EmbedryRerank", "EmbedrySparse"]
 
 
 class EmbedryEmbedding(BaseEmbedding):
-    """A model of embedry for LlamaIndex. Making one loads nothing; the model is loaded by the first text.
+    """An embedry model for LlamaIndex. The first text loads the model.
 
     Queries and texts each get the prompt of their role. The async methods do not block the event loop.
     """
@@ -46,16 +46,16 @@ class EmbedryEmbedding(BaseEmbedding):
         """Finds the model in the registry and checks the options.
 
         Args:
-            model_name: what `embedry.resolve` takes as a name.
+            model_name: a name that `embedry.resolve` accepts.
             options: options of `embedry.resolve`.
-            embed_batch_size: texts in one call, at most 2048; embedry makes the batches that the model computes.
-            space: the saved space; the model must still make its vectors.
+            embed_batch_size: texts per call, at most 2048; embedry chooses the batches for the model itself.
+            space: the saved space; the model must still match it.
             **fields: the other fields of `BaseEmbedding`, such as callback_manager and num_workers.
 
         Raises:
-            SpaceError: the model does not make the vectors of `space`.
-            OptionError: an option is impossible for this model, or an embeddings_cache is given.
-            UnknownModelError, UnknownOptionError: there is no such model or option.
+            SpaceError: the model does not match `space`.
+            OptionError: an option is not supported by this model, or an embeddings_cache is given.
+            UnknownModelError, UnknownOptionError: the model or an option is unknown.
         """
         if fields.get("embeddings_cache") is not None:
             raise OptionError(
@@ -75,12 +75,12 @@ class EmbedryEmbedding(BaseEmbedding):
     @computed_field(repr=False)  # type: ignore[prop-decorator]
     @property
     def space(self) -> dict[str, Any]:
-        """The space of the vectors, `embedry.Space` as plain values; a part of whatever is saved."""
+        """The space of the vectors, `embedry.Space` as plain values; saved with the object."""
         return Space.of(self._embedder).as_dict()
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex saves it."""
+        """The class name that LlamaIndex saves."""
         return "EmbedryEmbedding"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class EmbedryEmbedding(BaseEmbedding):
         return state | {"__dict__": state["__dict__"] | {"space": self.space}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The base class restores the fields even where __init__ raises, and so would open another space.
+        # The base class restores the fields even where __init__ raises, which would open another space.
         self.__init__(**state["__dict__"])  # type: ignore[misc]
 
     def _get_query_embedding(self, query: str) -> list[float]:

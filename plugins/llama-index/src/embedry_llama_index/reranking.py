@@ -1,4 +1,4 @@
-"""A reranker as a postprocessor of what a retriever found."""
+"""A reranker as a node postprocessor."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,10 +16,10 @@ from embedry.resolver import ranking
 
 
 class EmbedryRerank(BaseNodePostprocessor):
-    """Orders nodes by how well their texts answer the query, and keeps the best. Making one loads nothing.
+    """Reranks nodes by how well their texts answer the query, and keeps the best. The first call loads the model.
 
-    A node's text is what would be embedded of it, so metadata that is for embeddings is read too. When LlamaIndex saves the
-    postprocessor, what tells the model's scores is included; it opens again only while the model gives the same ones.
+    A node's text is the text that would be embedded, including metadata for embeddings. LlamaIndex saves the postprocessor
+    with the space of its scores. Loading it raises `SpaceError` if the model returns other scores now.
     """
 
     model_name: str = Field(description="The name, or the folder, of the model.")
@@ -45,17 +45,17 @@ class EmbedryRerank(BaseNodePostprocessor):
         """Finds the model in the registry and checks the options.
 
         Args:
-            model_name: what `embedry.resolve_reranker` takes or returns.
-            top_n: how many nodes to keep; None for all.
+            model_name: a value that `embedry.resolve_reranker` accepts or returns.
+            top_n: the number of nodes to keep; None for all.
             options: options of `embedry.resolve_reranker`.
-            keep_retrieval_score: whether a node keeps the score of its search in its metadata, as `retrieval_score`.
-            space: what was saved of the model; it must still give the same scores.
+            keep_retrieval_score: whether to keep the retriever's score in the metadata as `retrieval_score`.
+            space: the saved space; the model must still return the same scores.
             **fields: the other fields of `BaseNodePostprocessor`, such as callback_manager.
 
         Raises:
-            SpaceError: the model does not give the scores of `space`.
-            OptionError: the model gives several scores for a pair, an option is impossible, or options are given for a model
-                that has its own.
+            SpaceError: the model does not match `space`.
+            OptionError: the model returns several scores per pair, an option is not supported, or options are given for a
+                resolved model.
             UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_reranker`.
         """
         reranker = _opened(model_name, dict(options or {}), space)
@@ -72,12 +72,12 @@ class EmbedryRerank(BaseNodePostprocessor):
     @computed_field(repr=False)  # type: ignore[prop-decorator]
     @property
     def space(self) -> dict[str, Any]:
-        """What tells the model's scores, `embedry.Space` as plain values; a part of whatever is saved."""
+        """The space of the scores, `embedry.Space` as plain values; saved with the object."""
         return Space.of(self._reranker).as_dict()
 
     @classmethod
     def class_name(cls) -> str:
-        """The name under which LlamaIndex saves it."""
+        """The class name that LlamaIndex saves."""
         return "EmbedryRerank"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class EmbedryRerank(BaseNodePostprocessor):
         return state | {"__dict__": state["__dict__"] | {"space": self.space}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # The base class restores the fields even where __init__ raises, and so would open another model.
+        # The base class restores the fields even where __init__ raises, which would open another model.
         self.__init__(**state["__dict__"])  # type: ignore[misc]
 
     def _postprocess_nodes(

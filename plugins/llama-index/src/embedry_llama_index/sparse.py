@@ -1,4 +1,4 @@
-"""Sparse vectors in the form in which LlamaIndex's vector stores take them."""
+"""Sparse vectors in the format of LlamaIndex's vector stores."""
 
 from pathlib import Path
 from typing import TypeAlias, Unpack, cast
@@ -11,15 +11,15 @@ SparseLists: TypeAlias = tuple[list[list[int]], list[list[float]]]
 
 
 class EmbedrySparse:
-    """A sparse model with the two functions that a store such as QdrantVectorStore takes. Making one loads nothing.
+    """A sparse model with the two functions that stores such as QdrantVectorStore accept. The first text loads the model.
 
     Args:
-        model: a name, an alias, a repository id, a folder or an entry, as `embedry.resolve_sparse` takes it, or what it
-            returned.
-        **options: those of `embedry.resolve_sparse`: backend, device, threads and so on.
+        model: a name, an alias, a repository id, a folder or an entry, as `embedry.resolve_sparse` accepts it, or a
+            resolved model.
+        **options: options of `embedry.resolve_sparse`: backend, device, threads and so on.
 
     Raises:
-        OptionError: an option is impossible for this model, or options are given for a model that has its own.
+        OptionError: an option is not supported by this model, or options are given for a resolved model.
         UnknownModelError, UnsupportedModelError, UnknownOptionError: as `resolve_sparse`.
     """
 

@@ -1,7 +1,7 @@
 """embedry's models for the `llm` tool, which loads this module by its entry point.
 
-llm stores only the id of its model with a collection, so the id contains the fingerprint of the vector space. If a model
-makes other vectors later, its id changes, and the id of an old collection is unknown.
+llm only stores the model id with a collection, so the id contains the fingerprint of the vector space. If a model makes
+other vectors later, its id changes, and the id of an old collection becomes unknown.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from embedry.fingerprint import space_fingerprint
 
 
 class EmbedryModel(EmbeddingModel):
-    """One model of the registry in one role. Nothing is loaded before the first text."""
+    """A registered model in one role. The first text loads the model."""
 
     supports_text = True
     supports_binary = False
@@ -27,20 +27,20 @@ class EmbedryModel(EmbeddingModel):
         self._role = role
 
     def embed_batch(self, items: Iterable[str | bytes], *, key: str | None = None) -> Iterator[list[float]]:
-        """The vectors of texts, in their order; the key is not needed.
+        """The vectors of texts, in order; no key is needed.
 
         Raises:
             As `Embedder.encode`.
         """
-        texts = cast("Iterable[str]", items)  # the base class has refused bytes
+        texts = cast("Iterable[str]", items)  # the base class rejects bytes
         yield from resolve(self._spec).encode(texts, role=self._role).tolist()
 
 
 @llm.hookimpl
 def register_embedding_models(register: Callable[..., None]) -> None:
-    """Each embedder of the registry for documents; if its queries take another prompt, for queries too.
+    """Registers each embedder for documents and, if queries have another prompt, for queries too.
 
-    llm has no roles: `llm similar` embeds queries as it embedded the stored texts. So a plain id embeds documents.
+    llm has no roles: `llm similar` embeds queries like the stored texts. A plain id therefore embeds documents.
     """
     for spec in (spec for spec in list_models() if spec.kind == "dense"):
         name, space = f"embedry/{spec.name}", _space(spec)
@@ -50,7 +50,7 @@ def register_embedding_models(register: Callable[..., None]) -> None:
 
 
 def _space(spec: ModelSpec) -> str:
-    """The suffix of an id, "@" and the fingerprint; empty for an entry without digests, whose files would have to be read."""
+    """The suffix of an id, "@" and the fingerprint; empty for an entry without digests, which would require reading its files."""
     digests = {file: digest for file, digest in spec.files.items() if digest is not None}
     if len(digests) < len(spec.files):
         return ""

@@ -1,4 +1,4 @@
-"""The models of embedry: one module of data for each maker, collected here into the hook."""
+"""The models of embedry: one data module per maker, collected for the hook."""
 
 from collections.abc import Iterable
 
@@ -32,5 +32,5 @@ _MAKERS = (
 
 @hookimpl
 def embedry_models() -> Iterable[ModelSpec]:
-    """The entries of this pack."""
+    """The entries of this package."""
     return [spec for maker in _MAKERS for spec in maker.MODELS]

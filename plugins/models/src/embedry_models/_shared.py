@@ -1,4 +1,4 @@
-"""What entries of several makers have in common."""
+"""Helpers for the entries of several makers."""
 
 import string
 
@@ -32,6 +32,6 @@ WEB_SEARCH = "Instruct: Given a web search query, retrieve relevant passages tha
 def files(
     *others: str, weights: str | None = None, tokenizer: str | None = None, config: str | None = None
 ) -> dict[str, str | None]:
-    """The files that most models are read from, each with its sha256 where two public records agree on it, and others."""
+    """The standard files of a model and additional ones, each with its sha256 if two public records agree on it."""
     own = {"model.safetensors": weights, "tokenizer.json": tokenizer, "config.json": config}
     return own | dict.fromkeys(others)

@@ -1,7 +1,6 @@
-"""BAAI's BGE: made for retrieval. The English and Chinese models take a prompt for queries, bge-m3 takes none.
+"""BGE by BAAI, for retrieval. The English and Chinese models use a prompt for queries, bge-m3 does not.
 
-The scores of the rerankers are shown through a sigmoid, as sentence-transformers shows them; FlagEmbedding, the library of their
-maker, shows their logits.
+The rerankers apply a sigmoid to their scores, like sentence-transformers; FlagEmbedding, BAAI's library, returns logits.
 """
 
 from functools import partial
@@ -66,7 +65,7 @@ MODELS = [
     _bge(
         name="bge-m3",
         repo="BAAI/bge-m3",
-        # The conversion to safetensors that the hub's own service proposed: the main branch has only a pickle.
+        # The safetensors conversion by the hub's service; the main branch only has a pickle.
         revision="142964af7e05de16511657561de8e8750fc153a0",
         files=files(
             weights="993b2248881724788dcab8c644a91dfd63584b6e5604ff2037cb5541e1e38e7e",

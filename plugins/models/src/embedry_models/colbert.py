@@ -1,6 +1,6 @@
-"""ColBERT, and a small model in its layout: BERTs that mark queries and documents with tokens of their vocabulary.
+"""ColBERT and a small model in its layout: BERT models that mark queries and documents with vocabulary tokens.
 
-Queries are filled up to 32 tokens with [MASK], whose vectors count.
+Queries are expanded to 32 tokens with [MASK], whose vectors count.
 """
 
 from functools import partial
@@ -22,7 +22,7 @@ _colbert = partial(
 
 
 def _chain(inputs: int, outputs: int) -> Chain:
-    """A projection among the transformer's own tensors, and what counts."""
+    """A projection in the transformer's files, and the mask."""
     return (
         Dense(path="", inputs=inputs, outputs=outputs, bias=False),
         Normalize(),

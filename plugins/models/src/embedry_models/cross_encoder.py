@@ -1,6 +1,6 @@
-"""The rerankers of the sentence-transformers project: a small BERT for each budget, and ModernBERTs over long texts.
+"""The rerankers of the sentence-transformers project: small BERT models of several sizes, and ModernBERT models for long texts.
 
-Their scores are logits, of about -10 to 10; only their order within one query means something.
+Their scores are logits from about -10 to 10; only their order within one query is meaningful.
 """
 
 from functools import partial
@@ -20,7 +20,7 @@ _ettin = partial(
 
 
 def _head(width: int) -> Chain:
-    """The head of the ettin models, in modules of its own."""
+    """The head of the ettin models, in separate modules."""
     return (
         Pooling(mode="cls"),
         Dense(path="2_Dense", inputs=width, outputs=width, activation="gelu", bias=False),

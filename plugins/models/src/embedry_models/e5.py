@@ -1,4 +1,4 @@
-"""E5: made for retrieval; queries and passages each take a prompt, and results suffer without."""
+"""E5, for retrieval. Queries and passages require prompts for good results."""
 
 from functools import partial
 

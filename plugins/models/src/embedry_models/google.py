@@ -1,4 +1,4 @@
-"""Google's EmbeddingGemma: every text takes a prompt, which names the task."""
+"""EmbeddingGemma by Google. Every text has a prompt that names the task."""
 
 from embedry import Dense, Matryoshka, ModelSpec, Normalize, Pooling
 from embedry_models._shared import MULTILINGUAL, files

@@ -1,4 +1,4 @@
-"""IBM's Granite embeddings: long texts in many languages, and code, without prompts; and a sparse model."""
+"""Granite embeddings by IBM, for long texts in many languages and code, without prompts; and a sparse model."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Alibaba's GTE: texts of any kind, without prompts, and a reranker."""
+"""GTE by Alibaba, for texts of any kind, without prompts; and a reranker."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Jina's second embeddings: long texts by ALiBi, without prompts."""
+"""Jina embeddings v2, for long texts with ALiBi, without prompts."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""LightOn's late interaction models: ModernBERTs that mark queries and documents with tokens of their own, and fill nothing up."""
+"""Late interaction models by LightOn: ModernBERT models that mark queries and documents with special tokens, without query expansion."""
 
 from functools import partial
 

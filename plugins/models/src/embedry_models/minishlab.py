@@ -1,7 +1,7 @@
-"""Minish's potions: tables of token vectors, distilled from transformers, which need no engine and take no prompts.
+"""Potion models by Minish: tables of token vectors, distilled from transformers, without an engine or prompts.
 
-sentence-transformers reads whole texts and counts unknown tokens, as these entries do; model2vec, the library of their maker,
-reads 512 tokens and leaves unknown ones out.
+These entries encode whole texts and include unknown tokens, like sentence-transformers; model2vec, Minish's library, reads 512
+tokens and skips unknown ones.
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""Mixedbread's embeddings, and its first rerankers, which the torch backends run."""
+"""Embeddings by Mixedbread, and its first rerankers, which require a torch backend."""
 
 from functools import partial
 

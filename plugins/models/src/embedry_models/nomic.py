@@ -1,4 +1,4 @@
-"""Nomic's embeddings: every text takes a prompt, which names the task."""
+"""Embeddings by Nomic. Every text has a prompt that names the task."""
 
 from functools import partial
 

@@ -1,7 +1,7 @@
-"""OpenSearch's sparse models: terms of BERT's vocabulary with weights, for an inverted index.
+"""Sparse models by OpenSearch: weighted terms of BERT's vocabulary, for an inverted index.
 
-Of those with "doc" in their name queries need no transformer: the weights of their terms are looked up in a table. The weights are
-those that sentence-transformers computes; OpenSearch's own code also sets those of special tokens, such as [CLS], to 0.
+Models with "doc" in their name do not need a transformer for queries: a table has the weights of the terms. The weights equal those
+of sentence-transformers; OpenSearch's own code also sets the weights of special tokens, such as [CLS], to 0.
 """
 
 from functools import partial

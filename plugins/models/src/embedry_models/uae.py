@@ -1,4 +1,4 @@
-"""WhereIsAI's Universal AnglE Embedding."""
+"""Universal AnglE Embedding by WhereIsAI."""
 
 from embedry import ModelSpec, Pooling
 from embedry_models._shared import ENGLISH, SEARCHING, files

@@ -1,4 +1,4 @@
-"""embedry's models in mteb's evaluations.
+"""embedry models for mteb evaluations.
 
 import mteb
 from embedry_mteb import EmbedryModel
@@ -33,16 +33,16 @@ __all__ = ["EmbedryModel"]
 
 
 class EmbedryModel(AbsEncoder):
-    """A model as mteb's `EncoderProtocol`. Loads nothing before the first text.
+    """A model with mteb's `EncoderProtocol`. The first text loads the model.
 
     Args:
-        model_name: as `resolve` takes it.
-        revision: if given, the commit that the entry must be pinned to.
-        device: as `resolve` takes it.
+        model_name: a name that `resolve` accepts.
+        revision: the commit that the entry must be pinned to, if given.
+        device: a device that `resolve` accepts.
         **options: further options of `resolve`.
 
     Raises:
-        OptionError: the entry is pinned to another revision, or mteb's encoders do not have its similarity.
+        OptionError: the entry is pinned to another revision, or mteb's encoders do not support its similarity.
         UnknownModelError and so on, as `resolve`.
     """
 
@@ -79,12 +79,12 @@ class EmbedryModel(AbsEncoder):
         prompt_type: "PromptType | None" = None,
         **kwargs: "Unpack[EncodeKwargs]",
     ) -> "NDArray[np.float32]":
-        """Vectors of the texts, float32 (number of texts, dims), in their order.
+        """Vectors of the texts, float32 (number of texts, dims), in order.
 
-        A query and a document take the role of that name, unless the entry has a prompt for this very task or kind of
-        task. Without a `prompt_type`, as in most symmetric tasks, mteb's wrapper of sentence-transformers puts no prompt
-        before a text. embedry does the same, so that the scores can be compared; only a prompt that the model puts
-        before every text stays. `batch_size` is not needed.
+        Queries and documents use the role of that name, unless the entry has a prompt for this task or kind of task.
+        Without a `prompt_type`, as in most symmetric tasks, mteb's wrapper of sentence-transformers does not add a prompt.
+        embedry does the same, so that scores are comparable; only a prompt that the model adds to every text stays.
+        `batch_size` is ignored.
 
         Raises:
             OptionError: `precision` is given; it belongs to `EmbedryModel`.
@@ -103,7 +103,7 @@ class EmbedryModel(AbsEncoder):
 
 
 def _meta(embedder: "LazyEmbedder", options: dict[str, Any]) -> ModelMeta:
-    """The metadata under which mteb stores results. The space is part of it: other options give other scores."""
+    """The metadata that mteb stores results under. It includes the space, because other options give other scores."""
     spec, config = embedder.spec, embedder.config
     stated: dict[str, Any] = {
         "name": spec.repo or f"embedry/{spec.name}",
@@ -116,7 +116,7 @@ def _meta(embedder: "LazyEmbedder", options: dict[str, Any]) -> ModelMeta:
         "loader": partial(_load, spec),
         "loader_kwargs": options,
         "experiment_kwargs": {"space": embedder.fingerprint},
-        "extra_requirements_groups": None,  # mteb would list those of another library
+        "extra_requirements_groups": None,  # mteb would list the options of another library
     }
     if spec.license.lower() in get_args(Licenses):
         stated["license"] = spec.license.lower()
@@ -129,7 +129,7 @@ def _load(spec: ModelSpec, name: str, *, revision: str, space: str, **options: A
     """`ModelMeta.load_model`: the same model again, on another device if requested.
 
     Raises:
-        SpaceError: the options make other vectors than those of the stored results.
+        SpaceError: the options make other vectors than the stored results.
     """
     model = EmbedryModel(spec, **options)
     if model.model.fingerprint != space:

@@ -1,4 +1,4 @@
-"""embedry in Qdrant: what a collection, its points and its queries need of dense, sparse and multi-vector models.
+"""embedry for Qdrant: collections, points and queries with dense, sparse and multi-vector models.
 
     from embedry_qdrant import collection_config, document_vectors, query_vectors
 
@@ -7,7 +7,7 @@
     client.upsert("notes", [PointStruct(id=0, vector=vectors) for vectors in document_vectors(models, ["a text"])])
     client.query_points("notes", query=query_vectors(models, "a question")["dense"], using="dense")
 
-The collection keeps the space of each model's vectors; `stored_models` opens the models again, and refuses others.
+The collection stores the space of each model's vectors; `stored_models` reopens the models and checks their spaces.
 """
 
 from collections.abc import Iterable, Mapping
@@ -56,7 +56,7 @@ _DISTANCES = {
 def collection_config(models: Models) -> dict[str, Any]:
     """The arguments for `QdrantClient.create_collection`: a vector for each model, and the spaces as metadata.
 
-    Dense vectors are compared by the model's similarity, those of tokens by MaxSim, sparse ones by their product.
+    Dense vectors use the model's similarity, multi-vectors MaxSim, and sparse vectors the dot product.
 
     Args:
         models: name of a vector -> its model.
@@ -75,7 +75,7 @@ def collection_config(models: Models) -> dict[str, Any]:
 def document_vectors(models: Models, texts: Iterable[str]) -> list[dict[str, Vector]]:
     """The vectors of documents for `PointStruct` and the like, by name, in the order of the texts.
 
-    A text of no term, or of no token that counts, has no sparse vector or none of its tokens: Qdrant stores no empty ones.
+    A text without terms has no sparse vector, and a text without counted tokens has no multi-vector: Qdrant does not store empty ones.
 
     Args:
         models: name of a vector -> its model.
@@ -107,16 +107,16 @@ def query_vectors(models: Models, text: str) -> dict[str, Vector]:
 
 
 def stored_models(client: "QdrantClient", collection: str, **options: Unpack[Options]) -> dict[str, Model]:
-    """The models that made a collection's vectors, by name, from the spaces that it keeps. Loads nothing.
+    """The models of a collection's vectors, by name, from the stored spaces. Does not load the models.
 
     Args:
-        client: of the database.
-        collection: its name.
-        **options: those of `resolve` that concern the machine: backend, device, threads and so on.
+        client: the client of the database.
+        collection: the name of the collection.
+        **options: machine options of `resolve`: backend, device, threads and so on.
 
     Raises:
-        SpaceError: a model makes other vectors today, or the collection keeps no spaces.
-        UnknownModelError: there is no such model here.
+        SpaceError: a model makes other vectors now, or the collection has no stored spaces.
+        UnknownModelError: a model is unknown.
     """
     metadata = client.get_collection(collection).config.metadata or {}
     if not isinstance(metadata.get(_KEY), dict):

@@ -1,4 +1,4 @@
-"""What runs in the cluster: a process that computes one shard after the other."""
+"""The actor in the cluster: a process that computes shards in turn."""
 
 import os
 import platform
@@ -14,25 +14,25 @@ from embedry_bulk.shard import Computed
 
 
 class ShardActor:
-    """Computes shards of a plan. While one is computed, the one before is put in its place.
+    """Computes shards of a plan. While one is computed, the previous one is committed.
 
     Args:
         plan: the plan.
-        options: those of `resolve` that concern the machine.
+        options: machine options of `resolve`.
     """
 
     def __init__(self, plan: Plan, options: Options) -> None:
-        # Nothing that can fail: Ray gives an error of a method as itself, and one of a constructor as text.
+        # Nothing that can fail: Ray returns an error of a method unchanged, but one of a constructor as text.
         self._plan = plan
         self._options = options
         self._held = ExitStack()
         self._computed: dict[int, Computed] = {}
 
     def start(self) -> str:
-        """Loads the model; returns the machine and the process.
+        """Loads the model; returns the machine and the process ID.
 
         Raises:
-            OutputError: this machine does not see the job's folder, or cannot write to it.
+            OutputError: this machine has no access to the job's folder, or cannot write to it.
             SpaceError: the model makes other vectors than when the job was planned.
             FilesError, BackendError: the model cannot be loaded.
         """
@@ -54,27 +54,27 @@ class ShardActor:
 
     @ray.method(concurrency_group="commit")
     def commit(self, shard: int) -> Done:
-        """Puts a shard that is computed in its place. Raises as `Computed.commit`."""
+        """Commits a computed shard. Raises as `Computed.commit`."""
         return self._computed.pop(shard).commit()
 
     def close(self) -> None:
-        """Removes what is not complete."""
+        """Removes incomplete files."""
         self._held.close()
 
 
 def started(plan: Any, options: Options, *, threads: int, gpus: float) -> Any:
-    """A handle of a new actor in the cluster, which has so many CPUs and GPUs of its own.
+    """Starts an actor in the cluster with these CPUs and GPUs and returns its handle.
 
     Args:
         plan: the plan, or a reference to it in the cluster.
-        options: those of `resolve` that concern the machine; `threads` is added.
-        threads: of the actor.
-        gpus: of the actor.
+        options: machine options of `resolve`; `threads` is added.
+        threads: the number of threads of the actor.
+        gpus: the number of GPUs of the actor.
     """
     settings: dict[str, Any] = {
         "num_cpus": threads,
         "num_gpus": gpus,
         "concurrency_groups": {"compute": 1, "commit": 1},
-        "scheduling_strategy": "SPREAD",  # where machines have room for more, few actors share the memory of one
+        "scheduling_strategy": "SPREAD",  # spread actors over machines, so that few share the memory of one
     }
     return ray.remote(**settings)(ShardActor).remote(plan, options | {"threads": threads})

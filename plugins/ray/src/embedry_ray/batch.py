@@ -6,7 +6,7 @@ from embedry_bulk import EmbedTable
 
 
 class EmbedBatch(EmbedTable):
-    """`embedry_bulk.EmbedTable` that computes with the processors that Ray has given to its actor or task.
+    """`embedry_bulk.EmbedTable` that uses the CPUs that Ray assigned to its actor or task.
 
         ds.map_batches(
             EmbedBatch,
@@ -16,12 +16,12 @@ class EmbedBatch(EmbedTable):
             num_cpus=2,
         )
 
-    Without `threads` among the options it takes as many threads as the actor or task has CPUs, at least one: a process of its own
-    would take all processors of the machine, and the actors beside it would do the same.
+    Without the option `threads` it uses as many threads as the actor or task has CPUs, at least one. Otherwise each actor would
+    use all processors of the machine.
     """
 
     def __call__(self, table: pa.Table) -> pa.Table:
-        """The table with its vectors, in the same order. The vector of a null is null.
+        """Returns the table with its vectors, in the same order. A null text gets a null vector.
 
         Raises:
             As `EmbedTable`.
@@ -32,7 +32,7 @@ class EmbedBatch(EmbedTable):
 
 
 def _given_threads() -> int | None:
-    """None outside of Ray's actors and tasks."""
+    """The number of CPUs that Ray assigned; None outside of Ray's actors and tasks."""
     import ray
 
     if not ray.is_initialized():

@@ -1,4 +1,4 @@
-"""The Ray cluster: one that is there, or one of this machine alone; and how many actors it has room for."""
+"""The Ray cluster: connects to a cluster or starts one on this machine, and counts the actors that fit."""
 
 import logging
 import os
@@ -34,9 +34,9 @@ def check(settings: Settings) -> None:
 
 
 def threads_of(settings: Settings) -> int:
-    """Threads of an actor, and the CPUs that it takes: 1 unless `threads` says another number.
+    """The threads and CPUs of an actor: 1 unless `threads` is set.
 
-    Actors of one thread compute most texts a second, and a GPU needs no more of them.
+    Actors with one thread have the highest throughput, and a GPU does not need more.
     """
     return settings.options.get("threads") or 1
 
@@ -45,9 +45,9 @@ def threads_of(settings: Settings) -> int:
 def connected(address: str | None) -> Iterator[None]:
     """Connects to a cluster, and disconnects at the end.
 
-    If this process is connected already, that cluster is used, and stays connected. Without an address it is that of
-    RAY_ADDRESS, which Ray sets for jobs that are submitted to a cluster; without both, a cluster of this machine is started,
-    and stopped at the end.
+    If this process is already connected, it uses that cluster and stays connected. Without an address it uses
+    RAY_ADDRESS, which Ray sets for jobs that are submitted to a cluster. Without both, it starts a cluster on this machine and
+    stops it at the end.
 
     Raises:
         ClusterError: the cluster does not answer, or does not start.
@@ -77,20 +77,20 @@ def _connect(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raises OSError if nobody listens at HOST:PORT, where Ray would try for ever."""
+    """Raises OSError if HOST:PORT does not accept connections; Ray would retry indefinitely."""
     place = urlsplit(address if "://" in address else f"//{address}")
     if place.hostname and place.port:
         socket.create_connection((place.hostname, place.port), timeout=_KNOCK).close()
 
 
 def count(settings: Settings, most: int) -> int:
-    """How many actors to start, and no more than `most`.
+    """The number of actors to start, at most `most`.
 
-    An actor holds its CPUs as long as it lives, and nothing else of a job takes any: neither the driver, nor reading, nor the
-    start of another actor. So none are kept back; on 2 CPUs 2 actors work, and one that dies is replaced.
+    An actor holds its CPUs while it runs. No other part of a job takes CPUs: neither the driver, nor reading, nor the start of
+    another actor. So no CPUs are reserved; 2 CPUs run 2 actors, and an actor that dies is replaced.
 
     Raises:
-        ClusterError: no machine has room for one.
+        ClusterError: no machine has room for an actor.
     """
     threads, gpus = threads_of(settings), settings.gpus
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -109,7 +109,7 @@ def count(settings: Settings, most: int) -> int:
 
 
 def free() -> str:
-    """What of the cluster is not taken, in words."""
+    """The free resources of the cluster as a sentence."""
     available, total = ray.available_resources(), ray.cluster_resources()
     return " and ".join(
         f"{available.get(name, 0):g} of {_counted(total.get(name, 0), name)} are free" for name in ("CPU", "GPU")
@@ -117,7 +117,7 @@ def free() -> str:
 
 
 def _room(machine: Mapping[str, float], threads: int, gpus: float) -> int:
-    """How many actors a machine has room for; an actor is on one machine."""
+    """The number of actors that fit on a machine."""
     room = machine.get("CPU", 0) // threads
     return int(min(room, machine.get("GPU", 0) / gpus) if gpus else room)
 

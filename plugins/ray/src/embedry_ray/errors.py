@@ -1,4 +1,4 @@
-"""Errors of clusters, and the errors behind those that Ray gives."""
+"""Errors of clusters, and unwrapping of errors from Ray."""
 
 import re
 from textwrap import shorten
@@ -17,15 +17,15 @@ class ClusterError(BulkError, RuntimeError):
 
 
 class ActorError(BulkError, RuntimeError):
-    """An actor has ended, or was ended, before it had a result."""
+    """An actor ended or was killed before it returned a result."""
 
 
 def behind(error: BaseException, where: str) -> BaseException:
-    """What an actor's method raised, as itself; an ActorError for the end of the actor and other failures of Ray.
+    """The original error of an actor's method; an ActorError for the end of the actor and other failures of Ray.
 
     Args:
-        error: as Ray gives it: with what was raised as its cause, or with a text of a dozen lines.
-        where: which actor it is, for the message.
+        error: the error from Ray, with the original one as its cause or as text.
+        where: the name of the actor, for the message.
     """
     cause = error.cause if isinstance(error, RayTaskError) else error
     if isinstance(cause, RayError):

@@ -1,4 +1,4 @@
-"""How long to wait: for a shard, and for the cluster to start actors."""
+"""Timeouts for shards and for starting actors."""
 
 import statistics
 import time
@@ -24,18 +24,18 @@ _QUIET = 60
 
 
 class AgeLimit:
-    """How old a shard may become before it counts as stuck."""
+    """The time after which a shard counts as stuck."""
 
     def __init__(self) -> None:
         self._took: deque[float] = deque(maxlen=1000)
 
     def add(self, seconds: float) -> None:
-        """A shard has taken so long."""
+        """Records the duration of a shard."""
         self._took.append(seconds)
 
     @property
     def seconds(self) -> float:
-        """The limit."""
+        """The limit in seconds."""
         if not self._took:
             return _FIRST_LIMIT
         return max(_SHORTEST_LIMIT, _TIMES_THE_MEDIAN * statistics.median(self._took))
@@ -49,10 +49,10 @@ class Patience:
         self._said = False
 
     def check(self, is_ready: bool) -> None:
-        """To be called now and then, with whether there is an actor that is ready.
+        """Call this regularly, with whether an actor is ready.
 
         Raises:
-            ClusterError: there has been none for too long.
+            ClusterError: no actor was ready for too long.
         """
         now = time.monotonic()
         if is_ready:

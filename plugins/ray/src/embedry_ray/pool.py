@@ -1,4 +1,4 @@
-"""Actors that share the shards of a job: who computes which, what became of it, and what is tried again."""
+"""A pool of actors: assigns the shards of a job, collects outcomes, and retries failures."""
 
 import time
 from collections import Counter, deque
@@ -46,7 +46,7 @@ class _Actor:
 
     @property
     def idle(self) -> bool:
-        """Whether it can compute a shard. Those that wait to be put in their places must not pile up."""
+        """Whether it can compute a shard. Limits the number of uncommitted shards."""
         return self.ready and not self.failed and self.under_way in ([], ["commit"])
 
 
@@ -63,8 +63,8 @@ class Pool:
 
     Args:
         plan: the plan.
-        shards: the numbers of the shards. The next one is asked for when an actor has nothing to do.
-        settings: how.
+        shards: the numbers of the shards, consumed when an actor is idle.
+        settings: how to run the job.
         count: the number of actors.
     """
 
@@ -88,12 +88,12 @@ class Pool:
         self._patience = Patience()
 
     def outcomes(self) -> Iterator[Done | Failed]:
-        """Computes the shards; gives what became of each when it is known.
+        """Computes the shards; yields each outcome as it becomes known.
 
         Raises:
-            ActorError: actors end while they start.
+            ActorError: actors end during startup.
             ClusterError: the cluster starts no actor.
-            As `run_shard`, for what concerns all shards.
+            As `run_shard`, for errors that affect all shards.
         """
         try:
             for _ in range(self._count):
@@ -160,7 +160,7 @@ class Pool:
             yield result
 
     def _failed(self, task: _Task, error: BaseException) -> Iterator[Failed]:
-        """Has the shard tried again, or gives it up. What concerns all shards is raised."""
+        """Retries the shard or gives it up. Raises errors that affect all shards."""
         if not isinstance(error, _TRIED_AGAIN) or isinstance(error, ChangedInputError):
             raise error
         task.actor.failed = True
@@ -181,7 +181,7 @@ class Pool:
             note(f"{len(self._actors) - 1:,} actors are left, one does not start: {error}")
 
     def _replace_failed(self, actor: _Actor) -> None:
-        """Ends an actor that has failed, once nothing of it is under way, and starts another one in its place."""
+        """Replaces a failed actor once its work is finished."""
         if actor.failed and not actor.under_way:
             self._actors.remove(actor)
             self._end([actor])
@@ -189,7 +189,7 @@ class Pool:
                 self._start(actor.failed_starts)
 
     def _end_stuck(self) -> Iterator[Failed]:
-        """Ends actors that are at a shard for too long, and does not wait until they have: their machine may be out of reach."""
+        """Kills actors that work on a shard for too long, without waiting: their machine may be unreachable."""
         limit, now = self._age_limit.seconds, time.monotonic()
         old = {task.actor for task in self._tasks.values() if task.step != "start" and now - task.begun > limit}
         for actor in old:
@@ -203,7 +203,7 @@ class Pool:
             self._replace_failed(actor)
 
     def _end(self, ended: list[_Actor]) -> None:
-        """Ends actors, and lets them remove what is not complete, where they still can."""
+        """Ends actors and lets them remove incomplete files if they still can."""
         closing = [actor.handle.close.remote() for actor in ended if actor.ready]
         if closing:
             ray.wait(closing, num_returns=len(closing), timeout=_CLOSING)
@@ -214,8 +214,8 @@ class Pool:
 def _next_of(shards: Iterator[int]) -> Future[int | None]:
     """The next shard, None after the last one.
 
-    In a thread, since the iterator may wait for other processes, while actors need attention. Not in one of a pool, which would
-    keep this process from ending.
+    Runs in a thread, because the iterator may wait for other processes. Does not use a thread pool, which would keep this process
+    from exiting.
     """
     future: Future[int | None] = Future()
 

@@ -1,4 +1,4 @@
-"""`embedry bulk run OUT --on ray`: the shards of a job are computed by actors of a Ray cluster."""
+"""`embedry bulk run OUT --on ray`: computes the shards of a job with actors of a Ray cluster."""
 
 from collections.abc import Iterator
 from itertools import chain
@@ -12,22 +12,22 @@ from embedry_ray.pool import Pool
 def ray_actors(plan: Plan, shards: Iterator[int], settings: Settings) -> Iterator[Done | Failed]:
     """Computes shards in a cluster; a runner of `embedry_bulk`.
 
-    Each actor computes one shard, and meanwhile puts the one before in its place. A shard that fails is tried again by another
-    actor. An actor computes with one thread unless `threads` says another number; the same number gives the same bytes.
+    Each actor computes one shard and meanwhile commits the previous one. A failed shard is retried by another actor. An actor
+    uses one thread unless `threads` is set; the same number gives the same bytes.
 
     Args:
-        plan: the plan. The inputs and the folder of the job must be where every machine of the cluster sees them.
+        plan: the plan. Every machine of the cluster must have access to the inputs and the job's folder.
         shards: the numbers of the shards.
-        settings: how: `address`, or a cluster of this machine is started; `actors`; `gpus` of each; `attempts`.
+        settings: how to run the job: `address`, by default a new cluster on this machine; `actors`; `gpus` per actor; `attempts`.
 
     Raises:
         ClusterError: the cluster does not answer, has no room for an actor, or starts none.
-        ActorError: actors end while they start.
-        PlanError: fewer than 1 actor or thread is asked for.
-        As `run_shard`, for what concerns all shards.
+        ActorError: actors end during startup.
+        PlanError: fewer than 1 actor or thread is requested.
+        As `run_shard`, for errors that affect all shards.
     """
     first = next(shards, None)
-    if first is None:  # to start a cluster takes seconds
+    if first is None:  # starting a cluster takes seconds
         return
     cluster.check(settings)
     with cluster.connected(settings.address):

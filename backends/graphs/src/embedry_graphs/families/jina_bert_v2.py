@@ -43,8 +43,8 @@ def _layer(
 ) -> str:
     """One layer: a = norm(x + attention(x)), then norm(a + feed_forward(a)).
 
-    The key's bias adds the same to all scores of a row, which softmax does not see. The value's goes through attention unchanged,
-    for the weights of a row sum to one, and joins the bias behind it.
+    The key's bias adds the same to all scores of a row, which softmax ignores. The value's goes through attention unchanged,
+    because the weights of a row sum to one, and is merged into the next bias.
     """
     width, inner = shape.width, shape.inner
     query = product(graph, asking, *weights.linear(f"{layer}.attention.self.query", width, width))

@@ -35,7 +35,7 @@ def _layer(
 ) -> str:
     """One layer: a = norm(x + attention(x)), then norm(a + feed_forward(a)).
 
-    The value's bias goes through attention unchanged, for the weights of a row sum to one, and joins the bias behind it.
+    The value's bias goes through attention unchanged, because the weights of a row sum to one, and is merged into the next bias.
     """
     layer, width, inner = f"encoder.layer.{number}", shape.width, shape.inner
     fused, biases = weights.linear(f"{layer}.attention.qkv_proj", width, 3 * width)
