@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ from pyarrow import parquet as pq
 
 import embedry_cli
 from command_line import run
-from embedry import EmbedryWarning
+from embedry import EmbedryWarning, Space
 from embedry._files import makers
 from embedry.views import LazyEmbedder
 from embedry_cli import embed, outputs
@@ -85,6 +86,38 @@ def test_every_format_gives_the_vectors_of_encode(
         assert [row["text"] for row in rows] == TEXTS
         if source != "in.txt":
             assert [int(str(row["id"])) for row in rows] == list(range(6))
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What an output says about its vectors."""
+    if path.suffix == ".npy":
+        found: dict[str, Any] = json.loads(path.with_name(f"{path.name}.json").read_text())
+        return found
+    metadata = pq.read_schema(path).metadata
+    return {"space": json.loads(metadata[b"embedry.space"]), "role": metadata[b"embedry.role"].decode()}
+
+
+@pytest.mark.parametrize("output", ["out.npy", "out.parquet"])
+@pytest.mark.parametrize("source", ["in.txt", "in.parquet"])
+def test_the_space_of_the_vectors_is_kept_with_them(
+    source: str, output: str, tmp_path: Path, minilm: LazyEmbedder
+) -> None:
+    command = ("embed", write(tmp_path / source, TEXTS), "--to", tmp_path / output, "--role", "query")
+    assert run(*command).code == 0
+    found = about(tmp_path / output)
+    assert found["role"] == "query"
+    assert Space.from_dict(found["space"]) == Space.of(minilm)
+
+
+def test_a_file_beside_the_array_is_not_replaced_unasked(tmp_path: Path) -> None:
+    beside = write(tmp_path / "out.npy.json", ["mine"])
+    command = ("embed", write(tmp_path / "in.txt", TEXTS), "--to", tmp_path / "out.npy")
+    result = run(*command)
+    assert (result.code, beside.read_text()) == (1, "mine\n")
+    assert result.err == f"error: {beside} exists; name another file, or replace it: --overwrite\n"
+    assert not (tmp_path / "out.npy").exists()
+    assert run(*command, "--overwrite").code == 0
+    assert about(tmp_path / "out.npy")["space"]["model"] == "all-MiniLM-L6-v2"
 
 
 def test_blocks_keep_the_order_and_the_header_tells_the_length(
@@ -363,7 +396,7 @@ def test_an_output_is_only_replaced_when_asked(tmp_path: Path) -> None:
     result = run("embed", source, "--to", output, "--overwrite")
     assert (result.code, result.err.partition(" -> ")[0]) == (0, "1 text")
     assert np.load(output).shape == (1, 384)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "in.txt", "out.npy"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad.txt", "in.txt", "out.npy", "out.npy.json"]
 
 
 def test_an_output_has_the_permissions_of_any_new_file(tmp_path: Path) -> None:
@@ -480,7 +513,7 @@ def test_what_a_killed_process_left_is_removed_by_the_next_one(tmp_path: Path, m
             process.kill()
     assert list(tmp_path.glob(".out.npy.*.part")) == found
     assert run("embed", short, "--to", output, "--overwrite").code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.txt", "out.npy", "short.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long.txt", "out.npy", "out.npy.json", "short.txt"]
 
 
 NOBODYS = 999_999_999
@@ -558,9 +591,9 @@ def test_an_output_that_is_a_link_to_itself_is_replaced(tmp_path: Path, minilm_f
 
 
 def test_an_output_may_have_the_longest_name_of_a_file_system(tmp_path: Path, minilm_folder: Path) -> None:
-    name = "日" * 83 + ".npy"  # 253 bytes
+    name = "日" * 81 + ".npy"  # 247 bytes, and 252 of the file beside it
     assert run("embed", write(tmp_path / "in.txt", ["x"]), "--to", tmp_path / name).code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", name]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", name, f"{name}.json"]
 
 
 def test_progress_is_shown_on_a_terminal_only(tmp_path: Path, minilm_folder: Path) -> None:

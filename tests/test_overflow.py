@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from embedry import TextTooLongError, TruncationWarning
+from embedry._pipeline import overflow
 from embedry.views import LazyEmbedder
 from recording import Recorder, over
 
@@ -33,12 +34,48 @@ def reading_16(minilm: LazyEmbedder, recorder: Recorder) -> Callable[..., LazyEm
     return make
 
 
-def test_truncate_reads_the_first_tokens_and_says_nothing(
-    reading_16: Callable[..., LazyEmbedder], recorder: Recorder
-) -> None:
+def test_truncate_reads_the_first_tokens(reading_16: Callable[..., LazyEmbedder], recorder: Recorder) -> None:
     vectors = reading_16("truncate").encode_document(TEXTS)
     np.testing.assert_array_equal(vectors[1], vectors[0])
     assert max(width for _, width in recorder.shapes) == 16
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda embedder: embedder.encode_document(TEXTS),
+        lambda embedder: list(embedder.encode_stream(TEXTS, role="document")),
+    ],
+)
+def test_truncation_is_logged_once_for_a_model_and_a_length(
+    reading_16: Callable[..., LazyEmbedder],
+    minilm: LazyEmbedder,
+    call: Callable[[LazyEmbedder], object],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(overflow, "_noted", set())
+    call(reading_16("truncate"))
+    call(reading_16("truncate"))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records if record.levelname == "WARNING"] == [
+        (
+            "WARNING",
+            "texts have more than the 16 tokens that 'all-MiniLM-L6-v2' reads (3 of those read so far), and the rest of each is ignored; "
+            'split them, or pass on_overflow="warn" or "error" to resolve. This is only logged once.',
+        )
+    ]
+    call(over(Recorder(), minilm, max_seq_length=12))
+    assert "more than the 12 tokens" in caplog.records[-1].getMessage()
+
+
+def test_truncation_that_the_result_tells_is_not_logged(
+    reading_16: Callable[..., LazyEmbedder], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overflow, "_noted", set())
+    embedder = reading_16("truncate")
+    assert [list(block.truncated) for block in embedder.encode_blocks(TEXTS, role="document")] == [[1, 3, 4]]
+    assert embedder.prepare(TEXTS, role="document").truncated == [1, 3, 4]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
 def test_warn_names_the_positions_of_the_call_and_gives_the_same_vectors(

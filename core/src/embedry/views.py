@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from embedry._pipeline.pipeline import Pipeline
     from embedry._pipeline.requests import Request
+    from embedry.options import Config
     from embedry.vector_cache import VectorCache
 
 
@@ -76,7 +77,7 @@ class LazyTextModel(LazyModel[str, Result]):
         return self._stream(texts, role)
 
     def _stream(self, texts: Iterable[str], role: str) -> Iterator[Result]:
-        return _results(self.encode_blocks(texts, role=role))
+        return _results(self.encode_blocks(texts, role=role), self.config)
 
     def encode_blocks(self, texts: Iterable[str], *, role: str) -> Generator[EncodedBlock[Result], None, None]:
         """`encode_stream` that also gives the number of tokens of each text, and the positions of truncated ones."""
@@ -252,7 +253,10 @@ class LazySparseEmbedder(LazyTextModel[SparseVectors], kind="sparse"):
         return super()._pipeline(role)
 
 
-def _results(blocks: Generator[EncodedBlock[Result], None, None]) -> Iterator[Result]:
+def _results(blocks: Generator[EncodedBlock[Result], None, None], config: "Config") -> Iterator[Result]:
+    from embedry._pipeline.overflow import note_truncation
+
     with closing(blocks):  # a stream that is closed stops at once
         for block in blocks:
+            note_truncation(len(block.truncated), config)
             yield block.vectors

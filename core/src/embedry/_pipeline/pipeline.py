@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedry._pipeline.loaded import LoadedEngine
-from embedry._pipeline.overflow import report_overflow
+from embedry._pipeline.overflow import note_truncation, report_overflow
 from embedry._pipeline.readers import Read, ReadBlock, tokens_of, truncated_of, truncated_queries_of
 from embedry._pipeline.requests import Block, Request
 from embedry._pipeline.results import results_of
@@ -55,7 +55,7 @@ class Pipeline:
         read: Iterable[Read] = self._read(parts_of_call, texts, request)
         if self.config.reports_overflow:  # all is read before anything is computed
             read = self._reported(list(read))
-        return self._gathered(read, request)
+        return self._gathered(self._noted(read), request)
 
     def prepare(self, texts: Sequence[Any], request: Request) -> Prepared[Any]:
         """Reads checked texts. Raises TextTooLongError under on_overflow="error"."""
@@ -117,6 +117,11 @@ class Pipeline:
         count = count or config.reports_overflow
         for some_texts, part in parts(texts, count=_BLOCK_TEXTS, chars=reader.block_chars):
             yield part, reader.read(some_texts, self._role, config, step=request.remaining, count=count)
+
+    def _noted(self, read: Iterable[Read]) -> Iterator[Read]:
+        for part, block in read:
+            note_truncation(len(block.truncated), self.config)
+            yield part, block
 
     def _reported(self, read: list[Read]) -> list[Read]:
         total = max((part.start + len(part.inverse) for part, _ in read), default=0)

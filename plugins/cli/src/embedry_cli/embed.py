@@ -5,6 +5,7 @@ from typing import Annotated, Unpack
 
 import typer
 
+from embedry import Space
 from embedry.options import OnOverflow
 from embedry_cli import downloads, formats, outputs, terminal
 from embedry_cli.entries import text_model
@@ -53,7 +54,9 @@ def embed(
     """Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.
 
     Rows keep their order, and .jsonl and .parquet keep their other columns.
-    The output file appears only when everything has succeeded.
+    The output file appears only when everything has succeeded. The model and
+    the space of the vectors are in OUTPUT.npy.json beside a .npy file, and in
+    the metadata of a .parquet file.
 
     A sparse vector is written as an object of two lists, indices and values;
     a multi-vector model's as a list of lists. Neither fits into .npy.
@@ -71,7 +74,12 @@ def embed(
     texts = Texts(rows, vector_column if others else None)
     opened = outputs.opened(
         to,
-        VectorColumn(vector_column, embedder.spec.kind, embedder.dims),
+        VectorColumn(
+            vector_column,
+            embedder.spec.kind,
+            embedder.dims,
+            lambda: {"space": Space.of(embedder).as_dict(), "role": role},
+        ),
         overwrite=overwrite,
         parquet_inputs=names if {input_format or kind_of(name) for name in names} == {"parquet"} else (),
     )

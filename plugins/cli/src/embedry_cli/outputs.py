@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import date, datetime
 from datetime import time as time_of_day
 from pathlib import Path
@@ -39,11 +39,15 @@ class Writer(Protocol):
 
 
 class NpyWriter:
-    """The vectors alone, as one array. Its length is known last, and written into the header in place."""
+    """The vectors alone, as one array, and their space in a file beside it.
 
-    def __init__(self, file: BinaryIO, dims: int) -> None:
+    The length of the array is known last, and written into the header in place.
+    """
+
+    def __init__(self, file: BinaryIO, beside: BinaryIO, column: VectorColumn) -> None:
         self._file = file
-        self._dims = dims
+        self._beside = beside
+        self._column = column
         self._rows = 0
         self._write_header()
 
@@ -57,9 +61,10 @@ class NpyWriter:
         """Corrects the header. It has the same size as before: numpy leaves room in it for the first axis to grow."""
         self._file.seek(0)
         self._write_header()
+        self._beside.write(json.dumps(self._column.about(), indent=2).encode() + b"\n")
 
     def _write_header(self) -> None:
-        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._dims)}
+        header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._column.dims)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
 
@@ -110,8 +115,19 @@ def opened(to: str, column: VectorColumn, *, overwrite: bool, parquet_inputs: Se
         raise InputError(
             f"{to}: .npy holds vectors of one length, and not those of a {column.kind} model; write .jsonl or .parquet"
         )
-    with whole(path, overwrite=overwrite) as file, closing(_writer(file, path, column, parquet_inputs)) as writer:
-        yield writer
+    with ExitStack() as stack:
+        file = stack.enter_context(whole(path, overwrite=overwrite))
+        writer: Writer
+        if path.suffix.lower() == ".npy":
+            beside = stack.enter_context(whole(path.with_name(f"{path.name}.json"), overwrite=overwrite))
+            writer = NpyWriter(file, beside, column)
+        elif path.suffix.lower() == ".jsonl":
+            writer = JsonlWriter(file, column.name)
+        else:
+            from embedry_cli.parquet import ParquetWriter
+
+            writer = ParquetWriter(file, column, parquet_inputs)
+        yield stack.enter_context(closing(writer))
 
 
 @contextmanager
@@ -130,17 +146,6 @@ def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         with open(part, "xb") as file:
             yield file
         part.replace(final)
-
-
-def _writer(file: BinaryIO, path: Path, column: VectorColumn, parquet_inputs: Sequence[str]) -> Writer:
-    suffix = path.suffix.lower()
-    if suffix == ".npy":
-        return NpyWriter(file, column.dims)
-    if suffix == ".jsonl":
-        return JsonlWriter(file, column.name)
-    from embedry_cli.parquet import ParquetWriter
-
-    return ParquetWriter(file, column, parquet_inputs)
 
 
 def _line(row: Row, vector: dict[str, Any]) -> str:

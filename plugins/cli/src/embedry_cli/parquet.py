@@ -1,5 +1,6 @@
 """Reading and writing Parquet. Importing this module needs pyarrow, and reports how to install it."""
 
+import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
@@ -83,12 +84,13 @@ class ParquetWriter:
     multi-vector models lists of fixed-size lists.
 
     Rows of Parquet files keep their values and types. Otherwise the first block decides the types, and a value that a
-    column would change is an error.
+    column would change is an error. The space and the role are metadata of the file, under the names that bulk jobs use.
     """
 
     def __init__(self, file: BinaryIO, column: VectorColumn, inputs: Sequence[str]) -> None:
         self._file = file
         self._vectors = pa.field(column.name, _type_of(column))
+        self._about = column.about
         self._inputs = bool(inputs)
         self._schema: pa.Schema | None = _common_schema(inputs) if inputs else None
         self._writer: pq.ParquetWriter | None = None
@@ -115,7 +117,10 @@ class ParquetWriter:
 
     def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
         if self._writer is None:
-            self._writer = pq.ParquetWriter(self._file, schema.append(self._vectors))
+            about = self._about()
+            metadata = {"embedry.space": json.dumps(about["space"]), "embedry.role": about["role"]}
+            columns = schema.append(self._vectors).with_metadata({**(schema.metadata or {}), **metadata})
+            self._writer = pq.ParquetWriter(self._file, columns)
         return self._writer
 
 

@@ -1,5 +1,6 @@
 """What models give for texts, of each kind, as values of JSON."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -19,6 +20,8 @@ class VectorColumn(NamedTuple):
     kind: Kind
     dims: int
     """Length of every vector; of sparse ones the terms of the vocabulary."""
+    about: Callable[[], Mapping[str, Any]]
+    """Gives `space`, see `Space.as_dict`, and `role`. Only called once the model is loaded, because a space may depend on its files."""
 
 
 def plain(vectors: Vectors) -> list[Any]:

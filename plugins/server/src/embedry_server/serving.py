@@ -124,7 +124,9 @@ class _Server(uvicorn.Server):
         for listening in sockets or ():
             for connection in last_connections(listening):
                 await loop.connect_accepted_socket(self._protocol, connection, ssl=self.config.ssl)
-        await asyncio.sleep(0)  # asyncio drops what it has accepted itself, but not yet set up, if its server is closed before
+        await asyncio.sleep(
+            0
+        )  # asyncio drops what it has accepted itself, but not yet set up, if its server is closed before
         for server in self.servers:
             server.close()
         latest = monotonic() + _LATEST_REQUESTS
