@@ -60,7 +60,7 @@ def test_truncation_is_logged_once_for_a_model_and_a_length(
     assert [(record.levelname, record.getMessage()) for record in caplog.records if record.levelname == "WARNING"] == [
         (
             "WARNING",
-            "texts have more than the 16 tokens that 'all-MiniLM-L6-v2' reads (3 of those read so far), and the rest of each is ignored; "
+            "texts have more than the 16 tokens that 'all-MiniLM-L6-v2' reads, and the rest of each is ignored; "
             'split them, or pass on_overflow="warn" or "error" to resolve. This is only logged once.',
         )
     ]

@@ -258,5 +258,5 @@ def _results(blocks: Generator[EncodedBlock[Result], None, None], config: "Confi
 
     with closing(blocks):  # a stream that is closed stops at once
         for block in blocks:
-            note_truncation(len(block.truncated), config)
+            note_truncation(block.truncated, config)
             yield block.vectors

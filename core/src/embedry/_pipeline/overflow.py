@@ -31,17 +31,16 @@ def report_overflow(
     warnings.warn(TruncationWarning(f"{text}; the rest of each was not read", positions), stacklevel=_callers_level())
 
 
-def note_truncation(truncated: int, config: Config) -> None:
+def note_truncation(truncated: Sequence[int], config: Config) -> None:
     """Logs that texts were truncated where nothing else tells the caller, once per model and length in a process."""
     what = config.spec.name, config.max_seq_length
     if truncated and config.on_overflow == "truncate" and what not in _noted:
         _noted.add(what)
         _log.warning(
-            "texts have more than the %d tokens that %r reads (%d of those read so far), and the rest of each is ignored; split them, "
-            'or pass on_overflow="warn" or "error" to resolve. This is only logged once.',
+            "texts have more than the %d tokens that %r reads, and the rest of each is ignored; split them, or pass "
+            'on_overflow="warn" or "error" to resolve. This is only logged once.',
             config.max_seq_length,
             config.spec.name,
-            truncated,
         )
 
 

@@ -120,7 +120,7 @@ class Pipeline:
 
     def _noted(self, read: Iterable[Read]) -> Iterator[Read]:
         for part, block in read:
-            note_truncation(len(block.truncated), self.config)
+            note_truncation(block.truncated, self.config)
             yield part, block
 
     def _reported(self, read: list[Read]) -> list[Read]:
