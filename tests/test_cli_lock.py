@@ -118,7 +118,7 @@ def test_models_are_added_and_the_others_stay_byte_for_byte(
 def test_check_says_that_nothing_differs(spec: ModelSpec, here: Path) -> None:
     run("lock", "tiny")
     result = run("lock", "--check")
-    assert (result.code, result.out, result.err) == (0, "", "embedry.lock is what there is today\n")
+    assert (result.code, result.out, result.err) == (0, "", "embedry.lock is up to date\n")
 
 
 def test_a_prompt_that_changed_in_the_registry_is_overruled_and_shown_by_check(spec: ModelSpec, here: Path) -> None:

@@ -276,7 +276,7 @@ def test_what_is_in_a_text_or_a_name_is_no_html(tmp_path: Path) -> None:
         (["in.txt", "--to", "map.html", "--role", "quarry"], "model 'all-MiniLM-L6-v2' has no role 'quarry'"),
         (["in.txt", "--to", "map.html", "--threads", "0"], "threads must be a positive integer, got 0"),
         (["in.jsonl", "--to", "map.html", "--column", "body"], "in.jsonl:1: no column 'body'; choose one with --column: "),
-        (["in.jsonl", "--to", "map.html", "--colour", "hue"], "in.jsonl has no column 'hue' to colour by; choose one of text, subject, number"),
+        (["in.jsonl", "--to", "map.html", "--colour", "hue"], "in.jsonl has no column 'hue' to color by; choose one of text, subject, number"),
         (["two.txt", "--to", "map.html"], "two.txt has 2 different texts; a map needs 3 or more"),
         (["half.jsonl", "--to", "map.html"], "half.jsonl:3: text 2 has a lone surrogate"),
     ],

@@ -20,41 +20,42 @@ GUIDE = FILE.with_name("choosing-a-model.md")
 INTRODUCTION = """\
 # Models
 
-These {count} models are known by name. `embedry models` lists them with those of other plugins, and `embedry info MODEL` shows
-all of an entry. Any other repository that follows the sentence-transformers layout resolves by its id.
+These {count} models are registered by name. `embedry models` lists them together with those of other plugins, and `embedry info MODEL`
+shows the full entry. Other repositories in the sentence-transformers layout resolve by their id.
 
-- **tokens**: how many the model reads. **MB**: the size of its weights.
-- **prompts**: which texts get a prompt; tasks are used as `encode(texts, role="the task")`. `embedry info MODEL` has the exact words.
-- **license**: as the repository states it. **Non-commercial** marks one that is known to forbid commercial use.
-- **verified by**: with *digest*, the entry has the sha256 of every file, and a file is the right one wherever it comes from. With
-  *revision*, the entry names a commit and lacks the sha256 of some file: what the hub sends is compared with the digests that it
-  states for that commit, and files from anywhere else are not verified. `embedry pin MODEL` prints the entry with all digests.
+- **tokens**: the model's maximum length. **MB**: the size of its weights.
+- **prompts**: which texts get a prompt; select a task with `encode(texts, role="the task")`. `embedry info MODEL` shows the exact
+  prompts.
+- **license**: as stated in the repository. **Non-commercial** marks licenses that are known to forbid commercial use.
+- **verified by**: *digest* means that the entry has the sha256 of every file, so files from any source are verified. *revision*
+  means that the entry pins a commit but lacks the sha256 of some files: downloads are compared with the hub's digests for that
+  commit, and files from other sources are not verified. `embedry pin MODEL` prints the entry with all digests.
 """
 
 SECTIONS: dict[Kind, str] = {
     "dense": """\
 ## Embedders
 
-A vector for each text, from `resolve`. **dims**: the length of a vector; in brackets the shorter lengths that
-`resolve(name, dims=...)` takes.
+One vector per text, with `resolve`. **dims**: the length of a vector, followed by the shorter lengths that
+`resolve(name, dims=...)` accepts.
 """,
     "reranker": """\
 ## Rerankers
 
-A score for each pair of a query and a document, from [`resolve_reranker`](kinds.md#rerankers). **tokens** are those of a
-pair. **scores**: what `score` shows, logits or numbers between 0 and 1; both rank alike.
+A score for each pair of a query and a document, with [`resolve_reranker`](kinds.md#rerankers). **tokens**: the maximum length
+of a pair. **scores**: what `score` returns, logits or numbers from 0 to 1; the ranking is the same.
 """,
     "sparse": """\
 ## Sparse embedders
 
-Weights of the terms of a vocabulary, from [`resolve_sparse`](kinds.md#sparse-vectors). **queries**: what reads them, the
-transformer or a table of terms.
+Weights for the terms of a vocabulary, with [`resolve_sparse`](kinds.md#sparse-vectors). **queries**: how queries are encoded, by
+the transformer or with a table of term weights.
 """,
     "multi_vector": """\
 ## Multi-vector embedders
 
-A vector for each token, from [`resolve_multi_vector`](kinds.md#a-vector-for-each-token). **tokens** are those of a query and
-of a document.
+One vector per token, with [`resolve_multi_vector`](kinds.md#a-vector-for-each-token). **tokens**: the maximum lengths of a query
+and of a document.
 """,
 }
 """Kind of model -> the text above its table, in the order of the page."""

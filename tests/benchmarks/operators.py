@@ -50,7 +50,7 @@ def main() -> None:
     model_files.fetch_weights()
     text = "\n\n".join(
         [
-            f"One batch of {TEXTS} texts of {LENGTH} tokens on one thread; of each operator the least of {RUNS} runs.",
+            f"One batch of {TEXTS} texts of {LENGTH} tokens on one thread; the minimum of {RUNS} runs for each operator.",
             measured("fp32", "onnxruntime", of_onnxruntime),
             measured("bf16", "openvino", of_openvino),
             measured("int8", "onnxruntime", of_onnxruntime),

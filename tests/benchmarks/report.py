@@ -101,8 +101,7 @@ def _products(results: Results) -> str:
         [
             "### The rate of the model's own matrix products",
             table(("products by", "GFLOP/s"), rates),
-            "Share of the rate of the fastest in the same precision that was reached on the paragraphs, attention's "
-            "products included:",
+            "Share of the fastest rate in the same precision that paragraphs reach, including attention's products:",
             table(("", "products by", "rounds", "median"), shares),
         ]
     )
@@ -149,7 +148,7 @@ def _beside(results: Results) -> str:
         )
         for small, rounds in results.besides.items()
     ]
-    return "### embedry: small calls while another thread's large call is computed\n\n" + table(
+    return "### embedry: small calls during another thread's large call\n\n" + table(
         ("", "alone", "beside", "alone = 1"), rows
     )
 

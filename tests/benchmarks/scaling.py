@@ -152,10 +152,10 @@ def markdown(
             _by_workers(outcomes, lambda outcome: f"{outcome.efficiency:.1%}"),
             "**Time of the job**:",
             _by_workers(outcomes, lambda outcome: _duration(outcome.makespan)),
-            "**Wasted work**, the part of the workers' busy time that went into lost shards and duplicates:",
+            "**Wasted work**, the share of the workers' busy time spent on lost shards and duplicates:",
             _by_workers(outcomes, lambda outcome: f"{outcome.waste:.2%}"),
-            f"**Who takes which shard**, {everything}. A worker with none left waits, or takes others' shards that are not"
-            " done, in order or at random:",
+            f"**Assignment of shards**, {everything}. A worker with none left waits, or takes unfinished shards of other"
+            " workers, in order or at random:",
             report.table(
                 ("shards", "with none left", *COLUMNS, "idle"),
                 [

@@ -37,11 +37,11 @@ def markdown(results: Results) -> str:
     """All tables."""
     return "\n\n".join(
         [
-            f"### One question a request, from 64 connections: {results.described['questions']}",
+            f"### One question per request, from 64 connections: {results.described['questions']}",
             _questions(results.questions),
-            f"### {results.group} paragraphs a request, from 4 connections: {results.described['paragraphs']}",
+            f"### {results.group} paragraphs per request, from 4 connections: {results.described['paragraphs']}",
             _paragraphs(results.paragraphs, results.group),
-            f"### embedry serve: a lone question beside requests of {results.large:,} paragraphs",
+            f"### embedry serve: a single question during requests of {results.large:,} paragraphs",
             _beside(results.beside),
             "Measured on:",
             table(("", ""), results.machine.items()),
@@ -80,7 +80,7 @@ def _beside(found: Beside) -> str:
         ("a question beside large requests", str(len(found.beside)), *_percentiles(found.beside)),
         ("a full batch on one worker, all of them busy", "", _milliseconds(found.batch), ""),
     ]
-    wrong = f"Large requests that were answered meanwhile: {found.large}. Wrong answers: {found.wrong}."
+    wrong = f"Large requests answered during this time: {found.large}. Wrong answers: {found.wrong}."
     return table(("", "of them", "p50", "p99"), rows) + "\n\n" + wrong
 
 

@@ -1,5 +1,5 @@
-"""The command `embedry`: list, fetch and inspect models, embed files, search folders.
+"""The command `embedry`: lists, downloads and inspects models, embeds files, and searches folders.
 
-One module a command, imported when it is called. Other distributions add commands through the entry-point group
-`embedry.commands`; see `embedry_cli.commands`.
+Each command is a module that is imported when the command is called. Other distributions add commands through the
+entry-point group `embedry.commands`; see `embedry_cli.commands`.
 """

@@ -1,4 +1,4 @@
-"""`python -m embedry_cli`, for where the script `embedry` is not on the path."""
+"""Implements `python -m embedry_cli`, for use if the script `embedry` is not on the path."""
 
 from embedry_cli.app import main
 

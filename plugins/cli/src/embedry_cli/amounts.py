@@ -1,4 +1,4 @@
-"""Times and sizes in words."""
+"""Formats times and sizes for messages."""
 
 from embedry_cli.terminal import counted
 
@@ -6,7 +6,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def time_span(seconds: float) -> str:
-    """A time in the largest unit of which there is at least one and a half: "80 seconds", "3 hours"."""
+    """Formats a time in the largest unit that gives at least 1.5: "80 seconds", "3 hours"."""
     for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if seconds >= 1.5 * length:
             return counted(round(seconds / length), unit)
@@ -14,7 +14,7 @@ def time_span(seconds: float) -> str:
 
 
 def size(count: float) -> str:
-    """Bytes in the largest unit of which there is at least one: "1.2 MB"."""
+    """Formats bytes in the largest unit that gives at least 1: "1.2 MB"."""
     for unit in _UNITS:
         if count < 1000 or unit == _UNITS[-1]:
             break

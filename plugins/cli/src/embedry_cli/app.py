@@ -1,4 +1,4 @@
-"""The root of the command line: its commands, its exit codes, and how errors and warnings are shown.
+"""The entry point of the command line: runs commands, sets exit codes, and shows errors and warnings.
 
 Exit codes: 0 success, 1 something failed, 2 wrong usage or input, 130 interrupted, 143 terminated.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _WRONG_USAGE = (InputError, OptionError, TextError, UnknownBackendError, UnknownModelError)
 
 _STOPS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-"""Signals that ask a process to end: a service manager's, and that of a terminal that was closed."""
+"""Signals that stop a process: sent by service managers, and when a terminal is closed."""
 
 
 def group() -> "TyperGroup":
@@ -40,9 +40,9 @@ def group() -> "TyperGroup":
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs the command line, by default on the process's arguments, and ends with `SystemExit`."""
+    """Runs the command line, by default with the process's arguments. Always raises `SystemExit`."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # what a code page lacks
+        sys.stdout.reconfigure(errors="replace")  # for characters that a code page lacks
     with _stoppable(), warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
@@ -50,8 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if not folder_quick.answered(sys.argv[1:] if arguments is None else arguments):
                     group().main(arguments, prog_name="embedry")
             finally:
-                sys.stdout.flush()  # here, where a closed pipe can still be dealt with
-        except BrokenPipeError:  # the reader has seen enough: `embedry models | head -1`
+                sys.stdout.flush()  # here, where a closed pipe can still be handled
+        except BrokenPipeError:  # the reader closed the pipe: `embedry models | head -1`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
         except KeyboardInterrupt:
@@ -66,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Lets a signal that asks to end raise `SystemExit`, so that what is unfinished is removed as after any error."""
+    """Makes stop signals raise `SystemExit`, so that unfinished files are removed as after any error."""
 
     def stop(number: int, _: object) -> NoReturn:
         for each in caught:
-            signal.signal(each, signal.SIG_IGN)  # a second one must not interrupt the removal
+            signal.signal(each, signal.SIG_IGN)  # a second signal must not interrupt the cleanup
         sys.exit(128 + number)
 
     caught = [number for number in _STOPS if signal.getsignal(number) is signal.SIG_DFL]  # nohup ignores some

@@ -1,4 +1,4 @@
-"""`embedry bench`: rough measurements of a model's speed on this machine, in half a minute."""
+"""Implements `embedry bench`: measures roughly how fast a model is on this machine, in half a minute."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -17,21 +17,21 @@ _CALLERS = 8
 """Concurrent threads."""
 
 _WORTH_IT = 0.1
-"""How much faster another token budget must be to be reported: less is the noise of a short measurement."""
+"""The minimum speedup for recommending another token budget; less is noise in a short measurement."""
 
 
 @dataclass(frozen=True)
 class Rate:
-    """Throughput."""
+    """The throughput for one kind of text."""
 
     texts: float
     tokens: float | None
-    """Without padding; None where they cannot be counted."""
+    """Tokens per second without padding; None if they cannot be counted."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was measured."""
+    """All measurements."""
 
     model: str
     kind: str
@@ -39,12 +39,12 @@ class Findings:
     query_ms_p50: float
     query_ms_p99: float
     queries_per_second: float
-    """Of several concurrent threads."""
+    """Throughput with several concurrent threads."""
     per_second: Mapping[str, Rate]
-    """By the kind of text."""
+    """Throughput by kind of text."""
     peak_memory_mb: float | None
     batch_tokens: Mapping[int, float]
-    """Tokens per second by the token budget of a batch, the engine's own in the middle; empty where it has none."""
+    """Tokens per second by token budget of a batch, with the engine's own in the middle; empty if it has none."""
     computed_by: Mapping[str, str]
 
 
@@ -57,7 +57,7 @@ def bench(
 ) -> None:
     """Measure how fast a model is on this machine, in half a minute.
 
-    The texts are English, from the Python language reference. Other programs that run meanwhile distort the numbers.
+    The texts are English, from the Python language reference. Other running programs distort the results.
 
     Examples:
         embedry bench all-MiniLM-L6-v2
@@ -65,7 +65,7 @@ def bench(
     """
     embedder = text_model(model, kind, **engine)
     if find(embedder.config.backend).needs_files:
-        downloads.pulled(embedder.spec)  # loading is measured without downloading
+        downloads.pulled(embedder.spec)  # so that the load time does not include the download
     with terminal.waiting("loading") as show:
         found = _measure(embedder, show)
     if as_json:

@@ -1,4 +1,4 @@
-"""`embedry cache`: what the cache folder holds, how large it is, and how to clear it."""
+"""Implements `embedry cache`: lists, measures and clears the cache folder."""
 
 from collections.abc import Iterable
 from typing import Annotated, get_args
@@ -22,9 +22,9 @@ OfKind = Annotated[CachedKind | None, typer.Option("--kind", help="Only items of
 
 @cache.command("list")
 def list_items(kind: OfKind = None, as_json: AsJson = False) -> None:
-    """List what the cache folder holds.
+    """List the contents of the cache folder.
 
-    Models, the graphs that engines built from them, vectors and indexes.
+    Shows models, the graphs that engines built from them, vectors and indexes.
 
     Examples:
         embedry cache list
@@ -44,7 +44,7 @@ def list_items(kind: OfKind = None, as_json: AsJson = False) -> None:
 
 @cache.command("size")
 def size(as_json: AsJson = False) -> None:
-    """Show how many bytes each kind takes.
+    """Show the size of the cache by kind of item.
 
     Examples:
         embedry cache size
@@ -62,14 +62,14 @@ def size(as_json: AsJson = False) -> None:
 @cache.command("clear")
 def clear(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="NAME", help="Only items of these names; by default all.")
+        list[str] | None, typer.Argument(metavar="NAME", help="Only items with these names; by default all.")
     ] = None,
     kind: OfKind = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")] = False,
 ) -> None:
-    """Remove what the cache folder holds, after asking.
+    """Remove items from the cache folder, after confirmation.
 
-    Models are downloaded again, and graphs built again, when they are needed.
+    Models are downloaded again and graphs are rebuilt when needed.
 
     Examples:
         embedry cache clear --kind vectors
@@ -95,7 +95,7 @@ def _items(kind: CachedKind | None) -> list[CachedItem]:
 
 
 def _has_name(item: CachedItem, name: str) -> bool:
-    """Whether it is called so, or was made from the model that is."""
+    """Whether the item has this name or was made from the model with this name."""
     return item.name == name or repr(name) in item.name
 
 

@@ -1,4 +1,4 @@
-"""`embedry calibrate`: what precision="int8" needs to know of a model, how near its vectors come to fp32, and how fast they are."""
+"""Implements `embedry calibrate`: calibrates a model for int8, and compares accuracy and speed with fp32."""
 
 import hashlib
 import heapq
@@ -30,35 +30,35 @@ from embedry_cli.rows import Rows
 from embedry_cli.texts import named
 
 FEWEST = 100
-"""Texts without which nothing is measured: of fewer, the least and greatest values are those of chance."""
+"""The minimum number of texts; with fewer, the minimum and maximum values depend on chance."""
 
 MOST = 1000
-"""Texts that are used; of more, a sample. Ranges hardly widen after the first hundred."""
+"""The maximum number of texts; more are sampled. Ranges hardly widen after the first hundred."""
 
 _HELD_OUT = 0.2
-"""The share of the texts that int8 is compared on, and that the ranges know nothing of."""
+"""The share of the texts used only for the comparison with fp32, not for calibration."""
 
 _FEWEST_HELD_OUT = 32
 
 _UNSUITABLE = 0.99
-"""A mean cosine below which int8 is advised against; models that it suits come to 0.998."""
+"""A lower mean cosine causes a warning; suitable models reach 0.998."""
 
 _STEP = 0.005
-"""What an entry states is rounded down to a multiple of this, because it is to hold for other texts too."""
+"""The stated cosine is rounded down to a multiple of this, because it must hold for other texts too."""
 
 _BLOCK = 10_000
-"""Texts that are read before those beyond the sample are dropped."""
+"""Texts to read before the sample is reduced again."""
 
 
 class Nearness(NamedTuple):
-    """How near int8 comes to fp32: cosines, over texts that did not calibrate it."""
+    """The accuracy of int8: cosines to fp32, over texts that were not used for calibration."""
 
     mean: float
     lowest: float
     unusual: float
-    """The mean over the unusual texts, which did: they come out lower than others all the same."""
+    """The mean over the unusual texts, which were used for calibration but have lower cosines all the same."""
     speed: float
-    """In int8, relative to fp32."""
+    """The speed of int8 relative to fp32."""
 
 
 def calibrate(
@@ -70,11 +70,11 @@ def calibrate(
     *,
     to: Annotated[
         Path | None,
-        output("The file to write; by default MODEL.int8.safetensors, beside the lock file if there is one."),
+        output("The output file; by default MODEL.int8.safetensors, next to the lock file if there is one."),
     ] = None,
     lock_file: Annotated[
         Path | None,
-        typer.Option("--lock", help="The lock file that has the model, to add the calibration to its entry."),
+        typer.Option("--lock", help="The lock file that contains the model; adds the calibration to its entry."),
     ] = None,
     input_format: Annotated[
         formats.Kind | None,
@@ -86,12 +86,12 @@ def calibrate(
     overwrite: Overwrite = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure what int8 needs to know of a model, and how near it comes to fp32.
+    """Calibrate a model for int8, and compare its vectors with fp32.
 
-    Takes 100 texts or more, like those that will be embedded, and uses up to
-    1,000 of them: four fifths to measure, the others to compare int8 with fp32.
+    Requires at least 100 texts like those that you will embed, and uses up to
+    1,000 of them: 80% for calibration, the others to compare int8 with fp32.
 
-    Prints what goes into the model's entry, or writes it into a lock file.
+    Prints the lines for the model's entry, or writes them to a lock file.
 
     Examples:
         embedry calibrate acme/support-v2 tickets.jsonl --column body
@@ -156,7 +156,7 @@ def _calibrator(exact: LazyEmbedder) -> Calibrator:
 
 
 def _place(to: Path | None, name: str, lock_file: Path | None) -> Path:
-    """Where the calibration goes: an absolute path."""
+    """The absolute path of the calibration file."""
     folder = lock_file.parent if lock_file is not None else Path()
     path = (to or folder / f"{name.rpartition('/')[2]}.int8.safetensors").resolve()
     if lock_file is not None and not path.is_relative_to(folder.resolve()):
@@ -167,7 +167,7 @@ def _place(to: Path | None, name: str, lock_file: Path | None) -> Path:
 
 
 def _sample(rows: Rows) -> list[str]:
-    """Texts that differ, in an order that says nothing of them, and the same whatever order they come in."""
+    """A sample of distinct texts in pseudorandom order, which does not depend on the order of the input."""
     kept: list[str] = []
     remaining = _texts(rows)
     with terminal.waiting("reading"):
@@ -177,7 +177,7 @@ def _sample(rows: Rows) -> list[str]:
 
 
 def _split(texts: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Texts to compare on, and others to calibrate on."""
+    """Splits texts into those for the comparison and those for calibration."""
     if len(texts) < FEWEST:
         raise InputError(
             f"{terminal.counted(len(texts), 'text')}, not counting blank and equal ones, and a calibration takes at least {FEWEST}; "
@@ -196,12 +196,12 @@ def _texts(rows: Rows) -> Iterator[str]:
 
 
 def _roles(spec: ModelSpec) -> Sequence[str]:
-    """The roles that differ in their prompt."""
+    """The roles with different prompts."""
     return list({spec.prompt(role): role for role in ("query", "document")}.values())
 
 
 def ranges(exact: LazyEmbedder, calibrator: Calibrator, texts: Sequence[str]) -> bytes:
-    """The content of the calibration file, over the texts in every role."""
+    """The content of the calibration file, from the texts in every role."""
     downloads.load(exact)
     loaded = exact.engine.load()
     config = exact.engine.config
@@ -230,7 +230,7 @@ def _each(ids: Sequence[NDArray[np.int32]], advance: Callable[[int, int], None])
 
 
 def _compared(exact: LazyEmbedder, calibration: Resource, texts: Sequence[str]) -> Nearness:
-    # A lock file in use would refuse an entry that differs from its own.
+    # A lock file in use would reject an entry that differs from its own.
     use_lock(None)
     os.environ.pop(lock.VARIABLE, None)
     spec, config = exact.spec, exact.config
@@ -247,7 +247,7 @@ def _compared(exact: LazyEmbedder, calibration: Resource, texts: Sequence[str]) 
 
 
 def _cosines(one: LazyEmbedder, other: LazyEmbedder, texts: Sequence[str]) -> NDArray[np.float64]:
-    """Between the vectors of two embedders, of each text in every role: float64 (texts * roles,)."""
+    """The cosines between two embedders' vectors for each text in every role: float64 (texts * roles,)."""
     found = []
     for role in _roles(one.spec):
         a, b = (each.encode(texts, role=role).astype(np.float64) for each in (one, other))
@@ -260,7 +260,7 @@ def _rounded_down(cosine: float) -> float:
 
 
 def _resource(path: Path, lock_file: Path | None) -> Resource:
-    """The file as an entry names it: from the lock file, from the package that it is in, or where it is on this machine."""
+    """The file as an entry refers to it: relative to the lock file or to its package, or else as an absolute path."""
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if lock_file is not None:
         return Resource(path=path.relative_to(lock_file.parent.resolve()).as_posix(), sha256=sha256)
@@ -271,7 +271,7 @@ def _resource(path: Path, lock_file: Path | None) -> Resource:
 
 
 def _package(path: Path) -> Path | None:
-    """The folder of the outermost package that a file is in; folders of data below it need no `__init__.py`."""
+    """The folder of the outermost package that contains a file. Data folders in it need no `__init__.py`."""
     found = None
     for folder in path.parents:
         if (folder / "__init__.py").is_file():

@@ -1,4 +1,4 @@
-"""`embedry check`: whether this installation gives the right vectors."""
+"""Implements `embedry check`: runs the conformance checks for a model on this machine."""
 
 import os
 from collections import Counter
@@ -20,10 +20,10 @@ _STYLES = {"passed": "green", "failed": "bold red", "not applicable": "dim"}
 
 
 class Outcome(NamedTuple):
-    """What one check found."""
+    """The result of one check."""
 
     check: str
-    """Its name."""
+    """The name of the check."""
     description: str
     verdict: str
     """One of `_STYLES`."""
@@ -35,7 +35,7 @@ class Outcome(NamedTuple):
 def check(
     model: ModelArgument,
     kind: Annotated[
-        Kind | None, typer.Option(help="What to check, where the model gives several kinds; by default its first.")
+        Kind | None, typer.Option(help="The kind to check, for models with several kinds; by default the first.")
     ] = None,
     as_json: AsJson = False,
     **engine: Unpack[Engine],
@@ -50,11 +50,11 @@ def check(
     checked: str | ModelSpec = model
     if lock.in_use() is not None:
         checked = spec
-        # The checks resolve changed entries too, here and in other processes, which the lock file would refuse.
+        # The checks also resolve changed entries, here and in other processes, which the lock file would reject.
         use_lock(None)
         os.environ.pop(lock.VARIABLE, None)
     subject = Subject(checked, kind, **engine)
-    downloads.load(subject.embedder)  # a model that cannot be loaded is one error, not a table of them
+    downloads.load(subject.embedder)  # a model that cannot be loaded causes one error instead of a table of failures
     outcomes = list(_outcomes(subject))
     counts = {verdict: Counter(outcome.verdict for outcome in outcomes)[verdict] for verdict in _STYLES}
     if as_json:

@@ -1,4 +1,4 @@
-"""The commands: ours and those that other distributions add, known by name and imported only when called.
+"""The commands of embedry and of plugins, known by name and imported only when called.
 
 A distribution adds a command through the entry-point group `embedry.commands`:
 
@@ -6,8 +6,8 @@ A distribution adds a command through the entry-point group `embedry.commands`:
     bulk = "embedry_bulk.command:bulk"
 
 The object is a function, which Typer turns into a command, or a `typer.Typer`, whose commands become subcommands.
-The help lists it with the summary of its distribution. Docstrings and the help of options are plain text: brackets stay, as in
-`pip install 'embedry[map]'`. What a docstring has under "Examples:", indented, is shown at the end of the command's help.
+The help lists it with the summary of its distribution. Docstrings and option help are plain text, so brackets are kept, as
+in `pip install 'embedry[map]'`. The indented block under "Examples:" in a docstring is shown at the end of the help.
 """
 
 from collections.abc import Sequence
@@ -23,34 +23,34 @@ from embedry import discovery
 from embedry_cli.errors import CommandError
 
 GROUP = "embedry.commands"
-"""The entry-point group of commands; an entry point's name is the command's name."""
+"""The entry-point group of commands. The name of an entry point is the name of the command."""
 
 _OWN = {
-    "models": "List the models that are registered.",
+    "models": "List the registered models.",
     "info": "Show a model's entry, files, vector space and engine.",
-    "pull": "Fetch a model's files ahead of time and verify them.",
+    "pull": "Download a model's files ahead of time and verify them.",
     "pin": "Print the registry entry of any repository, with digests, to register it by name.",
-    "lock": "Pin the models of an application in a lock file, and compare it with today.",
+    "lock": "Pin an application's models in a lock file, and check it for changes.",
     "embed": "Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.",
-    "index": "Keep the vectors of a folder's text files, so that a search of it answers at once.",
+    "index": "Store the vectors of a folder's text files for fast searches.",
     "search": "Search the text files of a folder by meaning.",
     "rerank": "Rank the texts of files by how well they answer a question.",
     "compare": "Show how similar texts are, as a heat map.",
-    "map": "Draw the texts of a file as a map, in one HTML page that works offline.",
+    "map": "Draw the texts of a file as a map, on one HTML page that works offline.",
     "check": "Run the conformance checks for a model on this machine.",
     "bench": "Measure how fast a model is on this machine, in half a minute.",
-    "calibrate": "Measure what int8 needs to know of a model, and how near it comes to fp32.",
+    "calibrate": "Calibrate a model for int8, and compare its vectors with fp32.",
     "cache": "List, measure and clear the cache folder.",
-    "new": "Start a package of models, or a backend, in a new folder.",
+    "new": "Create a package of models or a backend in a new folder.",
     "doctor": "Check the installation: packages, plugins, backends, caches.",
 }
 
 _EXAMPLES = "\n\nExamples:\n"
-"""Where the examples begin in a docstring."""
+"""The start of the examples in a docstring."""
 
 
 class LazyCommand(TyperCommand):
-    """A command of which only the summary is known until it is called; then it is imported and takes over."""
+    """A command that is imported when it is called. Until then, only its summary is known."""
 
     def __init__(self, name: str, points: Sequence[EntryPoint]) -> None:
         panel = None if name in _OWN else "Commands of plugins"
@@ -59,7 +59,7 @@ class LazyCommand(TyperCommand):
         self.points = points
 
     def load(self) -> Any:
-        """The command itself.
+        """Imports the command.
 
         Raises:
             CommandError: several distributions register the name, or the only one cannot be imported.
@@ -70,18 +70,18 @@ class LazyCommand(TyperCommand):
         point = self.points[0]
         try:
             return _built(self.called, point.load())
-        except Exception as error:  # whatever a third party's import raises, the message names its distribution
+        except Exception as error:  # a third party's import may raise anything; the message names its distribution
             raise CommandError(
                 f"the command {self.called!r} of {origin(point)} cannot be used: {type(error).__name__}: {error}"
             ) from error
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Parses the arguments, by the command itself; Typer then invokes the context's command, no longer this one."""
+        """Parses the arguments with the loaded command, which Typer then invokes instead of this one."""
         return self.load().make_context(info_name, args, parent, **extra)
 
 
 def installed() -> list[LazyCommand]:
-    """Our commands in the order of their table, then those of plugins by name. Nothing is imported."""
+    """Our commands in the order of `_OWN`, then those of plugins by name. Does not import any of them."""
     points = {name: [EntryPoint(name, f"embedry_cli.{name}:{name}", GROUP)] for name in _OWN}
     for point in discovery.entry_points(GROUP):
         points.setdefault(point.name, []).append(point)
@@ -89,7 +89,7 @@ def installed() -> list[LazyCommand]:
 
 
 def origin(point: EntryPoint) -> str:
-    """The distribution of a command; ours has no entry point of its own."""
+    """The distribution of a command. Our own commands have no entry points in metadata."""
     return discovery.origin(point) if point.dist else "embedry-cli"
 
 
@@ -114,7 +114,7 @@ def _built(name: str, found: object) -> Any:
 
 
 def _finish(command: Any) -> None:
-    """Makes plain text of the help, which Typer would parse as markup, and moves the examples to its end."""
+    """Escapes the help, which Typer would parse as markup, and moves the examples to the end."""
     text, heading, examples = (command.help or "").partition(_EXAMPLES)
     command.help = escape(text)
     if examples:

@@ -1,4 +1,4 @@
-"""`embedry compare`: how similar texts are to a model, as a heat map in the terminal or on an HTML page."""
+"""Implements `embedry compare`: shows how similar texts are, as a heat map in the terminal or on an HTML page."""
 
 import sys
 from pathlib import Path
@@ -18,7 +18,7 @@ from embedry_cli.outputs import whole
 from embedry_cli.rows import STDIN, Rows
 
 _MOST = 2000
-"""Texts, and queries: a page of four million numbers still opens in a second or two."""
+"""The maximum number of texts and of queries: a page with four million numbers opens in a second or two."""
 
 
 @engine_options
@@ -34,10 +34,10 @@ def compare(
     ] = None,
     query: Annotated[
         list[str] | None,
-        typer.Option(callback=in_utf8, help="Compare this query with the texts; may be repeated."),
+        typer.Option(callback=in_utf8, help="Compare this query with the texts; repeatable."),
     ] = None,
     *,
-    to: Annotated[str | None, output("Draw the heat map on this page, .html, which works offline.")] = None,
+    to: Annotated[str | None, output("Write the heat map to this HTML page, which works offline.")] = None,
     overwrite: Overwrite = False,
     model: Model = DEFAULT_MODEL,
     role: Role = "document",
@@ -47,8 +47,8 @@ def compare(
     """Show how similar texts are, as a heat map.
 
     Uses the similarity that the model was trained for; distances are negated.
-    Colours range from the least to the most similar pair of the call.
-    Of more than 20 texts the most similar pairs are shown; --to draws them all.
+    Colors range from the least to the most similar pair.
+    For more than 20 texts, shows the most similar pairs; --to draws all of them.
 
     Examples:
       embedry compare "Where is my parcel?" "Track a shipment." "Opening hours"
@@ -58,7 +58,7 @@ def compare(
     if to is not None and not to.lower().endswith((".html", ".htm")):
         raise InputError(f"{to} must end in .html")
     embedder = resolve(entry(model, "dense"), **engine)
-    embedder.spec.prompt(role)  # an unknown role is an error before anything is read
+    embedder.spec.prompt(role)  # rejects an unknown role before reading anything
     named = texts or _lines()
     _check(len(named), len(query or ()))
     if to is None:

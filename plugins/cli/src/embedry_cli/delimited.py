@@ -1,4 +1,4 @@
-"""Records of CSV and TSV, by the names of their columns."""
+"""Reads records of CSV and TSV as mappings from column names to values."""
 
 import csv
 from collections.abc import Iterable, Iterator
@@ -14,17 +14,17 @@ _FAULTS = (
     ("unexpected end of data", "unexpected end of data: a quote that opens in this record is not closed; close it"),
     ("expected after", "text after a closing quote; write a quote inside a value twice"),
 )
-"""What the parser says, and the same for readers of the file."""
+"""Messages of the parser, and clearer ones for users."""
 
 
 def records(lines: Iterable[str], name: str, delimiter: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each record with its place: the line that it starts in, for a record may span lines.
+    """Yields each record with its location: the line where it starts, because a record may span lines.
 
-    The first record that is not blank names the columns; a column without a name is called by its number: "column 3".
+    The first nonblank record names the columns. A column without a name is named after its number: "column 3".
 
     Raises:
-        InputError: a record cannot be read, is longer than a line may be or has too few or too many values, or names of
-            columns are not distinct.
+        InputError: a record cannot be read, is too long, or has too few or too many values, or column names are not
+            distinct.
     """
     line = size = 0
 

@@ -1,4 +1,4 @@
-"""`embedry doctor`: what is installed, whether it works, and which problems there are."""
+"""Implements `embedry doctor`: checks the installation and reports problems."""
 
 import platform
 import re
@@ -23,7 +23,7 @@ _MISSING = "missing"
 def doctor(as_json: AsJson = False) -> None:
     """Check the installation: packages, plugins, backends, caches.
 
-    Ends with exit code 1 if something is wrong.
+    Exits with code 1 if there are problems.
 
     Examples:
         embedry doctor
@@ -66,12 +66,12 @@ def _packages(problems: list[str]) -> dict[str, str]:
 def _needed(name: str) -> Iterator[str]:
     for requirement in metadata.requires(name) or ():
         found = re.match(r"[\w.-]+", requirement)
-        if found and ";" not in requirement:  # a dependency of an extra or another platform has a marker
+        if found and ";" not in requirement:  # dependencies of extras or other platforms have a marker
             yield found.group()
 
 
 def _models(problems: list[str]) -> dict[str, str]:
-    """What each plugin registers."""
+    """The models that each plugin registers."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PluginWarning)  # reported below
         registry = installed()
@@ -93,7 +93,7 @@ def _names(plugin: str) -> str:
 
 
 def _backends(problems: list[str]) -> dict[str, str]:
-    """Each engine: where it runs, the kinds of models that it runs, and the versions of its package's dependencies."""
+    """The devices, the kinds of models and the versions of dependencies of each backend."""
     if not backends.names():
         problems.append("no backend is installed; try: pip install embedry-onnxruntime")
     found: dict[str, str] = {}
@@ -121,7 +121,7 @@ def _version(name: str) -> str:
 
 
 def _lock(problems: list[str]) -> dict[str, str]:
-    """The lock file that `EMBEDRY_LOCK` names, if it names one, and its models."""
+    """The lock file that `EMBEDRY_LOCK` names, if any, and its models."""
     try:
         held = lock.in_use()
     except LockError as error:
@@ -131,7 +131,7 @@ def _lock(problems: list[str]) -> dict[str, str]:
 
 
 def _commands(problems: list[str]) -> dict[str, str]:
-    """The commands that plugins register; each is imported to see whether it can be."""
+    """The commands that plugins register. Imports each one to check that it works."""
     found: dict[str, str] = {}
     for command in commands.installed():
         if any(point.dist for point in command.points):

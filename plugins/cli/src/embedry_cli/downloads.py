@@ -1,7 +1,4 @@
-"""Fetching and loading models: a spinner, and a bar while files arrive, with bytes, rate and time left.
-
-Both are shown on stderr, if it is a terminal.
-"""
+"""Downloads and loads models. Shows a spinner, and a progress bar during downloads, on stderr if it is a terminal."""
 
 import os
 from collections.abc import Iterator
@@ -20,15 +17,15 @@ from embedry._files import cache, hub_cache, sources
 from embedry.lazy import LazyModel
 from embedry_cli.terminal import shown
 
-# Read by the hub's client when it is imported, which is later: its bars would be drawn over this one.
+# Disables the progress bars of huggingface_hub, which would overwrite this one. It reads the variable on import, later.
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 _EVERY = 0.2
-"""Seconds between two looks at what has arrived."""
+"""Seconds between updates of the progress bar."""
 
 
 def pulled(spec: ModelSpec, *, source: sources.Source | None = None, force: bool = False) -> sources.Location:
-    """A model's files, fetched if they are not here, and verified.
+    """Downloads a model's files if necessary, and verifies them.
 
     Raises:
         As `sources.pull`.
@@ -39,7 +36,7 @@ def pulled(spec: ModelSpec, *, source: sources.Source | None = None, force: bool
 
 
 def load(model: LazyModel[Any, Any]) -> None:
-    """Loads a model, whose files are fetched if they are not here.
+    """Loads a model. Downloads its files if necessary.
 
     Raises:
         As `model.load`.
@@ -80,14 +77,14 @@ def _watch(spec: ModelSpec, text: str, before: int, console: Console, ended: Eve
     with Progress(*columns, console=console, transient=True, expand=True) as bar:
         task = bar.add_task(shown(spec.name), total=_size(spec))
         while True:
-            bar.update(task, completed=max(arrived, 0))  # a file that is fetched again is removed in between
+            bar.update(task, completed=max(arrived, 0))  # negative while a file is removed to be downloaded again
             if ended.wait(_EVERY):
                 return
             arrived = _bytes(spec) - before
 
 
 def _bytes(spec: ModelSpec) -> int:
-    """What there is of a model's repository in embedry's cache, finished or not."""
+    """Bytes of a model's repository in embedry's cache, including partial downloads."""
     repo = hub_cache.own_cache(cache.default_folder()) / f"models--{(spec.repo or spec.name).replace('/', '--')}"
     with suppress(OSError):
         return sum(_file_bytes(path) for path in (repo / "blobs").iterdir())
@@ -97,12 +94,12 @@ def _bytes(spec: ModelSpec) -> int:
 def _file_bytes(path: Path) -> int:
     try:
         return path.stat().st_size
-    except OSError:  # it was just renamed
+    except OSError:  # renamed meanwhile
         return 0
 
 
 def _size(spec: ModelSpec) -> int | None:
-    """The bytes of all files of a model; None where neither the entry nor the hub says it."""
+    """The size of all files of a model in bytes; None if neither the entry nor the hub states it."""
     if spec.size_mb:
         return spec.size_mb * 1_000_000
     if spec.repo and spec.revision:

@@ -1,4 +1,4 @@
-"""`embedry embed`: files of texts to files of vectors, block by block."""
+"""Implements `embedry embed`: reads files of texts and writes files of vectors, in blocks."""
 
 import time
 from typing import Annotated, Unpack
@@ -42,24 +42,26 @@ def embed(
         typer.Option("--format", help="Format of the inputs; by default by file extension, else lines of text."),
     ] = None,
     column: Column = "text",
-    vector_column: Annotated[str, typer.Option(help="The column that the vectors are written to.")] = "embedding",
-    dims: Annotated[int | None, typer.Option(help="Shorter vectors, where the model was trained for them.")] = None,
+    vector_column: Annotated[str, typer.Option(help="The column for the vectors.")] = "embedding",
+    dims: Annotated[
+        int | None, typer.Option(help="Shorten the vectors to this length, if the model was trained for it.")
+    ] = None,
     on_overflow: Annotated[
-        OnOverflow, typer.Option(help="What to do with texts that are longer than the model reads.")
+        OnOverflow, typer.Option(help="What to do with texts that are too long for the model.")
     ] = "truncate",
-    stats: Annotated[bool, typer.Option("--stats", help="Also show how many tokens the texts have.")] = False,
+    stats: Annotated[bool, typer.Option("--stats", help="Also show the lengths of the texts in tokens.")] = False,
     overwrite: Overwrite = False,
     **engine: Unpack[Engine],
 ) -> None:
     """Embed lines, JSONL, CSV or Parquet into .npy, .jsonl or .parquet.
 
     Rows keep their order, and .jsonl and .parquet keep their other columns.
-    The output file appears only when everything has succeeded. The model and
-    the space of the vectors are in OUTPUT.npy.json beside a .npy file, and in
-    the metadata of a .parquet file.
+    The output file is created only after everything has succeeded. The model
+    and the vector space are recorded in OUTPUT.npy.json next to a .npy file,
+    and in the metadata of a .parquet file.
 
-    A sparse vector is written as an object of two lists, indices and values;
-    a multi-vector model's as a list of lists. Neither fits into .npy.
+    A sparse vector is written as an object with two lists, indices and values;
+    a multi-vector as a list of lists. The .npy format supports neither.
 
     Examples:
         embedry embed questions.txt --to vectors.npy
@@ -67,7 +69,7 @@ def embed(
         cat questions.txt | embedry embed --to - | head -1
     """
     embedder = text_model(model, kind, dims=dims, on_overflow=on_overflow, **engine)
-    embedder.spec.prompt(role)  # an unknown role is an error before anything is read
+    embedder.spec.prompt(role)  # rejects an unknown role before reading anything
     names = named(inputs, "embed")
     others = not to.lower().endswith(".npy")
     rows = Rows(names, input_format, column, "embed", others=others)

@@ -1,4 +1,4 @@
-"""From the name on the command line to the registry entry, and to one with the digest of every file."""
+"""Finds the registry entry for a name on the command line, and adds the digest of every file."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 def entry(model: str, *kinds: Kind) -> ModelSpec:
-    """The entry of a model, even one whose backend is not installed here; the locked one where a lock file is in use.
+    """The entry of a model, or its locked entry if a lock file is in use. The backend need not be installed.
 
     Args:
         model: as on the command line.
-        kinds: of which the model must be one; none for any.
+        kinds: the accepted kinds; by default any.
 
     Raises:
-        InputError: the model is of another kind; names the command for it.
+        InputError: the model is of another kind; the message names the command for it.
         UnknownModelError, AmbiguousModelError: no model has the name, or two plugins register it.
         LockError: a lock file is in use, and the model is not in it.
     """
@@ -39,7 +39,7 @@ def entry(model: str, *kinds: Kind) -> ModelSpec:
 
 
 def text_model(model: str, kind: Kind | None = None, **options: Unpack[Options]) -> "LazyTextModel[Any]":
-    """The model that gives vectors of this kind for texts; by default of the first that it has.
+    """Resolves a model for vectors of this kind; by default its first kind.
 
     Raises:
         As `entry` and `resolve`.
@@ -51,19 +51,19 @@ def text_model(model: str, kind: Kind | None = None, **options: Unpack[Options])
 
 
 def is_repository(model: str) -> bool:
-    """Whether a name has the form of a repository's, "owner/name", and not of a folder's."""
+    """Whether a name has the form of a repository id, "owner/name", and not of a folder."""
     return model.count("/") == 1 and all(model.split("/")) and not model.startswith((".", "~"))
 
 
 def complete(spec: ModelSpec, folder: Path, on_hub: Mapping[str, "FileOnHub"] | None = None) -> lock.LockedModel:
-    """The entry with the digest of every file, and the size of each, in bytes.
+    """The entry with the digest and size, in bytes, of every file.
 
-    What the entry does not state is what the hub states of a file, or else what the file itself is.
+    Missing values come from the hub, or else from the file itself.
 
     Args:
         spec: the entry.
-        folder: has the files of which the entry and the hub do not state both.
-        on_hub: what the hub states of each file; None where it was not asked.
+        folder: contains the files whose digest or size neither the entry nor the hub states.
+        on_hub: the hub's information about each file; None if the hub was not queried.
     """
 
     def of_file(file: str) -> tuple[str, int]:

@@ -1,10 +1,10 @@
-"""Errors of the command line; shown like every other error of embedry."""
+"""Errors of the command line, shown like all other errors of embedry."""
 
 from embedry import EmbedryError
 
 
 class InputError(EmbedryError, ValueError):
-    """A file, a line of it, or an option is invalid."""
+    """A file, a line in it, or an option is invalid."""
 
 
 class OutputError(EmbedryError, OSError):

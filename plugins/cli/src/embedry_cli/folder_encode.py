@@ -1,4 +1,4 @@
-"""Embedding the passages of files, in blocks that take some seconds, whatever the speed of the model."""
+"""Embeds passages in blocks. The block size adapts to the speed of the model, so that each takes a few seconds."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 ROLE = "document"
-"""Of passages."""
+"""The role used to embed passages."""
 
 _FIRST = 64
-"""Passages of the first block, which shows how fast the model is."""
+"""Passages in the first block, which measures the speed of the model."""
 
 _FEWEST, _MOST = 16, 2048
-"""Passages of the others."""
+"""Minimum and maximum number of passages in later blocks."""
 
 _SECONDS = 3
-"""That they should take: what is done is stored, or shown as progress, after each."""
+"""Target duration of a block. Results are stored, or progress is shown, after each block."""
 
 _LONG = 10
-"""Seconds from which on it is announced how long the work takes."""
+"""Minimum expected duration, in seconds, for announcing it."""
 
 
 class Encoded(NamedTuple):
-    """The vectors of some texts, in their order."""
+    """The vectors of a block of texts, in the same order."""
 
     vectors: "NDArray[np.float32]"
     bytes: int
-    """Of the texts."""
+    """Size of the texts."""
     seconds: float
 
 
 def encoded(embedder: LazyEmbedder, texts: Iterator[str]) -> Iterator[Encoded]:
-    """The vectors of passages, block by block."""
+    """Embeds passages, and yields the vectors of each block."""
     count = _FIRST
     while block := list(islice(texts, count)):
         start = time.perf_counter()
@@ -50,19 +50,19 @@ def encoded(embedder: LazyEmbedder, texts: Iterator[str]) -> Iterator[Encoded]:
 
 
 def shown(blocks: Iterator[Encoded], total: int, read: Callable[[], int], advice: str = "") -> Iterator[Encoded]:
-    """Says after the first block how long all will take, if that is long, and shows the progress of the others.
+    """Yields the blocks and shows progress. Announces the expected duration after the first block if it is long.
 
     Args:
-        blocks: which pass through.
+        blocks: the blocks to yield.
         total: bytes of all files.
-        read: how many of them were read.
-        advice: ends what is said.
+        read: returns the number of bytes read so far.
+        advice: text to append to the announcement.
     """
     first = next(blocks, None)
     if first is None:
         return
     expected = first.seconds * total / first.bytes
-    if len(first.vectors) == _FIRST and expected >= _LONG:  # else there is no other block
+    if len(first.vectors) == _FIRST and expected >= _LONG:  # a smaller block is the only one
         terminal.note(f"embedding {size(total)} of text will take about {time_span(expected)}{advice}")
     yield first
     done = len(first.vectors)

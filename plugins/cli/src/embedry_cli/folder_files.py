@@ -1,4 +1,4 @@
-"""The files of a folder: which are read, and why others are skipped."""
+"""Finds the files of a folder to read, and the reasons for skipping the others."""
 
 import os
 import stat
@@ -10,36 +10,37 @@ from embedry._files.digests import state_of
 from embedry_cli.folder_rules import Rules
 
 LARGEST_MB = 10
-"""Larger files are skipped by default: most are data, and take longer than all others together."""
+"""Larger files are skipped by default: most contain data, and take longer than all other files together."""
 
 
 class Entry(NamedTuple):
-    """A file, or something that is not read."""
+    """A file, or a skipped file or folder."""
 
     name: str
-    """Its path relative to the folder; empty where the folder itself is a file."""
+    """The path relative to the folder; empty if the folder itself is a file."""
     size: int
-    """Bytes."""
+    """Size in bytes."""
     state: str
-    """Changes when the file does; see `digests.state_of`."""
+    """A value that changes when the file changes; see `digests.state_of`."""
     skipped: str | None
-    """Why it is not read."""
+    """Why the file is skipped; None if it is not."""
 
 
 class Walk:
-    """Goes through folders, and yields each file once, under the first of its names."""
+    """Walks folders, and yields each file once, under the first of its names."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[int, int]] = set()
 
     def entries(self, folder: str, *, largest: int = LARGEST_MB) -> Iterator[Entry]:
-        """What is in a folder, in depth, each folder's files before its subfolders.
+        """Yields the contents of a folder recursively; the files of each folder come before its subfolders.
 
-        Hidden files, what `.gitignore` files leave out, special files and large ones are skipped. Links to folders are not followed.
+        Skips hidden files, files that `.gitignore` excludes, special files and large files. Does not follow symbolic
+        links to folders.
 
         Args:
-            folder: an absolute path. A file is taken whatever it is, and so is a hidden or ignored folder itself.
-            largest: MB above which files are skipped.
+            folder: an absolute path. It may be a file, or a hidden or ignored folder; it is never skipped itself.
+            largest: maximum size of a file, in MB.
         """
         if not Path(folder).is_dir():
             yield from self._named(folder)
@@ -79,7 +80,7 @@ class Walk:
         if stat.S_ISDIR(status.st_mode) or not self._is_new(status):  # a link to a folder may lead back here
             return
         reason = None
-        if not stat.S_ISREG(status.st_mode):  # a pipe, a socket or a device may wait or go on for ever
+        if not stat.S_ISREG(status.st_mode):  # reading a pipe, a socket or a device may never end
             reason = "not a regular file"
         elif rules.leave_out(found.path, is_folder=False):
             reason = "ignored by .gitignore"
@@ -95,13 +96,13 @@ class Walk:
     def _is_new(self, status: os.stat_result) -> bool:
         identity = (status.st_dev, status.st_ino)
         if identity in self._seen:
-            return status.st_ino == 0  # on Windows an entry of a folder does not say which file it is
+            return status.st_ino == 0  # on Windows, directory entries have no inode number
         self._seen.add(identity)
         return True
 
 
 def reasons(skipped: Mapping[str, int]) -> str:
-    """How many files were skipped, and why, in words."""
+    """Formats the numbers of skipped files by reason."""
     return ", ".join(f"{count:,} {reason}" for reason, count in sorted(skipped.items()))
 
 

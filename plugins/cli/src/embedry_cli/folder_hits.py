@@ -1,4 +1,4 @@
-"""What a search found, as it is printed."""
+"""Prints the results of a search."""
 
 import os
 import sys
@@ -13,12 +13,12 @@ _SHOWN_LINES = 4
 
 
 def show(hits: Sequence[Hit], *, as_json: bool) -> None:
-    """Prints passages with their scores and places, the best first."""
+    """Prints passages with their scores and locations, best first."""
     if as_json:
         terminal.show_json([{"score": score} | passage._asdict() for score, passage in hits])
     elif sys.stdout.isatty() or os.environ.get("FORCE_COLOR"):
         _show_in_color(hits)
-    else:  # without rich, whose import takes a tenth of the time of a search
+    else:  # without rich, because its import takes a tenth of the time of a search
         for score, passage in hits:
             print(f"{score:.3f}  {_place(passage)}", *_lines(passage), sep="\n")  # noqa: T201
 

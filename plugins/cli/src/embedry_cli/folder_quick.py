@@ -1,6 +1,6 @@
-"""`embedry search` without Typer, whose import takes as long as loading a model.
+"""Runs `embedry search` without Typer, because importing Typer takes as long as loading a model.
 
-Only arguments that are right are read here. Help, completion and errors are left to Typer.
+Handles only valid arguments. Typer handles help, completion and errors.
 """
 
 import os
@@ -23,11 +23,11 @@ OPTIONS: Mapping[str, tuple[str, Callable[[str], Any] | None]] = {
     "--threads": ("threads", int),
     "--json": ("as_json", None),
 }
-"""Each option of the command with the name and the type of its parameter; None for a flag."""
+"""The options of the command, with the name and type of each parameter; the type of a flag is None."""
 
 
 def answered(arguments: Sequence[str]) -> bool:
-    """Searches, if that is what the arguments of `embedry` say.
+    """Runs a search if the arguments are a valid `search` command. Returns whether it did.
 
     Raises:
         As `folder_search.search`.
@@ -45,7 +45,7 @@ def answered(arguments: Sequence[str]) -> bool:
 
 
 def parsed(arguments: Sequence[str]) -> dict[str, Any] | None:
-    """The arguments of `folder_search.search`, and `as_json`; None if they are for Typer to read."""
+    """Parses the arguments of `folder_search.search` and `as_json`. Returns None if Typer must handle them."""
     short = "".join(f"{name[1:]}:" for name in OPTIONS if not name.startswith("--"))
     long = [name[2:] + "=" * (kind is not None) for name, (_, kind) in OPTIONS.items() if name.startswith("--")]
     given: dict[str, Any] = {"top": 5, "as_json": False} | dict.fromkeys(("model", "rerank", "candidates", "index"))
@@ -63,6 +63,6 @@ def parsed(arguments: Sequence[str]) -> dict[str, Any] | None:
 
 
 def _is_plain(question: str) -> bool:
-    """Whether Python decoded a question as it was typed, in UTF-8."""
+    """Whether Python decoded the question correctly, as UTF-8."""
     decoded = sys.getfilesystemencoding() == "utf-8" and not any("\ud800" <= char <= "\udfff" for char in question)
     return question.isascii() or decoded

@@ -1,4 +1,4 @@
-"""What `.gitignore` files leave out."""
+"""Implements the rules of `.gitignore` files."""
 
 import os
 from collections.abc import Sequence
@@ -13,14 +13,14 @@ _FILE = ".gitignore"
 
 
 class Rules:
-    """The `.gitignore` files that apply in one folder: its own, and those of the folders above it."""
+    """The `.gitignore` files that apply to a folder: its own and those of its parent folders."""
 
     def __init__(self, files: "Sequence[_File]" = ()) -> None:
         self._files = files
 
     @classmethod
     def above(cls, folder: str) -> "Rules":
-        """Those above a folder, an absolute path, up to the top of its Git repository; none outside of a repository."""
+        """The rules of the parents of a folder (an absolute path), up to the root of its Git repository, if any."""
         files: list[_File] = []
         while not os.path.lexists(os.path.join(folder, ".git")):
             parent = str(Path(folder).parent)
@@ -31,35 +31,35 @@ class Rules:
         return cls(files)
 
     def within(self, folder: str) -> "Rules":
-        """Those that apply in a folder directly below, an absolute path."""
+        """The rules that apply to a direct subfolder (an absolute path)."""
         own = _of(folder)
         return Rules([*self._files, *own]) if own else self
 
     def leave_out(self, path: str, *, is_folder: bool) -> bool:
-        """Whether a path is ignored: the nearest file with a pattern that matches decides, by its last such pattern."""
+        """Whether a path is ignored. The last matching pattern of the nearest `.gitignore` file decides."""
         verdicts = (file.verdict(path, is_folder) for file in reversed(self._files))
         return next((verdict for verdict in verdicts if verdict is not None), False)
 
 
 class _File:
-    """A `.gitignore` file, which is read when it is first asked."""
+    """A `.gitignore` file, read on first use."""
 
     def __init__(self, folder: str) -> None:
         self._path = os.path.join(folder, _FILE)
         self._start = len(os.path.join(folder, ""))
 
     def verdict(self, path: str, is_folder: bool) -> bool | None:
-        """Whether the file ignores a path below its folder; None where no pattern matches."""
+        """Whether the file ignores a path below its folder; None if no pattern matches."""
         relative = path[self._start :].replace(os.sep, "/")
         return self._patterns.check_file(relative + "/" * is_folder).include
 
     @cached_property
     def _patterns(self) -> "GitIgnoreSpec":
-        from pathspec import GitIgnoreSpec  # only where there is such a file
+        from pathspec import GitIgnoreSpec  # imported only if there is such a file
 
         try:
             lines = Path(self._path).read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:  # Git goes on without a file that it cannot read
+        except OSError:  # like Git, continue without an unreadable file
             lines = []
         return GitIgnoreSpec.from_lines(filter(_is_valid, lines), backend="simple")
 
@@ -69,7 +69,7 @@ def _of(folder: str) -> list[_File]:
 
 
 def _is_valid(line: str) -> bool:
-    """Whether a line is a pattern; Git skips the others."""
+    """Whether a line is a valid pattern. Git skips invalid ones."""
     from pathspec import GitIgnoreSpec
 
     try:

@@ -1,4 +1,4 @@
-"""Searching files without an index: all are embedded, and nothing is kept."""
+"""Searches files without an index: embeds all of them and stores nothing."""
 
 import heapq
 from collections import Counter, deque
@@ -23,14 +23,14 @@ def nearest(
     count: int,
     skipped: Counter[str],
 ) -> list[tuple[float, Passage]]:
-    """The best passages and their scores, the best first.
+    """The best passages and their scores, best first.
 
     Args:
-        paths: files, and folders to search in depth.
-        embedder: embeds them.
-        query: gives the vector of the query, float32 (dims,).
-        count: how many.
-        skipped: counts the files that are not read, by reason.
+        paths: files, and folders to search recursively.
+        embedder: embeds the passages.
+        query: returns the vector of the query, float32 (dims,).
+        count: the maximum number of passages.
+        skipped: counts skipped files by reason.
     """
     from embedry_cli import downloads
 
@@ -50,8 +50,8 @@ def nearest(
 
 
 def _files(paths: Sequence[str], skipped: Counter[str]) -> Iterator[tuple[str, int]]:
-    """Files as the user would call them, with their sizes in bytes."""
-    walk = Walk()  # of all, so that a file is read once
+    """The paths of the files, based on the paths that the user passed, and their sizes in bytes."""
+    walk = Walk()  # shared by all paths, so that each file is read once
     for path in paths:
         for entry in walk.entries(str(Path(path).absolute())):
             if entry.skipped:
@@ -61,15 +61,15 @@ def _files(paths: Sequence[str], skipped: Counter[str]) -> Iterator[tuple[str, i
 
 
 class _Source:
-    """The passages of files, each held until its vector is there."""
+    """The passages of files. Keeps each passage until its vector is available."""
 
     def __init__(self, files: Iterator[tuple[str, int]], longest: int, skipped: Counter[str]) -> None:
         self.files = list(files)
-        # What has no size may be a pipe, which can be read only once.
+        # A file of size 0 may be a pipe, which can be read only once.
         self.size = sum(size for file, size in self.files if size and passages.looks_like_text(file))
         """Bytes of all texts."""
         self.read = 0
-        """Bytes of those that were read."""
+        """Bytes of the texts read so far."""
         self._longest = longest
         self._skipped = skipped
         self._held: deque[Passage] = deque()
@@ -88,5 +88,5 @@ class _Source:
                 self.read += size
 
     def taken(self, count: int) -> list[Passage]:
-        """The next passages, which are then released."""
+        """Removes and returns the next passages."""
         return [self._held.popleft() for _ in range(count)]

@@ -1,4 +1,4 @@
-"""What `embedry search` does: it finds the passages that are nearest to a question, through indexes where there are some."""
+"""Implements `embedry search`: finds the passages nearest to a question, with indexes where they exist."""
 
 import heapq
 import os
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Hit = tuple[float, Passage]
 
 CANDIDATES = 50
-"""Passages that a reranker reads: a second or two of a small one on a CPU."""
+"""Passages that a reranker scores; a small reranker takes a second or two on a CPU."""
 
 
 def search(
@@ -39,17 +39,17 @@ def search(
     index: Path | None,
     **engine: "Unpack[Engine]",
 ) -> list[Hit]:
-    """The best passages and their scores, the best first.
+    """The best passages and their scores, best first.
 
     Args:
-        question: what is looked for.
-        paths: files and folders; by default the folder that one is in, or all of the index that is given.
-        top: how many passages.
-        model: that embeds; by default that of the index, or else the usual one.
-        rerank: a reranker, which orders what the model finds; its scores are returned.
-        candidates: how many passages it reads.
-        index: an index; by default one from the cache.
-        **engine: what decides how models are computed.
+        question: the text to search for.
+        paths: files and folders; by default all of `index`, or the current folder.
+        top: the maximum number of passages.
+        model: the embedding model; by default that of the index, or else the default model.
+        rerank: a reranker that reorders the passages; its scores are returned.
+        candidates: how many passages the reranker scores.
+        index: an index file; by default an index in the cache.
+        **engine: the engine options.
 
     Raises:
         InputError: there is nothing to search.
@@ -70,7 +70,7 @@ def search(
 
 
 def _nearest(choice: Choice, question: str, count: int) -> list[Hit]:
-    """The best passages and their scores by the model, the best first."""
+    """The best passages and their scores by the embedding model, best first."""
     query = _Query(choice.embedder, question)
     if choice.parts:
         query.start()
@@ -84,23 +84,23 @@ def _nearest(choice: Choice, question: str, count: int) -> list[Hit]:
         best += folder_scan.nearest(choice.others, choice.embedder, query.vector, count, skipped)
         if skipped:
             terminal.note(f"skipped: {reasons(skipped)}")
-    # Paths may overlap. Pieces of a long line have the same place.
+    # Paths may overlap. Pieces of a long line have the same line number.
     distinct = {(os.path.realpath(hit.file), hit.line, hit.text): (score, hit) for score, hit in reversed(best)}
     return heapq.nlargest(count, reversed(distinct.values()), key=lambda hit: hit[0])
 
 
 class _Query:
-    """The vector of the question, which a thread of its own computes while the folder is looked through."""
+    """The vector of the question, computed in a separate thread while the folder is compared with its index."""
 
     def __init__(self, embedder: LazyEmbedder, question: str) -> None:
         self._embedder = embedder
         self._question = question
         self._vector: NDArray[np.float32]
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, daemon=True)  # which nobody waits for after an error
+        self._thread = Thread(target=self._run, daemon=True)  # daemon: after an error, the process does not wait for it
 
     def start(self) -> None:
-        """Begins to load the model, if nothing has."""
+        """Starts the thread if it is not running yet."""
         if self._thread.ident is None:
             self._thread.start()
 
@@ -115,7 +115,7 @@ class _Query:
     def _run(self) -> None:
         try:
             (self._vector,) = self._embedder.encode_query([self._question])
-        except BaseException as error:  # it is raised where the vector is needed
+        except BaseException as error:  # raised again in `vector`
             self._error = error
 
 

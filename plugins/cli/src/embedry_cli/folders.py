@@ -1,4 +1,4 @@
-"""The folders that embedry uses: where they are, and what this user can do with them."""
+"""Describes the folders that embedry uses: their paths, permissions and sizes."""
 
 import os
 from pathlib import Path
@@ -10,21 +10,21 @@ _MB = 1_000_000
 
 
 def describe(problems: list[str]) -> dict[str, dict[str, Any]]:
-    """Each folder with its path, whether it exists, is readable, writable and trusted, and the size of what embedry keeps.
+    """The path of each folder, whether it exists, is readable, writable and trusted, and the size of the cache.
 
     Args:
-        problems: what is wrong is appended to it.
+        problems: receives a message for each problem.
     """
     folder = cache.default_folder()
     return {
         "cache": _cache(folder, problems),
-        "hub": _access(hub_cache.own_cache(folder), []),  # it lies in the cache, which was looked through
+        "hub": _access(hub_cache.own_cache(folder), []),  # part of the cache, which was checked above
         "Hugging Face cache": _access(hub_cache.hugging_face_cache(), problems),
     }
 
 
 def in_words(facts: dict[str, Any]) -> str:
-    """The facts about one folder, in a line."""
+    """Formats the facts about one folder as a line."""
     origin = f" ({facts['setting']})" if "setting" in facts else ""
     if not facts["exists"]:
         return f"{facts['path']}{origin}: does not exist"
@@ -40,7 +40,7 @@ def _cache(folder: Path, problems: list[str]) -> dict[str, Any]:
     setting = "EMBEDRY_CACHE" if os.environ.get("EMBEDRY_CACHE") else "the platform's default; EMBEDRY_CACHE changes it"
     writable = True
     try:
-        with cache.staging(folder):  # also removes what killed processes left
+        with cache.staging(folder):  # also removes leftovers of killed processes
             pass
     except OSError as error:
         writable = False
@@ -77,12 +77,12 @@ def _access(folder: Path, problems: list[str]) -> dict[str, Any]:
 def _fault(folder: Path) -> str | None:
     try:
         return trust.fault(folder)
-    except OSError:  # what is not there can do no harm; what may not be read is reported as that
+    except OSError:  # a missing folder is harmless; an unreadable one is reported separately
         return None
 
 
 def _size(folder: Path, problems: list[str]) -> int:
-    """The bytes in a folder, as far as this user may look into it; links count as links."""
+    """The size in bytes of the readable contents of a folder. Symbolic links are not followed."""
 
     def report(error: OSError) -> None:
         if not isinstance(error, FileNotFoundError):  # another process may be removing it

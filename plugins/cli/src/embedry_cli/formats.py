@@ -1,4 +1,4 @@
-"""The formats of inputs: those that are read, by a file's extension, and those that are not, by their first bytes."""
+"""Detects input formats: supported ones by file extension, unsupported ones by the first bytes."""
 
 import codecs
 import re
@@ -15,7 +15,7 @@ Kind = Literal["text", "jsonl", "csv", "tsv", "parquet"]
 STDIN = "-"
 
 START = 4096
-"""Bytes that `refuse_other_formats` looks at."""
+"""Number of bytes that `refuse_other_formats` checks."""
 
 _KINDS: dict[str, Kind] = {
     ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet",
@@ -28,7 +28,7 @@ _CONVERTED = (
     (rb"\x28\xb5\x2f\xfd", "zstd data, not text; decompress it", "zstd -dc FILE"),
     (rb"%PDF-[12]\.", "a PDF document, not text; extract its text", "pdftotext FILE -"),
 )
-"""First bytes; what they mean; a program that makes text of it."""
+"""First bytes, a description, and a program that converts the format to text."""
 
 _REFUSED = (
     (rb"PK\x03\x04|PK\x05\x06", "a zip archive, as .xlsx and .docx files are, not text; unpack an archive with unzip, save a spreadsheet as CSV in UTF-8 and a document as text"),
@@ -49,11 +49,11 @@ _MARKS = (
 _WIDE = ("UTF-32LE", "UTF-32BE", "UTF-16LE", "UTF-16BE")
 
 _CONTROLS = bytes(set(range(32)) - set(b"\0\t\n\v\f\r\x1b"))
-"""Bytes that no text has, in whatever encoding of one byte or more a character; NUL is looked for by itself."""
+"""Bytes that occur in no text, whether in a single-byte or a multibyte encoding; NUL is checked separately."""
 
 
 def kind_of(name: str) -> Kind:
-    """The format by a file's extension; lines of text for any other."""
+    """The format for a file's extension; lines of text by default."""
     suffix = Path(name).suffix.lower()
     if suffix == ".json":
         raise InputError(f"{name}: a JSON document is not supported; if each line is an object, use --format jsonl")
@@ -61,7 +61,7 @@ def kind_of(name: str) -> Kind:
 
 
 def refuse_other_formats(start: bytes, name: str, command: str) -> None:
-    """Looks at the first bytes of what should be UTF-8 text.
+    """Checks the first bytes of an input that should be UTF-8 text.
 
     Args:
         start: the first `START` bytes.
@@ -69,7 +69,7 @@ def refuse_other_formats(start: bytes, name: str, command: str) -> None:
         command: the command that reads it, for the message.
 
     Raises:
-        InputError: they are those of another format or encoding; the message says what makes text of it.
+        InputError: the input has another format or encoding; the message says how to convert it.
     """
     for signature, advice in _REFUSED:
         if re.match(signature, start, re.DOTALL):
@@ -84,41 +84,41 @@ def refuse_other_formats(start: bytes, name: str, command: str) -> None:
 
 
 def has_signature(start: bytes) -> bool:
-    """Whether these first bytes are those of a format that is not text."""
+    """Whether the first bytes are those of a known binary format."""
     return any(re.match(signature, start, re.DOTALL) for signature, *_ in (*_REFUSED, *_CONVERTED))
 
 
 def other_encoding(start: bytes) -> str | None:
-    """UTF-16 or UTF-32, with the order of its bytes where no byte order mark says it; None if it is neither."""
+    """UTF-16 or UTF-32, with the byte order if there is no byte order mark; None if the encoding is neither."""
     return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), None) or _without_mark(start)
 
 
 def piped(program: str, name: str, command: str) -> str:
-    """How an input passes through another program first.
+    """The command line that pipes an input through another program.
 
     Args:
-        program: its command line, with FILE for what it reads.
+        program: the command line of the program, with FILE for its input.
         name: the file, or `STDIN`.
         command: the command of embedry that reads the result.
     """
     if name == STDIN:
         return f"... | {program.removesuffix(' < FILE').replace('FILE', '-')} | embedry {command} - ..."
-    # What comes through a pipe has no extension: in.csv.gz has two.
+    # A pipe has no extension, so derive the format from the file name; in.csv.gz has two extensions.
     kind = next((_KINDS[suffix] for suffix in map(str.lower, Path(name).suffixes[-2:]) if suffix in _KINDS), None)
     options = f" --format {kind}" if kind else ""
     return f"{program.replace('FILE', shlex.quote(name))} | embedry {command} -{options} ..."
 
 
 def is_binary(data: bytes) -> bool:
-    """Whether there are bytes that no text has; NUL alone does not count."""
+    """Whether there are bytes that occur in no text, apart from NUL."""
     return len(data.translate(None, _CONTROLS)) < len(data)
 
 
 def refuse_repeated(names: Sequence[str], place: str) -> None:
-    """Columns of one name would become one.
+    """Rejects columns with the same name, because only one of them would be kept.
 
     Raises:
-        InputError: a name occurs more than once; the message says in which columns, counted from 1.
+        InputError: a name occurs more than once; the message names the columns by number, from 1.
     """
     name = repeated(names)
     if name is not None:
@@ -129,7 +129,7 @@ def refuse_repeated(names: Sequence[str], place: str) -> None:
 
 
 def repeated(names: Iterable[str]) -> str | None:
-    """The first name that occurred before; None if all are distinct."""
+    """The first repeated name; None if all are distinct."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -139,16 +139,16 @@ def repeated(names: Iterable[str]) -> str | None:
 
 
 def _without_mark(start: bytes) -> str | None:
-    """The encoding of UTF-16 or UTF-32 without a byte order mark."""
+    """Detects UTF-16 or UTF-32 without a byte order mark."""
     nuls = start.count(0)
-    if not nuls or (nuls * 4 < len(start) and not is_binary(start)):  # few NULs in a text are only that
+    if not nuls or (nuls * 4 < len(start) and not is_binary(start)):  # a few NULs in a text do not indicate an encoding
         return None
     best = max(_WIDE, key=lambda encoding: _likeness(start, encoding))
     return best if _likeness(start, best) else None
 
 
 def _likeness(start: bytes, encoding: str) -> int:
-    """How many characters are ASCII if it is read so; zero if it cannot be. Bytes in the wrong order give few."""
+    """The number of ASCII characters in this encoding; zero if the bytes are invalid. A wrong byte order gives few."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(start)  # the last character may be cut
     except UnicodeDecodeError:

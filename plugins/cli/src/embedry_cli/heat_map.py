@@ -1,4 +1,4 @@
-"""What `embedry compare` prints: the heat map of a few texts, or the most similar pairs of many."""
+"""Prints the output of `embedry compare`: the heat map of a few texts, or the most similar pairs of many."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,36 +18,36 @@ _SCALE = np.array(VIRIDIS, dtype=np.float64)
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
 _MOST = 20
-"""Rows and columns of a heat map in a terminal."""
+"""Maximum rows and columns of a heat map in a terminal."""
 
 _PAIRS = 10
-"""Shown of more texts."""
+"""Number of pairs to show for more texts."""
 
 _ANSWERS = 3
-"""Shown of each query, where there are more texts or queries."""
+"""Number of texts to show for each query, for more texts or queries."""
 
 
 class Compared(NamedTuple):
-    """Texts, and how similar they are."""
+    """Texts and their similarities."""
 
     model: str
     similarity: Similarity
     texts: Sequence[str]
-    """One a column."""
+    """One text per column."""
     queries: Sequence[str] | None
-    """One a row; None where the texts are compared with each other."""
+    """One query per row; None if the texts are compared with each other."""
     matrix: NDArray[np.float32]
     """Float32 (rows, columns); higher is more similar."""
 
     @property
     def pairs(self) -> NDArray[np.float32]:
-        """The matrix with nan for each text beside itself, whose similarity says nothing."""
+        """The matrix with NaN for the similarity of each text to itself."""
         own = np.eye(len(self.texts), dtype=bool) if self.queries is None else False
         return np.where(own, np.float32(np.nan), self.matrix)
 
 
 def show(found: Compared) -> None:
-    """Prints it on standard output."""
+    """Prints the comparison to standard output."""
     console = terminal.console()
     if max(found.matrix.shape) <= _MOST:
         _show_map(console, found)
@@ -106,7 +106,7 @@ def _show_rest(console: Console) -> None:
 
 
 def _names(found: Compared) -> tuple[list[str], list[str]]:
-    """Those of the columns, and those of the rows."""
+    """The labels of the columns and of the rows."""
     names = [str(number) for number in range(1, len(found.texts) + 1)]
     return names, names if found.queries is None else [f"Q{number}" for number in range(1, len(found.queries) + 1)]
 
@@ -128,9 +128,9 @@ def _styles(pairs: NDArray[np.float32]) -> list[list[Style]]:
 
 
 def _style(part: float) -> Style:
-    """The look of a cell whose value is this part, 0 to 1, of the way along the scale; nan for none.
+    """The style of a cell by the position of its value on the scale, from 0 to 1; NaN for no value.
 
-    It sets its background and its ink, so that it reads the same on a dark terminal and on a light one.
+    Sets both foreground and background, so that it looks the same on dark and light terminals.
     """
     if np.isnan(part):
         return Style(dim=True)
@@ -143,7 +143,7 @@ def _style(part: float) -> Style:
 def _show_cells(
     console: Console, names: Sequence[str], values: NDArray[np.float32], styles: Sequence[Sequence[Style]]
 ) -> None:
-    """As many columns beside each other as the terminal has room for, the rest below."""
+    """Prints as many columns as fit in the terminal side by side, and the rest below."""
     shown = [[f" {value:.2f} " for value in row] for row in values]
     label = max(map(len, names))
     cell = max(len(text) for row in shown for text in row)

@@ -1,4 +1,4 @@
-"""The page of `embedry compare`: a heat map of many texts."""
+"""Creates the HTML page of `embedry compare`: a heat map of many texts."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,12 +8,12 @@ from embedry_cli.heat_map import Compared
 
 
 def html(title: str, facts: str, found: Compared) -> bytes:
-    """The page: texts are rows, and queries, or else the same texts, are columns.
+    """The HTML page. The rows are texts; the columns are the queries, or else the same texts.
 
     Args:
-        title: stands above the heat map.
-        facts: one line beside the title.
-        found: what it shows.
+        title: the title above the heat map.
+        facts: one line next to the title.
+        found: the comparison to show.
     """
     pairs = found.pairs
     if found.queries is None:
@@ -35,12 +35,12 @@ def html(title: str, facts: str, found: Compared) -> bytes:
 
 
 def alike_together(matrix: NDArray[np.float32]) -> NDArray[np.intp]:
-    """An order of texts in which similar ones are neighbours: the leaves of average linkage.
+    """Orders texts so that similar ones are next to each other: the leaves of average linkage.
 
-    The two most similar groups are joined until one is left, and turned so that their most similar ends meet.
+    Repeatedly joins the two most similar groups, oriented so that their most similar ends meet.
 
     Args:
-        matrix: float32 (n, n), how similar each text is to each.
+        matrix: float32 (n, n), the similarity of each pair of texts.
     """
     groups = [[number] for number in range(len(matrix))]
     sizes = np.ones(len(matrix))

@@ -1,4 +1,4 @@
-"""`embedry index`: keeps the vectors of a folder's text files, so that `embedry search` answers at once."""
+"""Implements `embedry index`: stores the vectors of a folder's text files for fast searches."""
 
 import os
 import time
@@ -20,35 +20,37 @@ from embedry_cli.options import DEFAULT_MODEL, Engine, engine_options
 from embedry_cli.passages import longest
 
 _LONG = 10
-"""Seconds from which on it is said which files took the time."""
+"""Seconds after which the report names the slowest files."""
 
 _MUCH = 0.05
-"""The part of the time from which on a file is named."""
+"""The minimum share of the total time for a file to be named."""
 
 _NAMED = 5
-"""The most files that are named."""
+"""The maximum number of files to name."""
 
 
 @engine_options
 def index(
     folders: Annotated[
-        list[str] | None, typer.Argument(metavar="FOLDER", help="Folders to index in depth.", show_default=False)
+        list[str] | None, typer.Argument(metavar="FOLDER", help="Folders to index recursively.", show_default=False)
     ] = None,
     *,
     model: IndexModel = None,
     file: IndexFile = None,
     max_size: Annotated[
         int | None,
-        typer.Option(min=1, metavar="MB", help=f"Skip larger files; by default as before, at first {LARGEST_MB}."),
+        typer.Option(
+            min=1, metavar="MB", help=f"Skip larger files; by default the index's limit, initially {LARGEST_MB}."
+        ),
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the indexes in the cache folder.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Remove the indexes of the folders.")] = False,
     **engine: Unpack[Engine],
 ) -> None:
-    """Keep the vectors of a folder's text files, so that a search of it answers at once.
+    """Store the vectors of a folder's text files for fast searches.
 
-    Called again, it embeds only what changed. It may be interrupted at any time.
-    Hidden files, binary files, large files and what .gitignore files leave out are skipped.
+    Later runs embed only new and changed files. You can interrupt a run at any time.
+    Skips hidden files, binary files, large files and files that .gitignore excludes.
 
     Examples:
         embedry index docs/
@@ -102,7 +104,7 @@ def _index(folder: str, model: str | None, file: Path | None, max_size: int | No
 
 
 def _embedder(folder: str, model: str | None, file: Path | None, **engine: Unpack[Engine]) -> LazyEmbedder:
-    """That of a model; else that of the folder's latest index, or of the one in a file; else the usual one."""
+    """The embedder of `model`, or else of the index in `file` or the folder's latest one, or else the default one."""
     existing = index_places.indexes(folder) if file is None else [file] if file.exists() else []
     if model is not None or not existing:
         return index_choice.named(model or DEFAULT_MODEL, **engine)

@@ -1,4 +1,4 @@
-"""Which model a search uses, and which indexes have what it searches."""
+"""Chooses the model and the indexes for a search."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -20,40 +20,40 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Part:
-    """What is searched of an index."""
+    """The part of an index to search."""
 
     index: Index
     inside: str
-    """A file or folder in the indexed one, as a relative path."""
+    """The path of a file or folder, relative to the indexed folder."""
     path: str
-    """The same as the user calls it."""
+    """The same path as the user passed it."""
 
 
 class Choice(NamedTuple):
-    """What a search needs."""
+    """The model of a search and where it searches."""
 
     embedder: LazyEmbedder
     parts: list[Part]
     others: list[str]
-    """Paths that no index of this embedder has."""
+    """Paths that are in no index of this embedder."""
 
 
 @contextmanager
 def chosen(
     paths: Sequence[str] | None, model: str | None, index: Path | None, **engine: "Unpack[Engine]"
 ) -> Iterator[Choice]:
-    """The embedder of a model, or else the one that made the first index found, or else the usual one; and its indexes.
+    """Chooses the embedder and opens its indexes inside the block.
 
-    The indexes are open inside the block.
+    The embedder is that of `model`, or else that of the first index found, or else the default one.
 
     Args:
-        paths: to search; by default all of the given index, or this folder, which must have one then.
+        paths: what to search; by default all of `index`, or the current folder, which must then have an index.
         model: as on the command line.
-        index: of which the paths are parts; by default each path's own in the cache.
-        **engine: what decides how the model is computed.
+        index: the index that contains the paths; by default each path's own index in the cache.
+        **engine: the engine options.
 
     Raises:
-        InputError: a path does not exist or is not in the index; the index was made by another model.
+        InputError: a path does not exist or is not in the index, or another model made the index.
         As `resolve`.
     """
     embedder = named(model, **engine) if model is not None else None
@@ -91,15 +91,15 @@ def named(model: str, **engine: "Unpack[Engine]") -> LazyEmbedder:
         As `entries.entry` and `resolve`.
     """
     spec = entry(model, "dense")
-    # On unit vectors the other similarities rank as the dot product does.
+    # On unit vectors, the other similarities give the same ranking as the dot product.
     return resolve(spec, normalize=None if spec.similarity == "dot" else True, **engine)
 
 
 def embedder_of(index: Index, **engine: "Unpack[Engine]") -> LazyEmbedder:
-    """The embedder that an index was made with.
+    """The embedder that made an index.
 
     Raises:
-        InputError: with these options, or today, the model's vectors are in another space.
+        InputError: the model's vectors are in another space, because of these options or of a newer version of embedry.
     """
     facts = index.facts
     given = {name: value for name, value in engine.items() if value is not None}
@@ -115,10 +115,10 @@ def embedder_of(index: Index, **engine: "Unpack[Engine]") -> LazyEmbedder:
 
 
 def check(index: Index, embedder: LazyEmbedder) -> None:
-    """Compares the space and the role of an index with an embedder's.
+    """Checks that the space and the role of an index match an embedder.
 
     Raises:
-        InputError: they differ; the message has the option that fits.
+        InputError: they differ; the message names the option to use.
     """
     facts = index.facts
     if (facts.fingerprint, facts.role) != (embedder.fingerprint, ROLE):
@@ -130,13 +130,13 @@ def check(index: Index, embedder: LazyEmbedder) -> None:
 
 
 def _find(path: str, fingerprint: str | None) -> Part | None:
-    """The index of a path or of a folder around it, the nearest first, and of these the latest."""
+    """The latest index of the path or of its nearest parent folder."""
     if not Path(path).exists():
         raise InputError(f"there is no file or folder {path}")
     for place, inside in index_places.covering(os.path.realpath(path)):
         if fingerprint in (None, index_places.fingerprint_of(place)):
             index = Index(place)
-            if not inside or index.rows(inside):  # the index of a folder lacks what is hidden or ignored there
+            if not inside or index.rows(inside):  # an index does not contain hidden and ignored files
                 return Part(index, inside, path)
             index.close()
     return None
@@ -150,7 +150,7 @@ def _part_of(index: Index, path: str) -> Part:
 
 
 def shortest(folder: str) -> str:
-    """The path of a folder, relative to the current one if it is in that."""
+    """The path of a folder, relative to the current folder if it is inside that folder."""
     relative = os.path.relpath(folder)
     return folder if Path(relative).parts[:1] == (os.pardir,) else relative
 

@@ -1,4 +1,4 @@
-"""The indexes that there are, listed and removed."""
+"""Lists and removes indexes."""
 
 import os
 
@@ -14,7 +14,7 @@ _NUMBERS = ("files", "passages", "size")
 
 
 def show_all() -> None:
-    """Prints the indexes in the cache folder, the latest first."""
+    """Prints the indexes in the cache folder, latest first."""
     places = index_places.indexes()
     if not places:
         terminal.note("there is no index; make one: embedry index FOLDER")
@@ -34,15 +34,15 @@ def show_all() -> None:
 
 
 def remove(folder: str, embedder: LazyEmbedder | None) -> None:
-    """Removes the indexes of a folder, which need not exist any more.
+    """Removes the indexes of a folder. The folder itself may no longer exist.
 
     Args:
-        folder: as the user calls it.
-        embedder: whose index is removed; None for all.
+        folder: the path as the user passed it.
+        embedder: removes only the index of this embedder; None removes all.
 
     Raises:
-        InputError: there is none.
-        OutputError: one is being written.
+        InputError: the folder has no such index.
+        OutputError: another process is writing an index.
     """
     places = index_places.indexes(os.path.realpath(folder))
     found = [

@@ -1,4 +1,4 @@
-"""Options of the commands that make and use indexes."""
+"""Options of the commands that create and use indexes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,10 +12,10 @@ IndexModel = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help=f"A name, an alias, a repository id, or a folder; by default the index's, or {DEFAULT_MODEL}.",
+        help=f"A name, an alias, a repository id, or a folder; by default the index's model, or {DEFAULT_MODEL}.",
         autocompletion=model_names,
     ),
 ]
 IndexFile = Annotated[
-    Path | None, typer.Option("--index", metavar="FILE", help="The file of the index; by default in the cache folder.")
+    Path | None, typer.Option("--index", metavar="FILE", help="The index file; by default in the cache folder.")
 ]

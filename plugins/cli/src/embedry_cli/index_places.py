@@ -1,4 +1,4 @@
-"""Where indexes are: one file for each folder and vector space, in the cache folder."""
+"""Locates index files: one file per folder and vector space, in the cache folder."""
 
 import os
 import re
@@ -14,13 +14,13 @@ _SUFFIX = ".sqlite"
 
 
 def place(facts: Facts) -> Path:
-    """The file of an index: named for people, and found by its folder and its space."""
+    """The file of an index. Its name has a readable part, a digest of the folder and the fingerprint of the space."""
     words = (re.sub(r"[^\w.]+", "-", text)[-40:].strip("-") for text in (Path(facts.folder).name, facts.model))
     return _home() / f"{'-'.join(words)}-{_digest(facts.folder)}-{facts.fingerprint}{_SUFFIX}"
 
 
 def indexes(folder: str | None = None) -> list[Path]:
-    """The indexes of a folder, an absolute path, or all there are, the latest first."""
+    """The indexes of a folder (an absolute path), or all indexes, latest first."""
     digest = folder and _digest(folder)
     try:
         found = [path for path in _home().iterdir() if path.suffix == _SUFFIX and not path.name.startswith(".")]
@@ -31,18 +31,18 @@ def indexes(folder: str | None = None) -> list[Path]:
 
 
 def fingerprint_of(index: Path) -> str:
-    """The fingerprint of an index's space, from its name."""
+    """The fingerprint of an index's space, taken from the file name."""
     return index.stem.rpartition("-")[2]
 
 
 def covering(path: str) -> Iterator[tuple[Path, str]]:
-    """The indexes of a folder, and of those that it is in, the nearest first.
+    """Yields the indexes of a folder and of its parent folders, nearest first.
 
     Args:
         path: a file or folder, as an absolute path.
 
     Yields:
-        An index, and where the path is in its folder.
+        An index, and the path relative to the indexed folder.
     """
     for folder in (Path(path), *Path(path).parents):
         for index in indexes(str(folder)):

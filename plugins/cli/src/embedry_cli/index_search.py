@@ -1,4 +1,4 @@
-"""Searching through an index: whether it is up to date, and its passages that are nearest to a query."""
+"""Searches an index: updates it if that is quick, and finds the passages nearest to a query."""
 
 import os
 from collections import deque
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from embedry_cli.index_update import Changes, Update
 
 _AT_ONCE = 1.0
-"""Seconds that a search may spend on embedding what changed."""
+"""Seconds that a search may spend on embedding changed files."""
 
 _READ_AT_ONCE = 5_000_000
-"""Bytes of changed files in which it may look for that."""
+"""Bytes of changed files that it may read for this."""
 
 _BYTES_PER_SECOND = 50_000
-"""How fast files are embedded, before it is known."""
+"""The assumed embedding speed until it has been measured."""
 
 
 def refresh(index: Index, embedder: LazyEmbedder) -> None:
-    """Embeds what changed, if that is quick, and says on stderr how old the index is.
+    """Embeds changed files if that is quick, and prints the age of the index to stderr.
 
     Args:
         index: the index.
-        embedder: of its space.
+        embedder: an embedder of the index's space.
     """
     from embedry_cli import index_update
 
@@ -45,15 +45,15 @@ def refresh(index: Index, embedder: LazyEmbedder) -> None:
     if found.count:
         files = terminal.counted(found.count, "file")
         state = f"{files} changed since; to update it: embedry index {folder}"
-        with suppress(OutputError), writing(index.path) as is_free:  # of an index that may only be read
+        with suppress(OutputError), writing(index.path) as is_free:  # the index may be read-only
             if is_free and _is_updated(index_update.Update(index, embedder, found), found, facts):
                 state = f"updated for {files} that changed"
     terminal.note(f"index of {folder} by {facts.model}, {facts.age}: {state}")
 
 
 def _is_updated(update: "Update", found: "Changes", facts: Facts) -> bool:
-    """Embeds what changed, and returns whether that was little enough."""
-    if len(found.gone) > found.unchanged:  # the folder may only be away, such as a drive
+    """Embeds changed files, and returns False if there are too many."""
+    if len(found.gone) > found.unchanged:  # the folder may be on a drive that is not mounted
         return False
     if found.size > _READ_AT_ONCE:
         return False
@@ -69,12 +69,12 @@ def _is_updated(update: "Update", found: "Changes", facts: Facts) -> bool:
 
 
 def nearest(part: Part, query: "NDArray[np.float32]", count: int) -> list[tuple[float, Passage]]:
-    """The best passages and their scores, the best first.
+    """The best passages and their scores, best first.
 
     Args:
-        part: what is searched.
+        part: the part of an index to search.
         query: a vector, float32 (dims,).
-        count: how many.
+        count: the maximum number of passages.
     """
     import numpy as np
 
@@ -99,5 +99,5 @@ def nearest(part: Part, query: "NDArray[np.float32]", count: int) -> list[tuple[
 
 
 def _joined(part: Part, name: str) -> str:
-    """A file as the user would call it."""
+    """The path of a file, based on the path that the user passed."""
     return str(Path(part.path, os.path.relpath(name, part.inside or ".") if name != part.inside else ""))

@@ -1,7 +1,7 @@
-"""An index of a folder: its files, their passages and the vectors of these, in one SQLite file.
+"""Stores the index of a folder in one SQLite file: the files, their passages and the vectors.
 
-A file of the folder is one row, with all its passages, so that it is replaced or removed as a whole. Readers see the state before or
-after a transaction, and a process that is killed leaves the last one that it committed.
+Each file of the folder is one row with all its passages, so it is replaced or removed as a whole. Readers see the state
+before or after a transaction. If a process is killed, its last committed transaction remains.
 """
 
 import json
@@ -20,72 +20,72 @@ from embedry_cli.amounts import time_span
 from embedry_cli.errors import InputError, OutputError
 
 _FORMAT = 1
-"""Of the file, as SQLite's `user_version`."""
+"""The format of the file, stored as SQLite's `user_version`."""
 
 _PATIENCE = 60.0
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait while another process writes."""
 
 _MAPPED = 1 << 40
-"""Bytes of a file that SQLite maps into memory, which is faster than reading them; its own limit is 2 GB."""
+"""Bytes of a file that SQLite maps into memory, which is faster than reading; SQLite itself limits it to 2 GB."""
 
 _SCHEMA = (
     "CREATE TABLE facts (json TEXT NOT NULL)",
-    # What is short comes first: SQLite reads no further into a row than it has to.
+    # Short columns come first: SQLite reads a row only as far as necessary.
     "CREATE TABLE files (id INTEGER PRIMARY KEY, name BLOB NOT NULL UNIQUE, state TEXT NOT NULL, "
     "skipped TEXT, vectors BLOB NOT NULL, passages BLOB NOT NULL)",
     f"PRAGMA user_version={_FORMAT}",
 )
 
 _INSIDE = "(:name = x'' OR name = :name OR (name >= :first AND name < :end))"
-"""Which files are in a folder, or are it; see `_inside`."""
+"""Selects the files in a folder, or a single file; see `_range`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What an index was made of, and when."""
+    """How and when an index was made."""
 
     folder: str
-    """An absolute path, links followed."""
+    """The absolute path, with symbolic links resolved."""
     space: dict[str, Any]
     """`Space.as_dict()`."""
     role: str
-    """In which passages were embedded."""
+    """The role used to embed passages."""
     longest: int
-    """Characters of a passage."""
+    """The maximum length of a passage, in characters."""
     largest_mb: int
-    """Of a file that is read."""
+    """The maximum size of a file, in MB."""
     updated: float | None = None
-    """When the files were last compared with the folder, in seconds since 1970; None before that was first completed."""
+    """When an update last completed, in seconds since 1970; None if none has."""
     bytes_per_second: float | None = None
-    """How fast files were embedded."""
+    """The measured embedding speed."""
 
     @property
     def age(self) -> str:
-        """The time since the files were compared with the folder, in words."""
+        """The time since the last completed update, in words."""
         return "unfinished" if self.updated is None else f"{time_span(max(time.time() - self.updated, 0))} old"
 
     @property
     def model(self) -> str:
-        """As `--model` takes it."""
+        """The name of the model, as for `--model`."""
         return str(self.space["model"])
 
     @property
     def fingerprint(self) -> str:
-        """Of the space."""
+        """The fingerprint of the space."""
         return str(self.space["fingerprint"])
 
 
 class Row(NamedTuple):
-    """What is known of a file."""
+    """The stored state of a file."""
 
     state: str
     """See `digests.state_of`."""
     skipped: str | None
-    """Why it is no text; None if it is one."""
+    """Why the file is not text; None for a text file."""
 
 
 class FileRow(NamedTuple):
-    """A file with its passages. One that is no text has none."""
+    """A file with its passages. A file that is not text has none."""
 
     name: str
     state: str
@@ -93,18 +93,18 @@ class FileRow(NamedTuple):
     vectors: bytes = b""
     """Little-endian float32 (passages, dims)."""
     passages: Sequence[tuple[int, str]] = ()
-    """The first line of each, from 1, and its text."""
+    """The number of the first line, from 1, and the text of each passage."""
 
 
 class Index:
-    """An open index. For one thread."""
+    """An open index. Not safe to share between threads."""
 
     def __init__(self, path: Path) -> None:
-        """Opens an index that exists.
+        """Opens an existing index.
 
         Raises:
-            InputError: the file is no index.
-            OutputError: it cannot be opened.
+            InputError: the file is not an index.
+            OutputError: the file cannot be opened.
         """
         self.path = path
         with _told(path):
@@ -119,16 +119,16 @@ class Index:
 
     @classmethod
     def create(cls, path: Path, facts: Facts) -> Self:
-        """Makes an empty index where there is no file, and opens it. Only its owner may read it: it has the texts of files.
+        """Opens an index, and creates it first if the file does not exist.
 
-        To be called while `writing` is held.
+        Only the owner can read the file, because it contains texts. Call this inside `writing`.
 
         Raises:
-            OSError: it cannot be made.
+            OSError: the file cannot be created.
             As the constructor.
         """
         if not path.exists():
-            new = path.with_name(f".{path.name}.new")  # a search must not find a part of it
+            new = path.with_name(f".{path.name}.new")  # a search must not find an incomplete index
             new.unlink(missing_ok=True)
             os.close(os.open(new, os.O_CREAT | os.O_RDWR, 0o600))
             with _told(path), closing(_connected(new.absolute().as_uri())) as database:
@@ -151,26 +151,26 @@ class Index:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """All that is read in the block is of one moment."""
+        """All reads in the block see the same state."""
         with _told(self.path), _transaction(self._database, "DEFERRED"):
             yield
 
     def rows(self, inside: str = "") -> dict[str, Row]:
-        """The files in a folder, or one file, by name; names are relative to the indexed folder."""
-        query = f"SELECT name, state, skipped FROM files WHERE {_INSIDE}"  # noqa: S608  no value is in it
+        """The files in a folder, or a single file, by name. Names are relative to the indexed folder."""
+        query = f"SELECT name, state, skipped FROM files WHERE {_INSIDE}"  # noqa: S608  it contains no values
         with self.snapshot():
             found = self._database.execute(query, _range(inside))
             return {os.fsdecode(name): Row(state, skipped) for name, state, skipped in found}
 
     def counts(self) -> tuple[int, int]:
-        """How many files of text there are, and how many passages."""
+        """The number of text files and the number of passages."""
         query = "SELECT count(*), total(length(vectors)) FROM files WHERE skipped IS NULL"
         with self.snapshot():
             files, size = self._database.execute(query).fetchone()
         return files, int(size) // (4 * self.facts.space["dims"])
 
     def file(self, name: str) -> FileRow | None:
-        """All that is known of a file; None of one that is not in the index."""
+        """The row of a file, or None if the file is not in the index."""
         query = "SELECT state, skipped, vectors, passages FROM files WHERE name = ?"
         with self.snapshot():
             row = self._database.execute(query, [os.fsencode(name)]).fetchone()
@@ -180,12 +180,12 @@ class Index:
         return FileRow(name, state, skipped, vectors, _unpacked(passages))
 
     def vectors(self, inside: str = "") -> Iterator[tuple[int, bytes]]:
-        """The number of each file of text, and the vectors of its passages. To be read in a snapshot."""
+        """Yields the ID of each text file and the vectors of its passages. Call this inside `snapshot`."""
         query = f"SELECT id, vectors FROM files WHERE skipped IS NULL AND {_INSIDE}"  # noqa: S608
         yield from self._database.execute(query, _range(inside))
 
     def passages(self, number: int) -> tuple[str, list[tuple[int, str]]]:
-        """The name and the passages of a file, by its number. To be read in a snapshot."""
+        """The name and the passages of a file, by its ID. Call this inside `snapshot`."""
         query = "SELECT name, passages FROM files WHERE id = ?"
         name, passages = self._database.execute(query, [number]).fetchone()
         return os.fsdecode(name), _unpacked(passages)
@@ -215,16 +215,16 @@ class Index:
 
 @contextmanager
 def writing(path: Path) -> Iterator[bool]:
-    """Holds the right to make, update or remove an index, which one process has at a time. Yields whether it was free.
+    """Locks an index so that only one process can create, update or remove it. Yields whether the lock was free.
 
     Raises:
-        OSError: its folder cannot be written.
+        OSError: the folder is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = _lock(path)
     with _told(path), closing(_connected(lock.absolute().as_uri(), patience=0)) as database:
         try:
-            database.execute("BEGIN EXCLUSIVE")  # it ends with the process, however that ends
+            database.execute("BEGIN EXCLUSIVE")  # released when the process ends, even if it is killed
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
                 raise
@@ -234,7 +234,7 @@ def writing(path: Path) -> Iterator[bool]:
 
 
 def remove(path: Path) -> None:
-    """Removes an index, while `writing` is held. Processes that search it keep what they have open."""
+    """Removes an index. Call this inside `writing`. Processes that have the index open can continue to read it."""
     for each in (*with_logs(path), _lock(path)):
         each.unlink(missing_ok=True)
 
@@ -245,10 +245,10 @@ def _lock(path: Path) -> Path:
 
 @contextmanager
 def _told(path: Path) -> Iterator[None]:
-    """Makes errors of SQLite ours."""
+    """Converts SQLite errors to errors of embedry."""
     try:
         yield
-    except sqlite3.OperationalError as error:  # no room, no permission
+    except sqlite3.OperationalError as error:  # disk full, no permission
         raise OutputError(f"the index {path} cannot be used: {error}") from error
     except sqlite3.DatabaseError as error:
         raise InputError(f"{path} is not an index, or it is damaged: {error}") from error
@@ -257,7 +257,7 @@ def _told(path: Path) -> Iterator[None]:
 @contextmanager
 def _transaction(database: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
     database.execute(f"BEGIN {kind}")
-    with database:  # commits, or after an error rolls back
+    with database:  # commits, or rolls back after an error
         yield
 
 

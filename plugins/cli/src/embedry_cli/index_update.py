@@ -1,4 +1,4 @@
-"""Bringing an index up to date: what changed in its folder, and embedding only that."""
+"""Updates an index: finds the changes in its folder and embeds only those."""
 
 import os
 import time
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MEASURABLE = 50_000
-"""Bytes from which on a run says how fast files are embedded."""
+"""Minimum bytes for measuring the embedding speed."""
 
 
 @dataclass(frozen=True)
@@ -27,26 +27,26 @@ class Changes:
     """How a folder differs from its index."""
 
     changed: list[Entry]
-    """Files that are new, or were written since."""
+    """New and modified files."""
     gone: list[str]
-    """Files that are no longer there, or no longer read."""
+    """Files that no longer exist or are now skipped."""
     unchanged: int
     skipped: Counter[str]
-    """Files that are not read, by reason."""
+    """The number of skipped files by reason."""
 
     @property
     def size(self) -> int:
-        """Bytes of the changed files."""
+        """The size of the changed files in bytes."""
         return sum(entry.size for entry in self.changed)
 
     @property
     def count(self) -> int:
-        """Of changed and missing files."""
+        """The number of changed and missing files."""
         return len(self.changed) + len(self.gone)
 
 
 def changes(index: Index) -> Changes:
-    """Compares an index with its folder. No file is opened."""
+    """Compares an index with its folder, without opening any file."""
     rows = index.rows()
     changed = []
     unchanged = 0
@@ -66,39 +66,39 @@ def changes(index: Index) -> Changes:
 
 
 class Update:
-    """One run over the files that changed. It may be interrupted at any time; the next one goes on with the rest."""
+    """One run over the changed files. It can be interrupted at any time; the next run continues with the rest."""
 
     def __init__(self, index: Index, embedder: LazyEmbedder, found: Changes) -> None:
         """Prepares the run.
 
         Args:
-            index: held by `Index.writing`.
-            embedder: of the index's space.
-            found: what changed.
+            index: the index, locked by `writing`.
+            embedder: an embedder of the index's space.
+            found: the changes.
         """
         self.files = 0
-        """Of which passages were embedded."""
+        """The number of files with newly embedded passages."""
         self.passages = 0
-        """That were embedded. Those that a file had before keep their vectors; of one that was only touched, all do."""
+        """The number of embedded passages. Unchanged passages keep their vectors."""
         self.bytes = 0
-        """Of the texts that were read."""
+        """Bytes of text read."""
         self.seconds: defaultdict[str, float] = defaultdict(float)
         """Time to embed each file."""
         self.skipped: Counter[str] = Counter()
-        """Files that are no text, by reason."""
+        """The number of files that are not text, by reason."""
         self._index = index
         self._embedder = embedder
         self._found = found
         self._waiting: deque[_File] = deque()
 
     def size(self) -> int:
-        """Bytes of the texts to read, found out from the first bytes of each file."""
+        """Bytes of text to read, judged by the first bytes of each file."""
         folder = self._index.facts.folder
         changed = self._found.changed
         return sum(entry.size for entry in changed if passages.looks_like_text(os.path.join(folder, entry.name)))
 
     def run(self, texts: Iterator[str]) -> Iterator[Encoded]:
-        """Embeds all of `texts()`, block by block, and yields each block when the files that it completes are stored."""
+        """Embeds `texts()` in blocks. Yields each block after storing the files that it completes."""
         self._index.remove(self._found.gone)
         size, seconds = 0, 0.0
         for block in encoded(self._embedder, texts):
@@ -114,7 +114,7 @@ class Update:
         self._index.save(facts)
 
     def texts(self) -> Iterator[str]:
-        """Reads the files, and yields the passages that they need vectors of."""
+        """Reads the files, and yields the passages that need vectors."""
         facts = self._index.facts
         for entry in self._found.changed:
             before = self._index.file(entry.name)
@@ -134,7 +134,7 @@ class Update:
             yield from [cut[position][1] for position in file.missing]
 
     def _fill(self, block: Encoded) -> None:
-        """Gives vectors to the files whose passages they are of."""
+        """Assigns vectors to the passages of the waiting files."""
         self.passages += len(block.vectors)
         rest = block.vectors
         for file in self._waiting:
@@ -144,7 +144,7 @@ class Update:
             self.seconds[file.row.name] += block.seconds * len(some) / len(block.vectors)
 
     def _store(self) -> None:
-        """Stores the files that have all their vectors."""
+        """Stores the files whose vectors are complete."""
         rows = []
         while self._waiting and not self._waiting[0].missing:
             file = self._waiting.popleft()
@@ -154,16 +154,16 @@ class Update:
 
 @dataclass
 class _File:
-    """A file on its way into the index."""
+    """A file to be stored in the index."""
 
     row: FileRow
     vectors: "NDArray[np.float32]"
     missing: list[int]
-    """Positions of passages that have no vector yet."""
+    """Positions of passages without a vector."""
 
     @classmethod
     def of(cls, row: FileRow, before: FileRow | None, dims: int) -> "_File":
-        """A file with the vectors of the passages that it had before."""
+        """A file with the known vectors of its unchanged passages."""
         vectors = np.empty((len(row.passages), dims), "<f4")
         missing = []
         known = {}

@@ -1,4 +1,4 @@
-"""`embedry info`: everything about one model, without loading it."""
+"""Implements `embedry info`: shows everything about one model without loading it."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, fields
@@ -19,7 +19,7 @@ from embedry_cli.options import AsJson, Engine, ModelArgument, engine_options
 def info(model: ModelArgument, as_json: AsJson = False, **options: Unpack[Engine]) -> None:
     """Show a model's entry, files, vector space and engine.
 
-    Nothing is loaded or downloaded. Ends with exit code 1 if the files are wrong or the engine refuses the model.
+    Does not load or download the model. Exits with code 1 if the files are wrong or the engine rejects the model.
 
     Examples:
         embedry info all-MiniLM-L6-v2
@@ -69,7 +69,7 @@ def _weights(spec: ModelSpec, problems: list[str]) -> dict[str, Any] | None:
 
 
 def _engine(spec: ModelSpec, options: Engine, here: bool, problems: list[str]) -> dict[str, Any]:
-    """What computes the model, and the vector space of each kind that it gives, its own first."""
+    """The engine, and the vector space of each kind of vector, with the main kind first."""
     engine: dict[str, Any] = dict.fromkeys(("backend", "device", "threads", "fingerprint"))
     fingerprints: dict[str, str | None] = {}
     for kind in spec.kinds:
@@ -79,7 +79,7 @@ def _engine(spec: ModelSpec, options: Engine, here: bool, problems: list[str]) -
             problems.append(str(error))
             continue
         config = model.config
-        # Where the entry has no digests the files are read for the fingerprint, and must not be fetched only for that.
+        # Without digests in the entry, the fingerprint requires reading the files. Do not download them only for that.
         fingerprints[kind] = model.fingerprint if here or None not in spec.files.values() else None
         if kind == spec.kind:
             engine = {"backend": config.backend, "device": config.device, "threads": config.threads}
@@ -111,7 +111,7 @@ def _described(spec: ModelSpec) -> Iterator[tuple[str, object]]:
 
 
 def _in_words(chain: Chain) -> str:
-    """Its modules and their settings, without lists of tokens, which may be long."""
+    """Formats the modules and their settings, without lists of tokens, which may be long."""
     named = ([str(value) for value in as_dict(module).values() if not isinstance(value, tuple)] for module in chain)
     return ", ".join(map(" ".join, named))
 

@@ -1,4 +1,4 @@
-"""The kinds of models: which commands use them, and what an entry says of what its model gives."""
+"""Describes the kinds of models: which commands use them, and the properties of their outputs."""
 
 from collections.abc import Iterator
 
@@ -11,14 +11,14 @@ COMMANDS: dict[Kind, str] = {
     "sparse": "embedry embed --kind sparse --model {}",
     "multi_vector": "embedry embed --kind multi_vector --model {}",
 }
-"""What uses a model of each kind."""
+"""The command that uses a model of each kind."""
 
 SIZES: dict[Kind, str] = {"dense": "dims", "reranker": "scores", "sparse": "terms", "multi_vector": "dims"}
-"""What `dims` of a model's entry counts."""
+"""The unit of `dims` in a model's entry."""
 
 
 def facts(spec: ModelSpec) -> Iterator[tuple[str, object]]:
-    """What a model of one kind gives, as names and values."""
+    """Yields the names and values of the output properties of a model of one kind."""
     yield SIZES[spec.kind], ", ".join(map(str, (spec.dims, *spec.matryoshka.dims)))
     end = spec.chain[-1]
     if isinstance(end, Score):

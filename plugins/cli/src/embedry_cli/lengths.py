@@ -1,4 +1,4 @@
-"""How long the embedded texts are in tokens, and how many of them were truncated: `embedry embed --stats`."""
+"""Implements `embedry embed --stats`: counts the tokens of the embedded texts and the truncated texts."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -10,14 +10,14 @@ from embedry import EncodedBlock
 from embedry_cli import terminal
 
 _BAR = 40
-"""Characters of the longest bar."""
+"""Length of the longest bar in characters."""
 
 
 class Lengths:
-    """The tokens of all texts of a run, block by block, in memory that does not grow.
+    """Counts the tokens of all texts of a run, block by block, in constant memory.
 
     Args:
-        limit: the most tokens that the model reads of a text.
+        limit: the maximum tokens of a text for the model.
     """
 
     def __init__(self, limit: int) -> None:
@@ -33,10 +33,10 @@ class Lengths:
         if block.tokens is not None:
             counts = np.bincount(block.tokens, minlength=len(self._counts))
             counts[: len(self._counts)] += self._counts
-            self._counts = counts  # which is longer where a query was filled up to more tokens than are read of one
+            self._counts = counts  # longer than before if a query was padded beyond the limit
 
     def lines(self) -> Iterator[str]:
-        """A histogram with a bar for each doubling of the length, and a summary."""
+        """Yields a histogram with a bar for each doubling of the length, and a summary."""
         counted = int(self._counts.sum())
         if not counted:
             yield "tokens are not known: there are no texts, or the engine reads them in its own way"

@@ -1,4 +1,4 @@
-"""Lines of UTF-8 text. Anything else is refused, with what makes UTF-8 of it."""
+"""Reads lines of UTF-8 text. Rejects other encodings with advice on how to convert them."""
 
 import os
 import stat
@@ -12,7 +12,7 @@ from embedry_cli.errors import InputError
 
 LONGEST_MB = 64
 LONGEST = LONGEST_MB * 1_000_000
-"""Bytes of a line, its end included. More is an error, so that a file without line ends does not fill the memory."""
+"""Maximum bytes of a line, including its end, so that a file without line ends does not fill the memory."""
 
 
 class _Fault(NamedTuple):
@@ -27,16 +27,16 @@ _ENCODING = _Fault("not UTF-8", "if it is Windows-1252 or Latin-1, convert it", 
 
 
 def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
-    """The lines with their line ends, and the size of each in bytes.
+    """Yields the lines with their line ends, and the size of each in bytes.
 
     Args:
-        file: what is read.
-        name: its name for messages, or `formats.STDIN`.
-        command: the command that reads it, for messages.
+        file: the input.
+        name: the name of the input for messages, or `formats.STDIN`.
+        command: the command that reads the input, for messages.
 
     Raises:
-        InputError: it is not UTF-8 text, its lines end in carriage returns alone, one is longer than `LONGEST`, or the
-            file became shorter while it was read.
+        InputError: the input is not UTF-8 text, uses only carriage returns as line ends, has a line longer than
+            `LONGEST`, or became shorter while it was read.
     """
     expected = _remaining(file)
     read = partial(file.readline, LONGEST + 1)
@@ -68,16 +68,16 @@ def lines(file: BinaryIO, name: str, command: str) -> Iterator[tuple[str, int]]:
 
 
 def _remaining(file: BinaryIO) -> int:
-    """The bytes to the end of a regular file; of a pipe it is not known where it ends."""
+    """The remaining bytes of a regular file; 0 for a pipe, whose length is unknown."""
     try:
         status = os.fstat(file.fileno())
-    except OSError:  # it is no file of the operating system
+    except OSError:  # not a file of the operating system
         return 0
     return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else 0
 
 
 def _first(read: Callable[[], bytes]) -> list[bytes]:
-    """The lines that the first bytes are in: a pipe cannot be opened a second time to look at them."""
+    """The lines that contain the first `formats.START` bytes. A pipe cannot be opened twice to check them."""
     found: list[bytes] = []
     size = 0
     while size < formats.START and (line := read()):
@@ -88,7 +88,7 @@ def _first(read: Callable[[], bytes]) -> list[bytes]:
 
 def _decoded(line: bytes) -> str:
     nul = line.find(0)
-    if nul >= 0:  # valid UTF-8, but UTF-16 and many binary formats have it, and texts do not
+    if nul >= 0:  # valid UTF-8, but a sign of UTF-16 or a binary format
         raise UnicodeDecodeError("utf-8", line, nul, nul + 1, "NUL")
     return line.decode()
 

@@ -1,4 +1,4 @@
-"""`embedry lock`: pins the models of an application in a file, and compares it with what there is today."""
+"""Implements `embedry lock`: pins an application's models in a file, and compares the file with the current state."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -28,17 +28,17 @@ def lock(
         typer.Argument(metavar="MODEL", help="Names, aliases or repository ids to add.", autocompletion=model_names),
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Compare the lock file with what is registered and on the hub today.")
+        bool, typer.Option("--check", help="Compare the lock file with the registry and the hub.")
     ] = False,
     upgrade: Annotated[
         list[str] | None,
-        typer.Option("--upgrade", metavar="MODEL", help="A model in the lock file to take as it is today."),
+        typer.Option("--upgrade", metavar="MODEL", help="A model in the lock file to update."),
     ] = None,
     file: LockFile = Path(FILE),
 ) -> None:
     """Pin models in a lock file, with every setting, file, digest and size.
 
-    With --check nothing is written: exit code 1 and a diff if something differs.
+    With --check, writes nothing; prints a diff and exits with code 1 if anything differs.
 
     Examples:
         embedry lock all-MiniLM-L6-v2
@@ -55,7 +55,7 @@ def lock(
         return
     upgraded = {name: _today(known, name) for name in (known.find(each).name for each in upgrade or ())}
     added = _added(known, models or ())
-    # Downloads take minutes, in which another command may have added to the file.
+    # Another command may have added to the file during the downloads, which take minutes.
     before = dict(read(file).models) if file.exists() else {}
     after = {name: model for name, model in before.items() if name not in upgraded} | added | _named(upgraded.values())
     if after == before:
@@ -76,29 +76,29 @@ def _check(known: Lock) -> None:
     for name in known.models:
         try:
             today.append(_today(known, name))
-        except UnknownModelError as error:  # today there is none, as the diff shows
+        except UnknownModelError as error:  # the model no longer exists, as the diff shows
             terminal.note(str(error))
     lines = list(changes(known, _named(today)))
     if not lines:
-        terminal.note(f"{known.path} is what there is today")
+        terminal.note(f"{known.path} is up to date")
         return
     typer.echo("\n".join(map(terminal.shown, lines)))
     raise typer.Exit(1)
 
 
 def _named(models: Iterable[LockedModel]) -> dict[str, LockedModel]:
-    """Models by the names that they have today: a repository may have been registered under another since."""
+    """Models by their current names: a repository may since have been registered under another name."""
     return {model.spec.name: model for model in models}
 
 
 def _added(known: Lock, names: Iterable[str]) -> dict[str, LockedModel]:
-    """The models that the lock lacks; one that it has stays as it is, and is not looked up."""
+    """The models that are not in the lock file yet. Models already in it are not looked up."""
     specs = [_unlocked(name) for name in names if known.get(name) is None]
     return {spec.name: _locked(spec) for spec in specs if spec.name not in known.models}
 
 
 def _today(known: Lock, name: str) -> LockedModel:
-    """A locked model as it would be locked today. A calibration of the application's own stays as long as the files do."""
+    """A model as it would be locked now. Keeps the application's own calibration while the files are unchanged."""
     was, today = known.models[name].spec, _registered_today(known, name)
     is_own = was.int8 is not None and was.int8.calibration.package is None
     if is_own and dict(today.spec.files) == dict(was.files):
@@ -107,10 +107,10 @@ def _today(known: Lock, name: str) -> LockedModel:
 
 
 def _registered_today(known: Lock, name: str) -> LockedModel:
-    """What the registry or the hub has for a locked model; of weights that are new only what the hub states is looked at."""
+    """The current state of a locked model in the registry or on the hub. Does not download new weights."""
     was = known.models[name]
     spec = _unlocked(name)
-    if spec.revision == was.spec.revision:  # a file without a digest in the entry is the one that was locked
+    if spec.revision == was.spec.revision:  # for files without a digest in the entry, use the locked digest
         spec = replace(spec, files={file: digest or was.spec.files.get(file) for file, digest in spec.files.items()})
     if dict(spec.files) == dict(was.spec.files):
         return LockedModel(replace(spec, size_mb=spec.size_mb or was.spec.size_mb), was.sizes)
@@ -123,7 +123,7 @@ def _registered_today(known: Lock, name: str) -> LockedModel:
             f"{name!r} cannot be locked as it is today: {spec.repo} at {spec.revision} lacks {', '.join(missing)}; "
             f"{known.path} stays as it is"
         )
-    # Small files, of which the hub has another digest, and those of a mirror that states nothing.
+    # Small files, for which the hub has no SHA-256, and files of a mirror without metadata.
     unknown = [
         file for file, digest in spec.files.items() if not (digest or on_hub[file].sha256) or not on_hub[file].size
     ]
@@ -132,7 +132,7 @@ def _registered_today(known: Lock, name: str) -> LockedModel:
 
 
 def _unlocked(name: str) -> ModelSpec:
-    """The entry that is registered today, or that the files on the hub describe today."""
+    """The currently registered entry, or the one that the current files on the hub describe."""
     spec = installed().find(name)
     if spec is not None:
         return spec
@@ -142,7 +142,7 @@ def _unlocked(name: str) -> ModelSpec:
 
 
 def _locked(spec: ModelSpec) -> LockedModel:
-    """The entry with the digest and size of every file, downloaded if they are not here."""
+    """The entry with the digest and size of every file. Downloads the files if necessary."""
     if spec.folder is not None:
         raise LockError(
             f"{spec.name!r} is a folder of this machine, {spec.folder}, which no other machine has; lock a repository"

@@ -1,4 +1,4 @@
-"""`embedry map`: the texts of a file as points in the plane, on one HTML page."""
+"""Implements `embedry map`: draws the texts of a file as points in the plane, on one HTML page."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,10 +21,10 @@ from embedry_cli.rows import Kind, Rows
 from embedry_cli.stages import notes
 
 _FEWEST = 3
-"""Texts of a map: two texts have only one distance."""
+"""The minimum number of texts: two texts have only one distance."""
 
 _FEW_VALUES = 12
-"""Distinct numbers up to which a column counts as categories."""
+"""The maximum number of distinct numbers for treating a column as categories."""
 
 
 @engine_options
@@ -33,10 +33,10 @@ def map(  # noqa: A001  a command's function has the command's name
         str, typer.Argument(metavar="FILE", help="Lines, JSONL, CSV, TSV or Parquet; - for standard input.")
     ],
     *,
-    to: Annotated[str, output("The page to write, .html.")],
+    to: Annotated[str, output("The HTML page to write.")],
     colour: Annotated[
         str | None,
-        typer.Option("--colour", "--color", help="Colour by this column; by default by cluster."),
+        typer.Option("--colour", "--color", help="Color by this column; by default by cluster."),
     ] = None,
     model: Model = DEFAULT_MODEL,
     role: Role = "document",
@@ -48,19 +48,19 @@ def map(  # noqa: A001  a command's function has the command's name
     overwrite: Overwrite = False,
     **engine: Unpack[Engine],
 ) -> None:
-    """Draw the texts of a file as a map, in one HTML page that works offline.
+    """Draw the texts of a file as a map, on one HTML page that works offline.
 
     Texts with similar meaning are near each other.
     Needs: pip install "embedry[map]"
 
     Examples:
       embedry map questions.txt --to map.html
-      embedry map reviews.csv --column review --colour stars --to map.html
+      embedry map reviews.csv --column review --color stars --to map.html
     """
     if not to.lower().endswith((".html", ".htm")):
         raise InputError(f"{to} must end in .html")
     embedder = resolve(entry(model, "dense"), **engine)
-    embedder.spec.prompt(role)  # an unknown role is an error before anything is read
+    embedder.spec.prompt(role)  # rejects an unknown role before reading anything
     with whole(Path(to), overwrite=overwrite) as page:
         rows = _read(file, kind, column, colour)
         with terminal.waiting("starting"):
@@ -68,7 +68,7 @@ def map(  # noqa: A001  a command's function has the command's name
         distinct = list(dict.fromkeys(row.text for row in rows))
         note = notes()
         vectors = _embedded(embedder, rows, distinct, role, note)
-        with terminal.waiting("finding neighbours") as spin:
+        with terminal.waiting("finding neighbors") as spin:
 
             def show(text: str) -> None:
                 spin(text)
@@ -109,14 +109,14 @@ def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list
         raise InputError(f"{file} has {terminal.counted(distinct, 'different text')}; a map needs {_FEWEST} or more")
     columns = {name: None for row in rows for name in row.record}
     if colour is not None and colour not in columns:
-        raise InputError(f"{file} has no column {colour!r} to colour by; choose one of {', '.join(columns)}")
+        raise InputError(f"{file} has no column {colour!r} to color by; choose one of {', '.join(columns)}")
     return rows
 
 
 def _embedded(
     embedder: LazyEmbedder, rows: Sequence[Row], distinct: Sequence[str], role: str, note: Callable[[str], None]
 ) -> NDArray[np.float32]:
-    """Vectors of the distinct texts: equal texts would be neighbours only of each other."""
+    """The vectors of the distinct texts. Equal texts would be neighbors only of each other."""
     vectors = np.empty((len(distinct), embedder.dims), dtype=np.float32)
     done = 0
     note(f"embedding {terminal.counted(len(distinct), 'text')}")
@@ -134,7 +134,7 @@ def _embedded(
 
 
 def _by_column(name: str, values: Sequence[Any]) -> Groups | Scale:
-    """A scale for many distinct numbers; else groups, of which the most frequent are named."""
+    """A scale for many distinct numbers; otherwise groups, with names for the most frequent ones."""
     numbers = _numbers(values)
     if numbers is not None and len(set(numbers[~np.isnan(numbers)].tolist())) > _FEW_VALUES:
         return Scale(name, numbers)
@@ -148,7 +148,7 @@ def _by_column(name: str, values: Sequence[Any]) -> Groups | Scale:
 
 
 def _numbers(values: Sequence[Any]) -> NDArray[np.float64] | None:
-    """The values as numbers, nan where there is none; None if one is something else."""
+    """The values as numbers, with NaN for missing values; None if a value is not a number."""
     try:
         numbers = np.array([np.nan if value in (None, "") else float(value) for value in values])
     except (TypeError, ValueError, OverflowError):

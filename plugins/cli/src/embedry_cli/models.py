@@ -1,4 +1,4 @@
-"""`embedry models`: the registered models, as a table or as JSON."""
+"""Implements `embedry models`: lists the registered models, as tables or as JSON."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple
@@ -17,17 +17,17 @@ from embedry_cli.kinds import SIZES
 from embedry_cli.options import AsJson
 
 _WIDE = 110
-"""Width of a terminal from which the beginnings of the descriptions fit as well."""
+"""Minimum width of a terminal for the column of descriptions."""
 
 _MARKS = {
     "+": "downloaded: its files are on this machine",
     "!": "its license forbids commercial use",
     "*": "not every file has a sha256 in its entry; the revision alone pins the others",
 }
-"""What is put behind a license, and what it says of the model."""
+"""The marks after a license, and their meanings."""
 
 _OPTIONAL = ("description", "license", "prompts")
-"""Columns that a narrow terminal goes without, in this order."""
+"""Columns to omit in a narrow terminal, in this order."""
 
 _TITLES: dict[Kind, str] = {
     "dense": "dense: a vector for a text",
@@ -38,12 +38,12 @@ _TITLES: dict[Kind, str] = {
 
 
 def models(
-    kind: Annotated[Kind | None, typer.Option(help="Only models that give this.")] = None, as_json: AsJson = False
+    kind: Annotated[Kind | None, typer.Option(help="Only models of this kind.")] = None, as_json: AsJson = False
 ) -> None:
-    """List the models that are registered, by what they give.
+    """List the registered models by kind.
 
-    A model that gives several kinds of results is listed with each of them.
-    Nothing is loaded or downloaded. Plugins add models: `embedry doctor` shows which.
+    A model of several kinds is listed under each of them.
+    Does not load or download models. Plugins add models: `embedry doctor` shows which.
 
     Examples:
         embedry models
@@ -52,7 +52,7 @@ def models(
     """
     specs = [spec for spec in list_models() if kind is None or kind in spec.kinds]
     for name, owners in installed().conflicts().items():
-        if any(each.spec.name.lower() == name for each in owners):  # otherwise only an alias is lost
+        if any(each.spec.name.lower() == name for each in owners):  # otherwise only an alias is affected
             packages = " and ".join(each.plugin for each in owners)
             terminal.warn(f"the name {name!r} is registered by {packages}, so it cannot be used; see embedry doctor")
     downloaded = {spec.name for spec in specs if _is_here(spec)}
@@ -77,7 +77,7 @@ def models(
 def _is_here(spec: ModelSpec) -> bool:
     try:
         return sources.find_local(spec, cache.default_folder()) is not None
-    except WeightsNotFoundError:  # it names a folder that lacks a file
+    except WeightsNotFoundError:  # the entry names a folder with a missing file
         return False
 
 
@@ -103,11 +103,11 @@ def _facts(spec: ModelSpec) -> dict[str, object]:
 
 
 class _Row(NamedTuple):
-    """What is shown of a model."""
+    """The cells of a model."""
 
     name: str
     size: str
-    """What `dims` counts for its kind."""
+    """`dims` of the model; `SIZES` has the unit for each kind."""
     tokens: str
     megabytes: str
     prompts: str
@@ -132,7 +132,7 @@ def _rows(specs: Sequence[ModelSpec], kind: Kind, marks: Mapping[str, str]) -> I
 
 
 def _show(console: Console, listed: Mapping[Kind, Sequence[_Row]]) -> None:
-    """A table for each kind; where the terminal has no room for its numbers, two lines for each model."""
+    """Prints a table for each kind, or two lines for each model if the terminal is too narrow."""
     shown = {kind: rows for kind, rows in listed.items() if rows}
     for place, (kind, rows) in enumerate(shown.items()):
         console.print(Text(("\n" if place else "") + _TITLES[kind], style="bold cyan"))
@@ -141,15 +141,15 @@ def _show(console: Console, listed: Mapping[Kind, Sequence[_Row]]) -> None:
             console.print(table)
             continue
         for row in rows:
-            # The other commands take the name, so it is never cut, however narrow the terminal.
+            # The name is never truncated, because users pass it to other commands.
             console.print(Text.assemble((row.name, "cyan"), " ", row.marks), soft_wrap=True)
             console.print(Text(f"  {row.size} {SIZES[kind]}, {row.tokens} tokens, {row.megabytes} MB"), soft_wrap=True)
 
 
 def _fitting(console: Console, rows: Sequence[_Row], kind: Kind) -> Table | None:
-    """The table with as many columns as fit; None where not even the numbers do."""
+    """The table with as many columns as fit; None if even the required ones do not fit."""
     if console.width >= _WIDE:
-        return _table(rows, kind, ())  # what does not fit of the descriptions is cut
+        return _table(rows, kind, ())  # long descriptions are truncated
     unlimited = console.options.update(max_width=terminal.UNLIMITED)
     for end in range(1, len(_OPTIONAL) + 1):
         table = _table(rows, kind, _OPTIONAL[:end])
@@ -159,7 +159,7 @@ def _fitting(console: Console, rows: Sequence[_Row], kind: Kind) -> Table | None
 
 
 def _table(rows: Sequence[_Row], kind: Kind, left_out: Sequence[str]) -> Table:
-    """One line for each model, without the columns that are left out."""
+    """A table with one line for each model, without the columns in `left_out`."""
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     columns = [name for name in _Row._fields if name not in left_out]
     headings = {"size": SIZES[kind], "megabytes": "MB", "marks": ""}
@@ -168,7 +168,7 @@ def _table(rows: Sequence[_Row], kind: Kind, left_out: Sequence[str]) -> Table:
             headings.get(name, name),
             justify="right" if name in ("size", "tokens", "megabytes") else "left",
             style="cyan" if name == "name" else "",
-            no_wrap=name != "description",  # of which the table takes what is lacking
+            no_wrap=name != "description",  # the table shrinks this column
         )
     for row in rows:
         table.add_row(*(Text(getattr(row, name), no_wrap=True, overflow="ellipsis") for name in columns))

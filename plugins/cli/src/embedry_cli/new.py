@@ -1,4 +1,4 @@
-"""`embedry new`: starts a package of models, or a backend, in a new folder."""
+"""Implements `embedry new`: creates a package of models or a backend in a new folder."""
 
 from typing import Annotated
 
@@ -8,18 +8,16 @@ from embedry._backends import names
 from embedry_cli import packages, terminal
 from embedry_cli.errors import InputError
 
-Name = Annotated[
-    str, typer.Argument(metavar="NAME", help="The name of the package, and of the folder that is made here.")
-]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The name of the package and of the new folder.")]
 
-new = typer.Typer(no_args_is_help=True, help="Start a package of models, or a backend, in a new folder.")
+new = typer.Typer(no_args_is_help=True, help="Create a package of models or a backend in a new folder.")
 
 
 @new.command("pack")
 def pack_command(name: Name) -> None:
-    """Start a package that registers models by name.
+    """Create a package that registers models by name.
 
-    It has an example that works offline, and tests that run the conformance checks on every model.
+    It contains an example model that works offline, and tests that run the conformance checks on every model.
     For a repository on the hub, use: embedry pin ORG/NAME --package NAME
 
     Examples:
@@ -31,9 +29,9 @@ def pack_command(name: Name) -> None:
 
 @new.command("backend")
 def backend_command(name: Name) -> None:
-    """Start a package that plugs in an engine.
+    """Create a package that adds a backend.
 
-    It computes an example that works offline, and has tests that run the conformance checks.
+    It contains an example model that works offline, and tests that run the conformance checks.
 
     Examples:
         embedry new backend acme-engine

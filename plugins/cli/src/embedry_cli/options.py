@@ -1,4 +1,4 @@
-"""Options that several commands share, so that each has one spelling and one meaning everywhere."""
+"""Options shared by several commands, so that names and meanings are consistent."""
 
 import inspect
 import os
@@ -18,7 +18,7 @@ _Command = TypeVar("_Command", bound=Callable[..., None])
 
 
 def model_names(incomplete: str) -> Iterator[tuple[str, str]]:
-    """What a shell completes a model's name to: names, or aliases and repositories where no name begins like this."""
+    """Shell completions for a model: matching names, or else aliases and repositories."""
     from embedry import list_models
 
     specs = list_models()
@@ -38,26 +38,26 @@ Model = Annotated[str, typer.Option("--model", "-m", help=_MODEL, autocompletion
 Role = Annotated[str, typer.Option(help="query, document, or a task that the model defines.")]
 TextKind = Annotated[
     Literal["dense", "sparse", "multi_vector"] | None,
-    typer.Option("--kind", help="Kind of vectors, where the model gives several; by default its first."),
+    typer.Option("--kind", help="Kind of vectors, for models with several kinds; by default the first."),
 ]
-Column = Annotated[str, typer.Option(help="The column that holds the text.")]
+Column = Annotated[str, typer.Option(help="The column that contains the text.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
 
 _ENGINE = "Engine"
-"""The title under which the help lists what decides how a model is computed."""
+"""The title of the engine options in the help."""
 
 Backend = Annotated[
     str | None,
     typer.Option(
-        help="The engine; by default the one that the model prefers.",
+        help="The backend; by default the one that the model prefers.",
         rich_help_panel=_ENGINE,
         autocompletion=_backend_names,
     ),
 ]
 Device = Annotated[
     str | None,
-    typer.Option(help="Where to compute: cpu, cuda, ...; by default the backend's choice.", rich_help_panel=_ENGINE),
+    typer.Option(help="The device: cpu, cuda, ...; by default the backend's choice.", rich_help_panel=_ENGINE),
 ]
 Precision = Annotated[
     str | None,
@@ -65,12 +65,12 @@ Precision = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(help="Threads to compute with; by default all that this process may use.", rich_help_panel=_ENGINE),
+    typer.Option(help="Number of threads; by default all CPUs available to the process.", rich_help_panel=_ENGINE),
 ]
 
 
 class Engine(TypedDict, total=False):
-    """The options that decide how a model is computed, under the names that `resolve` has for them."""
+    """The engine options, with the parameter names of `resolve`."""
 
     backend: Backend
     device: Device
@@ -79,9 +79,9 @@ class Engine(TypedDict, total=False):
 
 
 def engine_options(command: _Command) -> _Command:
-    """Gives the options of `Engine` to a command that takes `**engine: Unpack[Engine]` and hands them on to `resolve`.
+    """Adds the options of `Engine` to a command that takes `**engine: Unpack[Engine]` and passes them to `resolve`.
 
-    Each is None unless it is given.
+    Each option defaults to None.
     """
     signature = inspect.signature(command)
     own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
@@ -95,12 +95,12 @@ def engine_options(command: _Command) -> _Command:
 
 
 def in_utf8(value: Any) -> Any:
-    """The callback of arguments that are texts: a text, or a list of them, as it was typed, in UTF-8.
+    """Callback for text arguments: decodes a text, or a list of texts, as UTF-8.
 
-    Where the locale is another, such as LC_ALL=C, Python has decoded the command line by that.
+    With another locale, such as LC_ALL=C, Python decodes the command line in the encoding of that locale.
 
     Raises:
-        InputError: one is not UTF-8.
+        InputError: a text is not UTF-8.
     """
     if isinstance(value, list):
         return [in_utf8(each) for each in value]
@@ -115,9 +115,9 @@ def in_utf8(value: Any) -> Any:
 
 
 def output(what: str) -> Any:
-    """The option of the file that a command writes, for `Annotated`.
+    """The option for the output file of a command, for `Annotated`.
 
     Args:
-        what: its help.
+        what: the help of the option.
     """
     return typer.Option("--to", "-o", help=what)

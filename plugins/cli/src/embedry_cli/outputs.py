@@ -1,4 +1,4 @@
-"""Writing vectors to .npy, .jsonl or .parquet, block by block and atomically."""
+"""Writes vectors to .npy, .jsonl or .parquet files, block by block and atomically."""
 
 import json
 import os
@@ -23,25 +23,25 @@ STDOUT = "-"
 _SUFFIXES = (".npy", ".jsonl", ".parquet")
 
 _NOT_JSON = (TypeError, ValueError, RecursionError)
-"""Raised for values without a representation in JSON, as NaN and bytes, and for nesting that is too deep."""
+"""Errors for values that JSON cannot represent, such as NaN and bytes, and for nesting that is too deep."""
 
 
 class Writer(Protocol):
-    """Takes blocks of rows, in order."""
+    """Writes blocks of rows, in order."""
 
     def write(self, rows: Sequence[Row], vectors: Vectors) -> None:
-        """Adds rows: all their columns, and a vector each."""
+        """Adds rows with all their columns, and a vector for each."""
         ...
 
     def close(self) -> None:
-        """Writes what is only known at the end."""
+        """Completes the output."""
         ...
 
 
 class NpyWriter:
-    """The vectors alone, as one array, and their space in a file beside it.
+    """Writes only the vectors, as one array, and their space to a second file.
 
-    The length of the array is known last, and written into the header in place.
+    The length of the array is known only at the end, and is then written into the header in place.
     """
 
     def __init__(self, file: BinaryIO, beside: BinaryIO, column: VectorColumn) -> None:
@@ -52,13 +52,13 @@ class NpyWriter:
         self._write_header()
 
     def write(self, rows: Sequence[Row], vectors: Vectors) -> None:
-        """Adds vectors; an array has no room for columns."""
-        assert isinstance(vectors, np.ndarray)  # noqa: S101  `opened` refuses the others
+        """Adds vectors. Ignores other columns."""
+        assert isinstance(vectors, np.ndarray)  # noqa: S101  `opened` rejects the others
         self._rows += len(vectors)
         self._file.write(vectors.astype("<f4", order="C", copy=False).data)
 
     def close(self) -> None:
-        """Corrects the header. It has the same size as before: numpy leaves room in it for the first axis to grow."""
+        """Updates the header, whose size does not change: NumPy reserves space for the first axis to grow."""
         self._file.seek(0)
         self._write_header()
         self._beside.write(json.dumps(self._column.about(), indent=2).encode() + b"\n")
@@ -69,7 +69,7 @@ class NpyWriter:
 
 
 class JsonlWriter:
-    """One JSON object a line, with the vector as `plain` gives it."""
+    """Writes one JSON object per line, with the vector in the form of `vectors.plain`."""
 
     def __init__(self, file: BinaryIO, column: str) -> None:
         self._file = file
@@ -79,10 +79,10 @@ class JsonlWriter:
         """Adds lines.
 
         Raises:
-            InputError: JSON has nothing for a value.
+            InputError: JSON cannot represent a value.
         """
         for row, vector in zip(rows, plain(vectors), strict=True):
-            # Escapes what UTF-8 cannot encode, a lone surrogate, and what a terminal would act on.
+            # Escapes lone surrogates, which UTF-8 cannot encode, and control characters.
             self._file.write(shown(_line(row, {self._column: vector})).encode() + b"\n")
 
     def close(self) -> None:
@@ -92,16 +92,16 @@ class JsonlWriter:
 
 @contextmanager
 def opened(to: str, column: VectorColumn, *, overwrite: bool, parquet_inputs: Sequence[str]) -> Iterator[Writer]:
-    """The writer for a file's name, or for JSON lines on standard output.
+    """Opens the writer for a file name, or for JSON lines on standard output.
 
     Args:
         to: the file, or `STDOUT`.
-        column: that of the vectors.
-        overwrite: whether a file of this name may be replaced.
-        parquet_inputs: files whose column types the output takes over, if it is Parquet.
+        column: the column of the vectors.
+        overwrite: whether to replace an existing file.
+        parquet_inputs: files whose column types a Parquet output keeps.
 
     Raises:
-        InputError: the extension is not one of a format that can be written, or the format has no place for such vectors.
+        InputError: the extension is not supported, or the format does not support such vectors.
         OutputError: the file exists, or its folder does not.
     """
     if to == STDOUT:
@@ -132,7 +132,7 @@ def opened(to: str, column: VectorColumn, *, overwrite: bool, parquet_inputs: Se
 
 @contextmanager
 def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file that is renamed to `path` when the block succeeds; otherwise it is deleted, and the old file stays.
+    """Opens a file that is renamed to `path` when the block succeeds. On errors, deletes it and keeps `path`.
 
     Raises:
         OutputError: the file exists and may not be replaced, or its folder does not exist.
@@ -141,7 +141,7 @@ def whole(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
         raise OutputError(f"{path} exists; name another file, or replace it: --overwrite")
     if not path.parent.is_dir():
         raise OutputError(f"there is no folder {path.parent} to write {path.name} to")
-    final = Path(os.path.realpath(path))  # a link is followed, not replaced
+    final = Path(os.path.realpath(path))  # follow a symbolic link instead of replacing it
     with part_of(final) as part:
         with open(part, "xb") as file:
             yield file

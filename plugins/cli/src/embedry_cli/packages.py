@@ -1,4 +1,4 @@
-"""Writing packages: from the templates beside this module, into a new folder, whole or not at all."""
+"""Writes packages from the templates in this distribution into a new folder, atomically."""
 
 import keyword
 import re
@@ -18,17 +18,17 @@ from embedry_cli.errors import InputError, OutputError
 _NAME = re.compile(r"[A-Za-z]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 
 _SUFFIX = ".template"
-"""Of files in which names are put; others are copied."""
+"""The suffix of files with placeholders; other files are copied."""
 
 Files = Mapping[str, bytes]
-"""Path in the package's folder -> content."""
+"""Maps paths in the package's folder to contents."""
 
 
 def check(name: str) -> None:
-    """Whether a package of this name can be written into the current folder.
+    """Checks that a package of this name can be created in the current folder.
 
     Raises:
-        InputError: it is no name of a package, or something of that name is there or installed.
+        InputError: the name is invalid, or already exists in the folder or among the installed packages.
     """
     if not _NAME.fullmatch(name) or keyword.iskeyword(importable(name)):
         raise InputError(
@@ -43,17 +43,17 @@ def check(name: str) -> None:
 
 
 def importable(name: str) -> str:
-    """The name under which a distribution is imported."""
+    """The import name of a distribution."""
     return re.sub(r"[.-]", "_", name.lower())
 
 
 def example(kind: Literal["pack", "backend"], name: str, model: str) -> Files:
-    """The files of a package that works, with a model that fits into it.
+    """The files of a working package with a tiny model.
 
     Args:
-        kind: of the package.
-        name: of its distribution.
-        model: the name of its model.
+        kind: the kind of the package.
+        name: the name of the distribution.
+        model: the name of the model.
     """
     return _filled(kind, name, model, "example")
 
@@ -63,7 +63,7 @@ def pack_of(spec: ModelSpec, name: str) -> Files:
 
     Args:
         spec: the entry.
-        name: of the distribution.
+        name: the name of the distribution.
     """
     module = _module(spec.name)
     files = {
@@ -76,10 +76,10 @@ def pack_of(spec: ModelSpec, name: str) -> Files:
 
 
 def write(name: str, files: Files) -> None:
-    """Writes files into a new folder of this name, all or none.
+    """Writes files into a new folder of this name, atomically.
 
     Raises:
-        OutputError: they cannot be written.
+        OutputError: the files cannot be written.
     """
     try:
         with TemporaryDirectory(prefix=f".{name}-", dir=Path()) as aside:
@@ -93,7 +93,7 @@ def write(name: str, files: Files) -> None:
 
 
 def next_steps(name: str) -> list[tuple[str, str]]:
-    """What to do with a new package."""
+    """The next steps for a new package."""
     return [
         ("package", name),
         ("install it", f"pip install -e './{name}[test]'"),
@@ -103,7 +103,7 @@ def next_steps(name: str) -> list[tuple[str, str]]:
 
 
 def _filled(kind: str, name: str, model: str, module: str) -> Files:
-    """The files of a template with names put in."""
+    """The files of a template with the names filled in."""
     package = importable(name)
     names = {"name": name, "package": package, "model": model, "module": module, "version": __version__}
     found: dict[str, bytes] = {}

@@ -1,4 +1,4 @@
-"""The pages of `embedry map` and `embedry compare`: one HTML file with everything in it, which fetches nothing."""
+"""Creates the pages of `embedry map` and `embedry compare`: self-contained HTML files without external resources."""
 
 import json
 from base64 import b64encode
@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 VIRIDIS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (253, 231, 37))
-"""Red, green and blue along a scale: equal steps of a number look like equal steps, to the colour-blind too."""
+"""RGB values of a perceptually uniform color scale that also works for color-blind people."""
 
 
 def html(script: str, title: str, facts: str, data: Mapping[str, Any]) -> bytes:
-    """The page, in UTF-8.
+    """The HTML page, in UTF-8.
 
     Args:
         script: the file in `pages/` that shows the data.
-        title: stands above.
-        facts: one line beside the title.
-        data: what the script reads, as JSON has it; numbers as `packed` gives them.
+        title: the title of the page.
+        facts: one line next to the title.
+        data: the data for the script, serializable as JSON, with arrays of numbers encoded by `packed`.
     """
     page = _read("page.html")
     for name, content in (
@@ -29,14 +29,14 @@ def html(script: str, title: str, facts: str, data: Mapping[str, Any]) -> bytes:
         ("script", _read("plane.js") + _read(script)),
         ("title", escape(title)),
         ("facts", escape(facts)),
-        ("data", json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),  # last: texts may hold "{title}"
+        ("data", json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")),  # last: texts may contain "{title}"
     ):
         page = page.replace(f"{{{name}}}", content)
-    return page.encode(errors="backslashreplace")  # half a surrogate pair becomes the escape that JSON has for it
+    return page.encode(errors="backslashreplace")  # writes lone surrogates as JSON escapes
 
 
 def packed(values: NDArray[np.floating]) -> str:
-    """Numbers as `floats` of `pages/plane.js` reads them: float32, row by row, nan for none."""
+    """Encodes numbers for `floats` in `pages/plane.js`: float32, row by row, NaN for none."""
     return b64encode(values.astype("<f4").tobytes()).decode()
 
 

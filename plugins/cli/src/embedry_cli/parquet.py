@@ -1,4 +1,4 @@
-"""Reading and writing Parquet. Importing this module needs pyarrow, and reports how to install it."""
+"""Reads and writes Parquet. Importing this module without pyarrow raises an error that says how to install it."""
 
 import json
 from bisect import bisect_left
@@ -22,7 +22,7 @@ _BATCH = 2048
 
 
 class ParquetRow(Mapping[str, Any]):
-    """A row of a file. Its values become those of Python when they are asked for, because not all of them can."""
+    """A row of a file. Converts values to Python on access, because some values cannot be converted."""
 
     def __init__(self, batch: pa.RecordBatch, index: int, place: str) -> None:
         self.batch = batch
@@ -50,14 +50,14 @@ class ParquetRow(Mapping[str, Any]):
 
 
 def batches(path: str, only: str | None) -> Iterator[tuple[pa.RecordBatch, float]]:
-    """The rows of a file, some at a time, and the part of the file that has been read so far.
+    """Yields batches of rows, and the share of the file that has been read so far.
 
     Args:
         path: the file.
-        only: the one column to read; None, or a name that no column has, for all.
+        only: the only column to read; None, or a name that is not a column, for all.
 
     Raises:
-        InputError: it is not Parquet that can be read to its end.
+        InputError: the file is not Parquet or cannot be read completely.
     """
     done = 0
     try:
@@ -74,17 +74,18 @@ def columns(path: str) -> list[str]:
     """The names of a file's columns, in order.
 
     Raises:
-        InputError: it is not Parquet.
+        InputError: the file is not Parquet.
     """
     return list(_schema(path).names)
 
 
 class ParquetWriter:
-    """Writes rows with their vectors: fixed-size lists; of sparse models structs of two lists, `indices` and `values`; of
-    multi-vector models lists of fixed-size lists.
+    """Writes rows with their vectors.
 
-    Rows of Parquet files keep their values and types. Otherwise the first block decides the types, and a value that a
-    column would change is an error. The space and the role are metadata of the file, under the names that bulk jobs use.
+    Vectors are fixed-size lists, sparse vectors are structs of two lists, `indices` and `values`, and multi-vectors are
+    lists of fixed-size lists. Rows of Parquet files keep their values and types. Otherwise the first block determines the
+    types, and a value that does not fit its column raises an error. The space and the role are stored in the metadata of
+    the file, under the same names as in bulk jobs.
     """
 
     def __init__(self, file: BinaryIO, column: VectorColumn, inputs: Sequence[str]) -> None:
@@ -99,7 +100,7 @@ class ParquetWriter:
         """Adds rows.
 
         Raises:
-            InputError: a column cannot hold a value unchanged, or is not in the first block.
+            InputError: a column cannot store a value unchanged, or is missing from the first block.
         """
         if self._schema is None:
             self._schema = _inferred(rows)
@@ -107,7 +108,7 @@ class ParquetWriter:
         self._open(self._schema).write_table(table.append_column(self._vectors, self._column(vectors)))
 
     def close(self) -> None:
-        """Ends the file; one without rows still has the vectors' column."""
+        """Completes the file. A file without rows still has the vector column."""
         self._open(self._schema if self._schema is not None else pa.schema([])).close()
 
     def _column(self, vectors: Vectors) -> pa.Array:
@@ -150,7 +151,7 @@ def _common_schema(paths: Sequence[str]) -> pa.Schema:
 
 
 def _copied(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
-    """The columns of rows of Parquet files, never converted to Python and back."""
+    """The columns of rows of Parquet files, without conversion to Python and back."""
     slices = []
     records = [cast(ParquetRow, row.record) for row in rows]
     for _, group in groupby(records, key=lambda record: id(record.batch)):
@@ -183,10 +184,10 @@ def _inferred(rows: Sequence[Row]) -> pa.Schema:
 
 
 def _column(rows: Sequence[Row], name: str, kind: pa.DataType | None) -> pa.Array:
-    """The values of a column, of this type; if it is None, of the type that suits them all.
+    """The values of a column in the type `kind`, or if it is None, in a type that fits all of them.
 
     Raises:
-        InputError: the column cannot hold a value unchanged.
+        InputError: the column cannot store a value unchanged.
     """
     values = [row.record.get(name) for row in rows]
     array = _array(values, kind)
@@ -206,7 +207,7 @@ def _column(rows: Sequence[Row], name: str, kind: pa.DataType | None) -> pa.Arra
 
 
 def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array | None:
-    """The values as an array; None if it would not hold all of them unchanged."""
+    """The values as an array; None if the array cannot store all of them unchanged."""
     try:
         array = pa.array(values, kind)
         return array if all(map(_same, values, array.to_pylist())) else None
@@ -215,7 +216,7 @@ def _array(values: Sequence[Any], kind: pa.DataType | None) -> pa.Array | None:
 
 
 def _same(given: Any, held: Any) -> bool:
-    """Whether a value came back as it was given. A missing key is the same as null, a whole number as its float."""
+    """Whether a value is unchanged. A missing key equals null, and an integer equals the same float."""
     if isinstance(given, dict):
         return isinstance(held, dict) and all(
             _same(given.get(key), held.get(key)) for key in given.keys() | held.keys()
@@ -228,7 +229,7 @@ def _same(given: Any, held: Any) -> bool:
 
 
 def _can_be_written(kind: pa.DataType) -> bool:
-    """Arrow has types that Parquet has not, as structs without fields and very deep lists."""
+    """Whether Parquet supports an Arrow type. It does not support structs without fields and very deep lists."""
     try:
         file = pa.BufferOutputStream()
         pq.write_table(pa.schema([("column", kind)]).empty_table(), file)

@@ -1,4 +1,4 @@
-"""Unfinished outputs. The name of one says which process writes it, so that what a killed process left can be removed."""
+"""Manages unfinished outputs. Their names identify the writing process, so that leftovers can be removed."""
 
 import os
 import re
@@ -10,21 +10,21 @@ from pathlib import Path
 from embedry._files import makers
 
 _ABANDONED_AFTER = 7 * 24 * 3600
-"""Seconds without a change after which a part counts as abandoned whose process cannot be asked about: it ran on another
-machine, or before this one was started again."""
+"""Seconds without a change after which a part counts as abandoned if the state of its process is unknown, because it ran on
+another machine or before a restart."""
 
 _in_use: set[str] = set()
-"""The parts of this process, to tell them from those of an earlier process that had the same id."""
+"""The parts of this process, to distinguish them from those of an earlier process with the same ID."""
 
 
 @contextmanager
 def part_of(final: Path) -> Iterator[Path]:
-    """A new name beside `final`, to write to and then to rename; what is there is deleted if the block fails.
+    """Yields a temporary path next to `final` to write to and rename. Deletes the file if the block fails.
 
-    Before that, the parts of `final` that killed processes left are removed.
+    First removes the parts of `final` that killed processes left.
     """
     _sweep(final)
-    # In the same folder, so that it is renamed in one step; not of tempfile, so that it has the usual permissions.
+    # In the same folder, so that renaming is atomic; not from tempfile, so that it has the usual permissions.
     part = final.with_name(f"{_prefix(final)}{makers.mark()}.part")
     _in_use.add(part.name)
     try:
@@ -37,12 +37,12 @@ def part_of(final: Path) -> Iterator[Path]:
 
 
 def _sweep(final: Path) -> None:
-    """Removes parts by our names only, and never through a link."""
+    """Removes abandoned parts. Matches only our own names, and does not follow symbolic links."""
     pattern = re.compile(re.escape(_prefix(final)) + makers.PATTERN + r"\.part")
     with suppress(OSError), os.scandir(final.parent) as entries:
         for entry in entries:
             name = pattern.fullmatch(entry.name)
-            with suppress(OSError):  # another process may be faster
+            with suppress(OSError):  # another process may have removed it
                 if name and entry.is_file(follow_symlinks=False) and _is_abandoned(entry, name[1], int(name[2])):
                     Path(entry.path).unlink()
 
@@ -57,5 +57,5 @@ def _is_abandoned(entry: os.DirEntry[str], place: str, process: int) -> bool:
 
 
 def _prefix(final: Path) -> str:
-    """Not the whole name, which may be as long as a file system allows."""
+    """The start of a part's name. Shortened, because the full name may be as long as the file system allows."""
     return f".{final.name[:50]}."

@@ -1,4 +1,4 @@
-"""Text files, cut into passages that fit a model."""
+"""Reads text files and splits them into passages that fit a model."""
 
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -7,23 +7,23 @@ from typing import BinaryIO, NamedTuple
 from embedry_cli import formats
 
 _SHORT = 0.3
-"""Paragraphs are merged until a passage has this part of its maximum length."""
+"""Paragraphs are merged until a passage reaches this share of its maximum length."""
 
 _PROBE = 8192
 """Bytes read to detect a binary file."""
 
 _CHARS_PER_TOKEN = 3
-"""Fewer than running text has, so that a passage is nearly always read to its end."""
+"""Fewer than in ordinary text, so that passages are rarely truncated."""
 
 _LONGEST = 1000
-"""Characters of a passage, even for models that read more: the vector of a long text resembles nothing in particular."""
+"""Maximum characters of a passage, even for models with longer inputs: vectors of long texts are less specific."""
 
 _LARGEST_MB = 64
-"""A larger file is skipped even where it is named, because a file is read as a whole."""
+"""Maximum size of a file, even if it is passed explicitly, because a file is read as a whole."""
 
 
 class Passage(NamedTuple):
-    """Some lines of a file."""
+    """Consecutive lines of a file."""
 
     file: str
     line: int
@@ -36,7 +36,7 @@ class NotTextError(Exception):
 
 
 def longest(tokens: int) -> int:
-    """The most characters of a passage for a model that reads so many tokens."""
+    """The maximum characters of a passage for a model that reads `tokens` tokens."""
     return min(_LONGEST, _CHARS_PER_TOKEN * tokens)
 
 
@@ -44,7 +44,7 @@ def read(path: str) -> str:
     """The content of a text file.
 
     Raises:
-        NotTextError: it is binary, in another encoding than UTF-8, too large, or may not be read.
+        NotTextError: the file is binary, not UTF-8, too large, or not readable.
     """
     try:
         with open(path, "rb") as file:
@@ -56,7 +56,7 @@ def read(path: str) -> str:
 
 
 def looks_like_text(path: str) -> bool:
-    """Whether the first bytes of a file are those of a text."""
+    """Whether the first bytes of a file look like text."""
     try:
         with open(path, "rb") as file:
             _check(file.read(_PROBE))
@@ -66,7 +66,7 @@ def looks_like_text(path: str) -> bool:
 
 
 def split(file: str, text: str, most: int) -> Iterator[Passage]:
-    """Paragraphs, merged while they are short, and cut between lines, or else between words, where they are long."""
+    """Splits a text into passages: merges short paragraphs, and cuts long ones between lines or else between words."""
     first, lines, size = 0, list[str](), 0
     for number, line in _short_lines(text, most):
         if not line:
@@ -88,7 +88,7 @@ def split(file: str, text: str, most: int) -> Iterator[Passage]:
 
 
 def _opens_section(line: str, before: Sequence[str]) -> bool:
-    """A heading of Markdown, or a comment, belongs to what follows it; one heading after another to the same."""
+    """Whether a line is a Markdown heading or a comment, which belongs to the text after it."""
     return line.startswith("#") and any(other and not other.startswith("#") for other in before)
 
 
@@ -102,7 +102,7 @@ def _short_lines(text: str, most: int) -> Iterator[tuple[int, str]]:
 
 
 def _content(file: BinaryIO) -> bytes:
-    content = file.read(_PROBE)  # first only this: a large binary file is not read to its end
+    content = file.read(_PROBE)  # checked first, so that a large binary file is not read completely
     _check(content)
     content += file.read(_LARGEST_MB * 1_000_000)
     if b"\0" in content:

@@ -1,4 +1,4 @@
-"""`embedry pin`: the registry entry of any model, with a digest for every file, as source for a model pack."""
+"""Implements `embedry pin`: prints the registry entry of a model, with a digest for every file, as Python source."""
 
 import sys
 from dataclasses import replace
@@ -23,12 +23,12 @@ def pin(
         str | None, typer.Option(help="A commit, branch or tag of the repository; by default main.")
     ] = None,
     package: Annotated[
-        str | None, typer.Option(help="Write an installable package of this name, with the entry, into a new folder.")
+        str | None, typer.Option(help="Write an installable package with this name and the entry into a new folder.")
     ] = None,
 ) -> None:
     """Print the registry entry of a model as Python source, to register it by name.
 
-    The files are downloaded, and compared with the digests that the hub states.
+    Downloads the files, and compares them with the digests on the hub.
 
     Examples:
         embedry pin acme/support-v2 > support.py
@@ -47,7 +47,7 @@ def pin(
     for kind in spec.kinds:
         try:
             resolve_kind(kind, spec)
-        except EmbedryError as error:  # the entry is right all the same
+        except EmbedryError as error:  # the entry is still valid
             terminal.warn(str(error))
     if package is None:
         typer.echo(_printable(source.module(spec)), nl=False)
@@ -60,7 +60,7 @@ def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
     """The entry of a model with a digest for every file.
 
     Raises:
-        InputError: it has no revisions.
+        InputError: the model has no revisions.
         Others: as `_layouts.from_hub` and `sources.pull`.
     """
     registered = installed().find(model)
@@ -83,7 +83,7 @@ def _pinned(model: str, revision: str | None, cache_dir: Path) -> ModelSpec:
 
 
 def _with_digests(spec: ModelSpec, cache_dir: Path) -> ModelSpec:
-    """The entry with the digests that it lacks, of files as they came from the hub or lie in its folder."""
+    """Adds missing digests to an entry, computed from the downloaded files or the files in its folder."""
     if None not in spec.files.values():
         return spec
     on_hub = spec.repo is not None and spec.folder is None
@@ -96,12 +96,12 @@ def _with_digests(spec: ModelSpec, cache_dir: Path) -> ModelSpec:
 
 
 def _free_name(repo: str) -> str:
-    """The repository's own name, without its owner's, unless a model is registered by it."""
+    """The name of a repository without its owner, or with it if a model with the short name is registered."""
     name = repo.split("/")[1]
     return repo if installed().registrations(name) else name
 
 
 def _printable(text: str) -> str:
-    """Source in which what standard output cannot encode is escaped; only the literals of texts have such characters."""
+    """Escapes characters that standard output cannot encode. They occur only in string literals."""
     encoding = sys.stdout.encoding or "utf-8"
     return text.encode(encoding, "backslashreplace").decode(encoding)

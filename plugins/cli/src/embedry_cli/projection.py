@@ -1,4 +1,4 @@
-"""From vectors to a map: points in the plane, clusters of them, and names for those. Importing this needs umap-learn."""
+"""Projects vectors to points in the plane, clusters the points, and names the clusters. Requires umap-learn."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -20,30 +20,30 @@ except ImportError as error:
 _SEED = 0
 
 _NEIGHBOURS = 15
-"""Of each text, which UMAP keeps near it. It is UMAP's default."""
+"""The number of neighbors that UMAP considers for each text; the default of UMAP."""
 
 _WIDEST_GAP = 0.05
-"""Of the map's width or height without the outer twentieths: the most that an empty band across the map takes."""
+"""The maximum width of an empty band, as a share of the map's width or height without the outer 5% on each side."""
 
 _MOST_CLUSTERS = 18
-"""As many as there are distinguishable colours."""
+"""The number of distinguishable colors."""
 
 _WORD = r"[^\W\d_]{2,}"
 """Two letters or more."""
 
 _WORDS = 3
-"""Of a cluster's name."""
+"""The maximum number of words in the name of a cluster."""
 
 
 def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[str], None]) -> NDArray[np.float32]:
-    """Points in the plane, float32 (n, 2), near each other where vectors (n, dims) are similar; reproducible.
+    """Projects vectors to points in the plane, float32 (n, 2), with similar vectors near each other; reproducible.
 
-    Uses UMAP, and narrows empty bands across its plane. If there are no more vectors than the neighbours that it considers
-    of each, they are laid out by their two principal components.
+    Uses UMAP, and narrows empty bands in the result. If there are no more vectors than UMAP's number of neighbors, uses
+    the first two principal components instead.
 
     Args:
-        vectors: float32 (n, dims) with n of at least 3.
-        similarity: by which the vectors are compared. A dot product is not a distance, so the angle is used.
+        vectors: float32 (n, dims); n must be at least 3.
+        similarity: the similarity of the model. For the dot product, which is not a distance, uses the angle.
         show: called with the progress.
     """
     if len(vectors) <= _NEIGHBOURS:
@@ -51,7 +51,7 @@ def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[
     mapping = umap.UMAP(
         n_neighbors=_NEIGHBOURS,
         metric="cosine" if similarity == "dot" else similarity,
-        init="pca",  # keeps distant points distant, and works for every input; a spectral start does not
+        init="pca",  # keeps distant points distant, and works for every input, unlike a spectral start
         random_state=_SEED,
         n_jobs=1,  # a seed allows only one; UMAP warns if it is not set
         tqdm_kwds={"file": _Lines(show), "bar_format": "projecting: {percentage:.0f}%", "disable": False},
@@ -60,13 +60,13 @@ def plane(vectors: NDArray[np.float32], similarity: Similarity, show: Callable[[
 
 
 def _closed(points: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The points with empty bands narrowed, so that neither a far cluster nor an outlier costs the others their room.
+    """Narrows empty bands, so that distant clusters and outliers do not compress the others.
 
-    Nothing that can be read from the map is lost: how far apart UMAP puts two clusters means little.
+    This loses no information, because the distances between clusters in UMAP mean little.
     """
     order = np.argsort(points, axis=0)
     ordered = np.take_along_axis(points, order, axis=0)
-    # Few points have wide gaps between them everywhere.
+    # A small number of points has wide gaps everywhere.
     widest = max(_WIDEST_GAP, 4 / len(points)) * np.ptp(np.quantile(points, (0.05, 0.95), axis=0), axis=0)
     steps = np.minimum(np.diff(ordered, axis=0, prepend=ordered[:1]), widest)
     closed = np.empty_like(points)
@@ -75,30 +75,30 @@ def _closed(points: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _turned(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The two principal components, the longer one across, as screens are."""
+    """The first two principal components; the larger one is horizontal, as screens are wide."""
     points: NDArray[np.float32] = PCA(2, random_state=_SEED).fit_transform(vectors).astype(np.float32)
     return points
 
 
 class _Lines(io.StringIO):
-    """What UMAP writes its progress to."""
+    """A stream that receives the progress of UMAP."""
 
     def __init__(self, show: Callable[[str], None]) -> None:
         super().__init__()
         self._show = show
 
     def write(self, text: str, /) -> int:
-        """Shows a line that is not blank."""
+        """Shows a line unless it is blank."""
         if text.strip():
             self._show(text.strip())
         return len(text)
 
 
 def clusters(points: NDArray[np.float32]) -> NDArray[np.intp]:
-    """The cluster of each point (n, 2): integers (n,) from 0, the largest cluster, on without gaps.
+    """The cluster of each point (n, 2): consecutive integers (n,) from 0, the largest cluster.
 
-    By k-means: its clusters lie together and leave nothing out. Those that follow density (HDBSCAN) find, in texts that
-    shade into each other, one cluster of nearly everything.
+    Uses k-means, whose clusters are compact and cover all points. Density-based clustering (HDBSCAN) puts nearly all
+    texts into one cluster if their topics overlap.
     """
     count = min(_MOST_CLUSTERS, max(2, round((len(points) / 8) ** 0.5)))
     labels = KMeans(count, n_init=4, random_state=_SEED).fit_predict(points)
@@ -110,9 +110,8 @@ def clusters(points: NDArray[np.float32]) -> NDArray[np.intp]:
 def names(texts: Sequence[str], labels: NDArray[np.intp]) -> list[str]:
     """The most characteristic words of each cluster, by class-based tf-idf (Grootendorst, 2022, "BERTopic").
 
-    That is the part of a cluster's texts that have a word, times how rare the word is in all of them. Words of the
-    English stop list are left out, and so are further forms of a chosen word. A cluster without words is named by its
-    number.
+    The score is the share of a cluster's texts that contain a word, times the rarity of the word in all texts. Skips
+    English stop words and further forms of a chosen word. A cluster without words is named by its number.
     """
     reader = CountVectorizer(binary=True, stop_words="english", token_pattern=_WORD)
     try:

@@ -1,17 +1,17 @@
-"""English texts of every length that come with Python: its language reference, as `help()` shows it."""
+"""Provides English texts of various lengths from Python's language reference, as `help()` shows it."""
 
 import re
 from pydoc_data.topics import topics
 
 _FEWEST_LETTERS = 0.7
-"""The share of letters that separates prose from examples and tables."""
+"""The minimum share of letters in prose, to exclude examples and tables."""
 
 _DOCUMENT_WORDS = 400
-"""More than most models read."""
+"""Length of a long document; more than most models read."""
 
 
 def by_length() -> dict[str, list[str]]:
-    """Short texts of a line, paragraphs, and long documents; no text twice, and the same for the same Python."""
+    """Distinct short texts, paragraphs and long documents; the same for the same version of Python."""
     blocks = (" ".join(block.split()) for name in sorted(topics) for block in re.split(r"\n\s*\n", topics[name]))
     paragraphs = [block for block in dict.fromkeys(blocks) if _is_prose(block)]
     sentences = dict.fromkeys(sentence for block in paragraphs for sentence in re.split(r"(?<=[.:]) ", block))

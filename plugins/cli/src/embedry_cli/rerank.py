@@ -1,4 +1,4 @@
-"""`embedry rerank`: texts in the order in which they answer a question, by a reranker."""
+"""Implements `embedry rerank`: ranks texts with a reranker by how well they answer a question."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -20,18 +20,18 @@ from embedry_cli.texts import Texts, named, told_by_place
 
 
 class Hit(NamedTuple):
-    """A text, and how well it answers the question."""
+    """A text and its score."""
 
     score: float
     place: str
-    """Where it is: "notes.txt:12"."""
+    """The location of the text: "notes.txt:12"."""
     text: str
 
 
 @engine_options
 def rerank(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", callback=in_utf8, help="What the texts are to answer.")
+        str, typer.Argument(metavar="QUESTION", callback=in_utf8, help="The question that the texts should answer.")
     ],
     inputs: Annotated[
         list[str] | None,
@@ -50,7 +50,7 @@ def rerank(
 ) -> None:
     """Rank the texts of files by how well they answer a question.
 
-    A text is a line, or a row of JSONL, CSV, TSV or Parquet. Blank ones are left out.
+    A text is a line, or a row of JSONL, CSV, TSV or Parquet. Blank texts are skipped.
     To search folders, use: embedry search QUESTION PATH... --rerank MODEL
 
     Examples:
@@ -68,14 +68,14 @@ def rerank(
 
 
 def check_ranks(reranker: LazyReranker) -> None:
-    """Raises InputError for a model that gives several scores for a pair, none of which is an order."""
+    """Raises InputError for a model that returns several scores per pair, because these do not define an order."""
     if reranker.dims != 1:
         raise InputError(f"{reranker.name!r} gives {reranker.dims} scores per pair, so it cannot rank; use another")
 
 
 def _best(reranker: LazyReranker, question: str, rows: Rows, top: int) -> list[Hit]:
-    """The best texts, equal ones in their order. They are read block by block, and only the best are kept."""
-    checked([question])  # by itself: an error in a pair is told by the place of its text
+    """The best texts; equal scores keep the input order. Reads block by block and keeps only the best texts."""
+    checked([question])  # separately, because errors in pairs are reported by the location of the text
     downloads.load(reranker)
     texts = Texts(row for row in rows if row.text.strip())
     best: list[tuple[float, Row]] = []
@@ -95,7 +95,7 @@ def _scored(reranker: LazyReranker, question: str, texts: Texts) -> Iterator[tup
         for block in reranker.score_blocks((question, text) for text in texts):
             texts.note_cut(block.truncated)
             yield block.vectors[:, 0].tolist(), texts.taken(len(block.vectors))
-    except TextTooLongError as error:  # texts are cut, so it is the question
+    except TextTooLongError as error:  # texts are truncated, so the question is too long
         raise InputError(
             f"the question is too long to be read beside {texts.places(error.positions)}: the model reads "
             f"{reranker.max_seq_length} tokens of both; shorten it"

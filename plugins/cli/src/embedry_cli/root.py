@@ -1,4 +1,4 @@
-"""The root command, which has all installed commands. Imports Typer, which takes as long as loading a model."""
+"""The root command, with all installed commands. Imports Typer, which takes as long as loading a model."""
 
 from typing import Annotated
 
@@ -34,7 +34,7 @@ def root(
 def group() -> TyperGroup:
     """The root command with all installed commands."""
     result = get_command(app)
-    assert isinstance(result, TyperGroup)  # noqa: S101  it has a callback, so Typer makes a group of it
+    assert isinstance(result, TyperGroup)  # noqa: S101  Typer builds a group because there is a callback
     for command in commands.installed():
         result.add_command(command)
     return result

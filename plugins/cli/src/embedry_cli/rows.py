@@ -1,4 +1,4 @@
-"""The texts of input files: lines, JSONL, CSV, TSV or Parquet, each with its location and the other columns of its row."""
+"""Reads texts from lines, JSONL, CSV, TSV or Parquet, each with its location and the other columns of its row."""
 
 import json
 import math
@@ -18,17 +18,17 @@ __all__ = ["STDIN", "Kind", "Row", "Rows", "kind_of"]
 
 
 class Rows:
-    """The rows of all inputs, one input after the other, read lazily.
+    """The rows of all inputs in order, read lazily.
 
     Args:
         inputs: files, or `STDIN`.
-        kind: their format; None for that of each file's extension.
-        column: the column that the texts are in.
-        command: the command that reads them, for messages.
-        others: whether the other columns are needed as well; if not, Parquet's are not read.
+        kind: the format of the inputs; None to use each file's extension.
+        column: the column of the texts.
+        command: the command that reads the inputs, for messages.
+        others: whether the other columns are needed; if not, Parquet files are read without them.
 
     Raises:
-        InputError: an input does not exist, is of another format, or has no valid text in its first row.
+        InputError: an input does not exist, has another format, or has no valid text in its first row.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Rows:
         """Bytes read so far."""
         sizes = [_size(name) for name in inputs if name != STDIN]
         self.size = sum(sizes) if len(sizes) == len(inputs) else None
-        """Bytes of all inputs; None where standard input is one of them."""
+        """Bytes of all inputs; None if they include standard input."""
         self._try_starts()
 
     def __iter__(self) -> Iterator[Row]:
@@ -55,12 +55,12 @@ class Rows:
             yield from self._rows(name, kind)
 
     def text(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Every line is a text, a blank one too, so that rows and lines keep the same numbers."""
+        """Reads every line as a text, including blank ones, so that row and line numbers match."""
         for number, line in self._lines(name):
             yield f"{name}:{number}", {self._column: line.removesuffix("\n").removesuffix("\r")}
 
     def jsonl(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Every line that is not blank is a JSON object."""
+        """Reads a JSON object from every nonblank line."""
         for number, line in self._lines(name):
             if line.isspace():
                 continue
@@ -76,15 +76,15 @@ class Rows:
             yield place, record
 
     def csv(self, name: str, delimiter: str = ",") -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """The first record that is not blank names the columns."""
+        """Reads CSV. The first nonblank record names the columns."""
         return delimited.records((line for _, line in self._lines(name)), name, delimiter)
 
     def tsv(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """CSV with tabs."""
+        """Reads CSV with tabs as separators."""
         return self.csv(name, "\t")
 
     def parquet(self, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
-        """Rows are counted from 1."""
+        """Reads Parquet. Rows are numbered from 1."""
         from embedry_cli import parquet
 
         before = self.read
@@ -107,7 +107,7 @@ class Rows:
                 yield number, line
 
     def _try_starts(self) -> None:
-        """Reads the start of every input that can be read twice: what is wrong there is an error before any work."""
+        """Reads the start of every input that can be read twice, to raise errors before any work."""
         for name, kind in self._sources:
             if kind == "parquet":
                 _refuse_parquet(name)

@@ -1,4 +1,4 @@
-"""`embedry search`: the passages of text files that match a question by meaning, best first."""
+"""Implements `embedry search`: finds the passages of text files that match a question by meaning."""
 
 from typing import Annotated, Unpack
 
@@ -13,13 +13,13 @@ from embedry_cli.options import AsJson, Engine, engine_options, in_utf8
 @engine_options
 def search(
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", callback=in_utf8, help="What you look for, in your own words.")
+        str, typer.Argument(metavar="QUESTION", callback=in_utf8, help="What to search for, in your own words.")
     ],
     paths: Annotated[
         list[str] | None,
         typer.Argument(
             metavar="PATH",
-            help="Files, or folders to search in depth; by default this folder, if it has an index.",
+            help="Files, or folders to search recursively; by default the current folder, if it has an index.",
             show_default=False,
         ),
     ] = None,
@@ -28,10 +28,10 @@ def search(
     model: IndexModel = None,
     rerank: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="A reranker, which orders what the model finds; its scores are shown."),
+        typer.Option(metavar="MODEL", help="A reranker that reorders the passages; its scores are shown."),
     ] = None,
     candidates: Annotated[
-        int | None, typer.Option(min=1, help=f"How many passages the reranker reads; by default {CANDIDATES}.")
+        int | None, typer.Option(min=1, help=f"How many passages the reranker scores; by default {CANDIDATES}.")
     ] = None,
     index: IndexFile = None,
     as_json: AsJson = False,
@@ -39,9 +39,9 @@ def search(
 ) -> None:
     """Search the text files of a folder by meaning.
 
-    Uses the index that `embedry index` made of the folder, or of one that it is in.
-    Without one, all files are embedded again.
-    Hidden files, binary files, files larger than 10 MB and what .gitignore files leave out are skipped.
+    Uses the index that `embedry index` made of the folder or of a parent folder.
+    Without an index, each search embeds all files.
+    Skips hidden files, binary files, files larger than 10 MB and files that .gitignore excludes.
 
     Examples:
         embedry search "When do I get my money back?" docs/

@@ -1,4 +1,4 @@
-"""An entry as Python source, in the form of a model pack's modules: only what differs from the defaults is written."""
+"""Formats a registry entry as the Python source of a model pack's module. Omits fields with default values."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -7,31 +7,31 @@ from typing import Any
 from embedry import ModelSpec
 
 _FIRST = ("name", "aliases", "repo", "revision", "folder", "files")
-"""The fields that come first; the others follow as they are declared."""
+"""The fields that come first; the others follow in the order of their declaration."""
 
 _WIDTH = 120
-"""Of a line. A text that is longer stays in one piece."""
+"""Maximum length of a line. Longer texts are not split."""
 
 
 def module(spec: ModelSpec) -> str:
-    """The source of a module with the entry as `SPEC`. What it evaluates to is equal to the entry."""
+    """The source of a module that defines `SPEC`, which is equal to the entry."""
     names = ", ".join(sorted({kind.__name__ for kind in _classes(spec)}))
     return f"from embedry import {names}\n\nSPEC = {_literal(spec)}\n"
 
 
 def argument(name: str, value: object) -> str:
-    """The source of one field of an entry, with the comma behind it."""
+    """The source of one field of an entry, with a trailing comma."""
     return f"{name}={_literal(value, room=_WIDTH - len(name) - len('=,'))},"
 
 
 def text(value: str) -> str:
-    """The literal of a text, in double quotes unless it has some itself."""
+    """The literal of a text, in double quotes unless the text contains some."""
     literal = repr(value)
     return literal if literal[0] == '"' or '"' in value else f'"{literal[1:-1]}"'
 
 
 def _classes(value: object) -> Iterator[type]:
-    """The classes of the objects that are to be made."""
+    """The classes that the source must import."""
     inner: Iterator[object] = iter(())
     if is_dataclass(value):
         yield type(value)
@@ -43,7 +43,7 @@ def _classes(value: object) -> Iterator[type]:
 
 
 def _given(value: Any) -> Iterator[tuple[str, object]]:
-    """The fields that differ from their defaults, and their values."""
+    """The names and values of the fields that differ from their defaults."""
     known = {field.name: field for field in fields(value)}
     first = [name for name in _FIRST if name in known] if isinstance(value, ModelSpec) else []
     for name in dict.fromkeys((*first, *known)):
@@ -60,9 +60,9 @@ def _literal(value: object, indent: str = "", room: float = _WIDTH) -> str:
     """The source of a value of an entry.
 
     Args:
-        value: a text, a number, or what is made of others.
-        indent: of the line where it begins.
-        room: characters left on that line; what needs more takes a line for each part.
+        value: a text, a number, or a dataclass, mapping or tuple of values.
+        indent: the indentation of the current line.
+        room: characters left on that line; a longer value is written with one line per part.
     """
     if isinstance(value, str):
         return text(value)

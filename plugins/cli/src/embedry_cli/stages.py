@@ -1,4 +1,4 @@
-"""What a command that takes minutes is doing, for logs: a terminal has bars and spinners instead."""
+"""Logs the progress of long commands if stderr is not a terminal. Terminals show bars and spinners instead."""
 
 import sys
 import time
@@ -7,11 +7,11 @@ from collections.abc import Callable
 from embedry_cli import terminal
 
 _SECONDS = 10
-"""Between two lines about one stage."""
+"""Minimum interval between two lines about the same stage."""
 
 
 def notes() -> Callable[[str], None]:
-    """A function that writes a stage on stderr, `"writing"`, or how far it is, `"projecting: 40%"`, unless that is a terminal."""
+    """Returns a function that logs a stage, `"writing"`, or its progress, `"projecting: 40%"`, unless stderr is a terminal."""
     shown = ""
     latest = 0.0
 

@@ -1,4 +1,4 @@
-"""Output of the commands: tables and lines on stdout, progress on stderr if it is a terminal."""
+"""Prints the output of commands: results to stdout, and progress to stderr if it is a terminal."""
 
 import codecs
 import json
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 UNLIMITED = 10_000
-"""Columns of what is not a terminal."""
+"""Width of output that does not go to a terminal."""
 
 _NOT_SHOWN = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-"""Controls except tab and newline, which a terminal acts on; those that change the direction of text; surrogates."""
+"""Control characters except tab and newline, characters that change the text direction, and surrogates."""
 
 
 def console() -> "Console":
-    """Standard output. Output to another program is never wrapped or cut."""
+    """A console for standard output. Output to another program is never wrapped or truncated."""
     from rich.console import Console
 
     found = Console(highlight=False, markup=False)
@@ -30,7 +30,7 @@ def console() -> "Console":
 
 
 def shown(text: str) -> str:
-    r"""Text of others as it can be printed: what a terminal would act on becomes the escape that JSON has for it, `\u001b`."""
+    r"""Escapes control characters in untrusted text, so that it is safe to print. Uses JSON escapes: `\u001b`."""
     return _NOT_SHOWN.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
@@ -42,10 +42,10 @@ def show(text: str) -> None:
 
 
 def show_json(value: Any) -> None:
-    """Prints a value as JSON, for other programs, in ASCII where standard output does not take all of Unicode.
+    """Prints a value as JSON, in ASCII if standard output is not UTF-8.
 
     Raises:
-        OutputError: a number is not finite, which JSON has no word for.
+        OutputError: a number is not finite, so JSON cannot represent it.
     """
     unicode = codecs.lookup(sys.stdout.encoding or "utf-8").name == "utf-8"
     try:
@@ -56,7 +56,7 @@ def show_json(value: Any) -> None:
 
 
 def show_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Prints names and values in two columns, leaving out what is None or empty."""
+    """Prints names and values in two columns. Skips values that are None or empty."""
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
@@ -78,23 +78,23 @@ def show_section(title: str, facts: Mapping[str, object]) -> None:
 
 
 def counted(count: int, what: str) -> str:
-    """A number and a noun, in the plural but for one."""
+    """Formats a number and a noun, in the plural unless the number is 1."""
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def note(text: str) -> None:
-    """One line on stderr beside the result."""
+    """Prints a line to stderr."""
     print(shown(text), file=sys.stderr)  # noqa: T201
 
 
 def warn(text: str) -> None:
-    """One line on stderr, in the form in which embedry's own warnings are shown."""
+    """Prints a warning to stderr, in the format of embedry's own warnings."""
     note(f"warning: {text}")
 
 
 @contextmanager
 def waiting(text: str) -> Iterator[Callable[[str], None]]:
-    """A spinner for work of unknown length. Yields a function that changes its text."""
+    """Shows a spinner for work of unknown length. Yields a function that changes its text."""
     from rich.console import Console
     from rich.text import Text
 
@@ -108,11 +108,11 @@ def waiting(text: str) -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress(what: str, size: int | None) -> Iterator[Callable[[int, int], None]]:
-    """A bar with rate and time left. Yields a function that takes how many are done, and how much of `size` was read.
+    """Shows a progress bar. Yields a function to call with the number of items done and the amount of `size` read.
 
     Args:
-        what: what is counted, in the plural: "texts".
-        size: what the whole input has, in any unit; None if it is not known.
+        what: the name of the items, in the plural: "texts".
+        size: the size of the whole input, in any unit; None if unknown.
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn

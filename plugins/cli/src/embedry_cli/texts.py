@@ -1,4 +1,4 @@
-"""The texts of rows on their way to a model, and messages that name their places in the input."""
+"""Passes the texts of rows to a model, and reports problems by location in the input."""
 
 import sys
 import warnings
@@ -14,25 +14,25 @@ from embedry_cli.row import Row
 from embedry_cli.rows import STDIN
 
 _MOST_PLACES = 5
-"""Locations that a message names; of the others it gives the number."""
+"""The maximum number of locations in a message; further ones are counted."""
 
 
 class Texts:
-    """The texts of rows, one after the other. Each row is held until its result is there."""
+    """An iterable over the texts of rows. Keeps each row until its result is available."""
 
     def __init__(self, rows: Iterable[Row], vector_column: str | None = None) -> None:
         self._rows = rows
         self._vector_column = vector_column
         self._held: deque[Row] = deque()
         self.done = 0
-        """Rows that were taken."""
+        """The number of rows taken."""
         self.truncated = 0
-        """Texts that were cut."""
+        """The number of truncated texts."""
         self._cut: list[str] = []
-        """The locations of the first of them."""
+        """The locations of the first truncated texts."""
 
     def __iter__(self) -> Iterator[str]:
-        """Reads the next rows.
+        """Reads the rows and yields their texts.
 
         Raises:
             InputError: a row already has a column with the name of the vector column.
@@ -46,17 +46,17 @@ class Texts:
             yield row.text
 
     def taken(self, count: int) -> list[Row]:
-        """The next rows, which are then released."""
+        """Removes and returns the next rows."""
         self.done += count
         return [self._held.popleft() for _ in range(count)]
 
     def note_cut(self, positions: Sequence[int]) -> None:
-        """Counts texts that were cut, by their positions among all texts, before they are taken."""
+        """Counts truncated texts, by their positions among all texts. Call this before `taken`."""
         self.truncated += len(positions)
         self._cut += [self._held[position - self.done].place for position in positions[: _MOST_PLACES - len(self._cut)]]
 
     def warn_of_cut(self, read: int) -> None:
-        """Says how many texts have more than the tokens that the model reads, and where they are, if there are any."""
+        """Warns about texts longer than the `read` tokens that the model reads, with their number and locations."""
         if self.truncated:
             of_all = f"{self.truncated:,} of {terminal.counted(self.done, 'text')}"
             longer = f"longer than the {read} tokens that the model reads"
@@ -64,12 +64,12 @@ class Texts:
             terminal.warn(f"{of_all} {'is' if self.truncated == 1 else 'are'} {longer}, and cut: {where}")
 
     def places(self, positions: Sequence[int]) -> str:
-        """Locations of texts in the input, by their positions among all texts."""
+        """The locations in the input of texts, given their positions among all texts."""
         return _some([self._held[position - self.done].place for position in positions[:_MOST_PLACES]], len(positions))
 
 
 def named(inputs: Sequence[str] | None, command: str) -> Sequence[str]:
-    """The inputs of a command, which are standard input if none is named.
+    """The inputs of a command; standard input by default.
 
     Raises:
         InputError: standard input is a terminal.
@@ -86,8 +86,8 @@ def told_by_place(texts: Texts, read: int) -> Iterator[None]:
     """Reports invalid and truncated texts by their location in the input, not by their position in the stream.
 
     Args:
-        texts: which are read meanwhile.
-        read: tokens that the model reads of a text.
+        texts: the texts that are encoded in the block.
+        read: the maximum tokens of a text for the model.
     """
     length = f"the {read} tokens that the model reads"
     with warnings.catch_warnings():
@@ -111,6 +111,6 @@ def told_by_place(texts: Texts, read: int) -> Iterator[None]:
 
 
 def _some(places: Sequence[str], count: int) -> str:
-    """The first locations of so many."""
+    """Formats the first of `count` locations."""
     shown = ", ".join(places)
     return f"{shown} and {count - len(places):,} more" if count > len(places) else shown

@@ -1,4 +1,4 @@
-"""Rough measurements of a loaded model's speed, a second or two each."""
+"""Measures roughly how fast a loaded model is, in a second or two per measurement."""
 
 import copy
 import statistics
@@ -15,10 +15,10 @@ from embedry.engine import Engine, assembled
 from embedry.views import LazyTextModel
 
 ROUNDS = 3
-"""The median of so many is reported, so that one interruption by another program does not matter."""
+"""Number of rounds. The median is reported, so that an interruption by another program does not matter."""
 
 _ENOUGH = 0.5
-"""Seconds: shorter work is not timed accurately."""
+"""Minimum duration, in seconds, for an accurate measurement."""
 
 _FEWEST = 16
 
@@ -29,14 +29,14 @@ _QUERY_SECONDS = 2.0
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long the work takes."""
+    """The duration of the work in seconds."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def latencies(embedder: LazyTextModel[Any], queries: Sequence[str]) -> list[float]:
-    """Seconds of each query, one after the other, as many as there is time for."""
+    """The latency of single queries in seconds, for as many queries as the time permits."""
     for query in queries[:_WARM_UP]:
         embedder.encode_query([query])
     end = time.perf_counter() + _QUERY_SECONDS
@@ -45,7 +45,7 @@ def latencies(embedder: LazyTextModel[Any], queries: Sequence[str]) -> list[floa
 
 
 def crowd(embedder: LazyTextModel[Any], queries: Sequence[str], threads: int) -> float:
-    """Seconds of all queries together, from several concurrent threads."""
+    """The total time of all queries in seconds, from several concurrent threads."""
     with ThreadPoolExecutor(threads) as callers:
         return seconds(lambda: list(callers.map(lambda query: embedder.encode_query([query]), queries)))
 
@@ -59,21 +59,21 @@ def enough(embedder: LazyTextModel[Any], texts: Sequence[str]) -> Sequence[str]:
 
 
 def documents(embedder: LazyTextModel[Any], texts: Sequence[str]) -> float:
-    """Seconds of one call with all the texts."""
+    """The time of one call with all texts, in seconds."""
     return statistics.median(seconds(partial(embedder.encode_document, texts)) for _ in range(ROUNDS))
 
 
 def tokens(embedder: LazyTextModel[Any], texts: Sequence[str]) -> int | None:
-    """Tokens that the model reads of the texts, special ones included; None where only the engine knows."""
+    """The number of tokens of the texts, including special tokens; None if only the engine knows it."""
     counted = embedder.prepare(texts, role="document").tokens
     return sum(counted) if counted is not None else None
 
 
 def budgets(embedder: LazyTextModel[Any], texts: Sequence[str]) -> dict[int, float]:
-    """Seconds of the texts with the engine's token budget for a batch, and with half and twice as much.
+    """The times, in seconds, with the engine's token budget for a batch, and with half and twice as much.
 
-    The budgets alternate, so that other load on the machine affects all of them equally. Empty for an engine that reads
-    texts itself, because it makes its own batches.
+    The budgets alternate, so that other load on the machine affects all of them equally. Empty for an engine that
+    tokenizes texts itself, because it creates its own batches.
     """
     loaded = embedder.engine.load()
     if isinstance(loaded.encoder, TextEncoder):
@@ -95,7 +95,7 @@ def budgets(embedder: LazyTextModel[Any], texts: Sequence[str]) -> dict[int, flo
 
 
 def peak_memory_mb() -> float | None:
-    """The most memory that this process has held so far, in millions of bytes; None where the system does not report it."""
+    """The peak memory of this process so far, in MB; None if the system does not report it."""
     try:
         import resource
     except ImportError:  # Windows

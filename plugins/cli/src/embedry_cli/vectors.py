@@ -1,4 +1,4 @@
-"""What models give for texts, of each kind, as values of JSON."""
+"""Converts vectors of each kind to JSON values."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -10,22 +10,22 @@ from embedry import SparseVectors, TokenVectors
 from embedry.chains import Kind
 
 Vectors: TypeAlias = NDArray[np.float32] | SparseVectors | TokenVectors
-"""Float32 (texts, dims), or what models of other kinds give."""
+"""Dense vectors, float32 (texts, dims), or sparse vectors, or multi-vectors."""
 
 
 class VectorColumn(NamedTuple):
-    """The vectors' column."""
+    """The column of the vectors."""
 
     name: str
     kind: Kind
     dims: int
-    """Length of every vector; of sparse ones the terms of the vocabulary."""
+    """Length of each vector; for sparse vectors, the size of the vocabulary."""
     about: Callable[[], Mapping[str, Any]]
-    """Gives `space`, see `Space.as_dict`, and `role`. Only called once the model is loaded, because a space may depend on its files."""
+    """Returns `space`, see `Space.as_dict`, and `role`. Called after loading, because a space may depend on files."""
 
 
 def plain(vectors: Vectors) -> list[Any]:
-    """For each text a list of numbers; of its terms an object of two lists, `indices` and `values`; of its tokens a list of lists."""
+    """One value per text: a list of numbers, an object with the lists `indices` and `values`, or a list of lists."""
     if isinstance(vectors, SparseVectors):
         return [{"indices": indices.tolist(), "values": values.tolist()} for indices, values in vectors]
     if isinstance(vectors, TokenVectors):

@@ -1,9 +1,9 @@
-"""embedry under the names that two other libraries have, for code that is already written: change one import.
+"""Drop-in replacements for the classes of two other libraries: existing code changes only one import.
 
     from embedry_dropin import SentenceTransformer  # in place of sentence_transformers
     from embedry_dropin import TextEmbedding  # in place of fastembed
 
-Each module is named for the library that its class stands in for.
+Each module is named after the library whose class it replaces.
 """
 
 from embedry_dropin.fastembed import TextEmbedding

@@ -1,4 +1,4 @@
-"""What sentence-transformers has in its own base class: loading, prompts, the length of texts, and the device."""
+"""The counterpart of the base class in sentence-transformers: loading, prompts, maximum length and device."""
 
 import math
 from pathlib import Path
@@ -29,11 +29,11 @@ class BaseModel:
         self._engine = loading.EngineChoice(backend, loading.precision(model_kwargs or {}))
         options = self._engine.options(device)
         self.embedder: LazyEmbedder = loading.resolved(model_name_or_path, revision, cache_folder, options)
-        """What `embedry.resolve` returned, for everything that sentence-transformers does not have."""
+        """The embedder from `embedry.resolve`, for features that sentence-transformers does not have."""
         self.prompts = {"query": "", "document": "", **self.embedder.spec.prompts, **(prompts or {})}
-        """By name. A prompt is put before each text."""
+        """Prompts by name. A prompt is prepended to each text."""
         self.default_prompt_name = default_prompt_name or loading.default_prompt_name(self.embedder)
-        """The prompt of `encode` where a call names none."""
+        """The name of the prompt that `encode` uses by default."""
         if self.default_prompt_name is not None and self.default_prompt_name not in self.prompts:
             raise OptionError(
                 f"default_prompt_name={self.default_prompt_name!r} names none of the prompts {', '.join(self.prompts)}"
@@ -59,7 +59,7 @@ class BaseModel:
 
     @property
     def max_seq_length(self) -> float:
-        """Tokens that are read of a text, an `int` from 3 to what the model can; `math.inf` if there is no limit."""
+        """The maximum tokens of a text, an `int` from 3 to the model's limit; `math.inf` if there is no limit."""
         length = self.embedder.max_seq_length
         return math.inf if length == NO_LIMIT else length
 
@@ -69,17 +69,17 @@ class BaseModel:
         self.embedder = loading.again(self.embedder, options, max_seq_length=value)
 
     def get_max_seq_length(self) -> float:
-        """`max_seq_length`."""
+        """Returns `max_seq_length`."""
         return self.max_seq_length
 
     @property
     def device(self) -> Any:
-        """Where the model computes, a `torch.device` if torch is installed, and else a `str`."""
+        """The device of the model: a `torch.device` if torch is installed, otherwise a `str`."""
         torch, device = vectors.torch(), self.embedder.config.device
         return device if torch is None else torch.device(device)
 
     def to(self, device: Any) -> Self:
-        """Computes on another device from now on; returns the model itself."""
+        """Moves the model to another device. Returns the model itself."""
         self.embedder = self._on(device)
         return self
 

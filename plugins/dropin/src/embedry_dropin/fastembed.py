@@ -1,4 +1,4 @@
-"""`TextEmbedding`, as fastembed 0.9 has it."""
+"""`TextEmbedding` with the API of fastembed 0.9."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,36 +20,36 @@ _NORMALIZED = {
     "jinaai/jina-embeddings-v2-small-en": True,
     "mixedbread-ai/mxbai-embed-large-v1": True,
 }
-"""Whether fastembed's class of a model scales vectors to unit length, where the model's own files say the opposite."""
+"""Whether fastembed scales a model's vectors to unit length, for models whose own files say the opposite."""
 
 _UNSUPPORTED = {
     "local_files_only": "set HF_HUB_OFFLINE=1 in the environment",
     "enable_cpu_mem_arena": "leave it out",
     "mmap": "leave it out",
 }
-"""What fastembed hands on to its classes. Those that ask for nothing, such as False, are fine."""
+"""Arguments that fastembed passes to its classes. Values that request nothing, such as False, are accepted."""
 
 
 class TextEmbedding:
-    """A model of embedry with the constructor, the methods and the results of `fastembed.TextEmbedding`.
+    """An embedry model with the constructor, methods and results of `fastembed.TextEmbedding`.
 
-    A vector differs from fastembed's by no more than the files do, some of which are quantised there. As there, no prompt is put
-    before any text, and a model is scaled to unit length or not as its class does it.
+    Vectors differ from fastembed's only as far as the model files differ; some of fastembed's files are quantized. As in
+    fastembed, texts get no prompt, and vectors are scaled to unit length or not depending on the model.
 
     Args:
-        model_name: a name or a repository as `embedry.resolve` takes it; upper and lower case are the same.
-        cache_dir: as `resolve` takes it.
-        threads: as `resolve` takes it.
-        providers: names of ONNX Runtime's, the first of which decides: the one for the CPU, or the one for CUDA. With CUDA the
-            backend `transformers` computes, in fp32.
+        model_name: a name or a repository, as for `embedry.resolve`; case-insensitive.
+        cache_dir: as for `resolve`.
+        threads: as for `resolve`.
+        providers: names of ONNX Runtime providers. The first one selects the CPU or CUDA. CUDA uses the backend
+            `transformers` in fp32.
         cuda: True or "cuda" for CUDA. The default is the CPU.
-        device_ids: the number of the GPU, one at most.
-        lazy_load: load on first use, and not in the constructor.
-        **kwargs: `specific_model_path` is a folder with the files of the entry.
+        device_ids: the number of the GPU; at most one.
+        lazy_load: load on first use instead of in the constructor.
+        **kwargs: `specific_model_path` is a folder with the model files.
 
     Raises:
-        OptionError, UnknownOptionError: an argument has a value that is not supported, or does not exist.
-        As `embedry.resolve`, and `load` of what it returns.
+        OptionError, UnknownOptionError: an argument has an unsupported value, or does not exist.
+        As `embedry.resolve`, and as `load` of the embedder.
     """
 
     def __init__(
@@ -82,18 +82,18 @@ class TextEmbedding:
             folder=folder,
             cache_dir=cache_dir,
         )
-        """What `embedry.resolve` returned, for everything that fastembed does not have."""
+        """The embedder from `embedry.resolve`, for features that fastembed does not have."""
         if not lazy_load:
             self.embedder.load()
 
     @classmethod
     def list_supported_models(cls) -> list[dict[str, Any]]:
-        """The registered models, each with the keys that fastembed has, among them "model", "dim" and "description"."""
+        """The registered models, with the same keys as in fastembed, such as "model", "dim" and "description"."""
         return [_description(spec) for spec in list_models() if spec.kind == "dense"]
 
     @classmethod
     def get_embedding_size(cls, model_name: str) -> int:
-        """The length of a model's vectors, which need not be loaded. Raises as `embedry.resolve`."""
+        """The length of a model's vectors. Does not load the model. Raises as `embedry.resolve`."""
         return resolve(model_name).dims
 
     @classmethod
@@ -112,12 +112,12 @@ class TextEmbedding:
     def embed(
         self, documents: str | Iterable[str], batch_size: int = 256, parallel: int | None = None, **kwargs: Any
     ) -> "Iterator[NDArray[np.float32]]":
-        """Streams the vectors of texts, float32 (dims,), in their order. Nothing is read or computed before the first is asked for.
+        """Streams the vectors of texts, float32 (dims,), in order. Starts reading and encoding with the first `next`.
 
         Args:
-            documents: a text, or any number of them.
+            documents: a text, or an iterable of texts.
             batch_size: has no effect: batches are made by number of tokens.
-            parallel: has no effect: one process uses all processors.
+            parallel: has no effect: one process uses all CPU cores.
             **kwargs: `show_progress_bar` and the like have no effect.
 
         Raises:
@@ -130,22 +130,22 @@ class TextEmbedding:
             yield from block
 
     def query_embed(self, query: str | Iterable[str], **kwargs: Any) -> "Iterator[NDArray[np.float32]]":
-        """`embed`: as in fastembed, queries get no prompt. `self.embedder.encode_query` adds it."""
+        """Same as `embed`: as in fastembed, queries get no prompt. `self.embedder.encode_query` adds it."""
         return self.embed(query, **kwargs)
 
     def passage_embed(self, texts: str | Iterable[str], **kwargs: Any) -> "Iterator[NDArray[np.float32]]":
-        """`embed`: as in fastembed, documents get no prompt. `self.embedder.encode_document` adds it."""
+        """Same as `embed`: as in fastembed, documents get no prompt. `self.embedder.encode_document` adds it."""
         return self.embed(texts, **kwargs)
 
     def token_count(self, texts: str | Iterable[str], batch_size: int = 1024, **kwargs: Any) -> int:
-        """How many tokens the model reads of all texts together, special tokens included. Errors as in `embed`."""
+        """The total number of tokens that the model reads, including special tokens. Raises as `embed`."""
         check_positive("batch_size", batch_size)
         counts = self.embedder.count_tokens([texts] if isinstance(texts, str) else texts, role="unprompted")
         return sum(min(count, self.embedder.max_seq_length) for count in counts)
 
 
 def _device(providers: Sequence[Any] | None, cuda: bool | str, device_ids: list[int] | None) -> str | None:
-    """The GPU that the arguments ask for; None for the CPU."""
+    """The GPU that the arguments select; None for the CPU."""
     first = providers[0] if providers else _CPU
     provider = first[0] if isinstance(first, tuple) else first
     if provider not in (_CPU, _CUDA):

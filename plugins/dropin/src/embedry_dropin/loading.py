@@ -1,4 +1,4 @@
-"""From the arguments of another library's constructor to an embedder of embedry."""
+"""Converts the constructor arguments of another library to an embedder."""
 
 import os
 from dataclasses import dataclass, replace
@@ -15,38 +15,38 @@ if TYPE_CHECKING:
 _SETTINGS = "config_sentence_transformers.json"
 
 _BACKENDS = {"torch": "transformers", "onnx": "onnxruntime"}
-"""Backends that sentence-transformers calls by another name."""
+"""Backends with another name in sentence-transformers."""
 
 _PRECISIONS = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16", "auto": None}
-"""A dtype of torch, and what embedry calls it."""
+"""Maps dtypes of torch to precisions of embedry."""
 
 _ORGANIZATION = "sentence-transformers"
-"""On the hub, where a name has none."""
+"""The default organization on the hub, for names without one."""
 
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """What was chosen of an engine before its device is known."""
+    """The engine options that are known before the device."""
 
     backend: str | None
     precision: str | None
 
     def options(self, device: Any) -> "Options":
-        """The options of `resolve` that choose the engine for a device of torch, for "cpu", or for None."""
+        """The engine options of `resolve` for a torch device, "cpu" or None."""
         device = single_device(device)
         backend = _BACKENDS.get(self.backend or "", self.backend)
         if backend is None and device is not None and device.startswith(("cuda", "mps")):
-            backend = os.environ.get("EMBEDRY_BACKEND") or "transformers"  # the default one is for processors
+            backend = os.environ.get("EMBEDRY_BACKEND") or "transformers"  # the default backend supports only CPUs
         return {"backend": backend, "device": device, "precision": self.precision}
 
 
 def resolved(
     name: str | Path | None, revision: str | None, cache_dir: str | Path | None, options: "Options"
 ) -> LazyEmbedder:
-    """The embedder of a model that is named as in sentence-transformers: a folder, a repository, or the end of one's name.
+    """Resolves a model name of sentence-transformers: a folder, a repository, or a name without the organization.
 
     Raises:
-        OptionError: there is no name, or the entry is pinned to another revision.
+        OptionError: the name is empty, or the entry is pinned to another revision.
         As `resolve`.
     """
     if not name:
@@ -71,14 +71,14 @@ def _named(name: str | Path, options: "Options") -> LazyEmbedder:
 
 
 def again(embedder: LazyEmbedder, options: "Options", *, max_seq_length: int | None) -> LazyEmbedder:
-    """The same model with another engine or another length. Raises as `resolve`."""
+    """Resolves the same model with another engine or another maximum length. Raises as `resolve`."""
     given: Options = {**options, "max_seq_length": max_seq_length, "cache_dir": embedder.config.cache_dir}
     return resolve(embedder.spec, **given)
 
 
-@lru_cache(maxsize=64)  # a tenth of a millisecond, which a single query would notice
+@lru_cache(maxsize=64)  # saves 0.1 ms, which matters for a single query
 def prompted(embedder: LazyEmbedder, prompt: str) -> LazyEmbedder:
-    """The embedder that puts this before each text of the role "prompt". It shares the engine."""
+    """An embedder that prepends this prompt to texts of the role "prompt". It shares the engine."""
     config = embedder.config
     view = shared(replace(config, spec=replace(config.spec, prompts={"prompt": prompt})))
     assert isinstance(view, LazyEmbedder)  # noqa: S101
@@ -86,7 +86,7 @@ def prompted(embedder: LazyEmbedder, prompt: str) -> LazyEmbedder:
 
 
 def default_prompt_name(embedder: LazyEmbedder) -> str | None:
-    """The name of the prompt for callers that name none, which the files of a model without an entry may state."""
+    """The name of the default prompt, from the files of a model without an entry; None if they state none."""
     from embedry._files import hub_cache, parsing
     from embedry.registry import installed
 
@@ -102,10 +102,10 @@ def default_prompt_name(embedder: LazyEmbedder) -> str | None:
 
 
 def precision(model_kwargs: dict[str, Any]) -> str | None:
-    """The precision of `resolve` for the dtype of a model's keyword arguments; fp32 without one.
+    """The precision of `resolve` for the dtype in `model_kwargs`; fp32 by default.
 
     Raises:
-        OptionError: it is another one, or there are other arguments.
+        OptionError: the dtype is not supported, or there are other arguments.
     """
     rest = {name: value for name, value in model_kwargs.items() if name not in ("dtype", "torch_dtype")}
     if rest:
@@ -117,10 +117,10 @@ def precision(model_kwargs: dict[str, Any]) -> str | None:
 
 
 def single_device(device: Any) -> str | None:
-    """A device as `resolve` takes it: "cuda" for a `torch.device`, and for a list that repeats one.
+    """Converts a device to the form of `resolve`, such as "cuda". Accepts a `torch.device`, and a list with one distinct device.
 
     Raises:
-        OptionError: there are several.
+        OptionError: there are several devices.
     """
     if device is None:
         return None

@@ -1,4 +1,4 @@
-"""`SentenceTransformer`, as sentence-transformers 6 has it."""
+"""`SentenceTransformer` with the API of sentence-transformers 6."""
 
 import logging
 import sys
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 def _old_names(method: Method) -> Method:
-    """Lets a method be called with `sentences=`, as the library called its inputs before."""
+    """Makes a method accept `sentences=`, the former name of `inputs` in the library."""
 
     @wraps(method)
     def call(*args: Any, **given: Any) -> Any:
@@ -33,38 +33,38 @@ def _old_names(method: Method) -> Method:
 
 
 class SentenceTransformer(BaseModel):
-    """A model of embedry with the constructor, the methods and the results of `sentence_transformers.SentenceTransformer`.
+    """An embedry model with the constructor, methods and results of `sentence_transformers.SentenceTransformer`.
 
-    Vectors agree with those of the library to 1e-5 in each component. What is not supported raises an error that says what to
-    do. Where the library gives an object of torch (`similarity`, `device`), so does this class if torch is installed, and else
-    a numpy array and a `str`; nothing else imports torch.
+    Vectors agree with those of the library to 1e-5 in each component. Unsupported features raise an error that says what to
+    do instead. `similarity` and `device` return torch objects if torch is installed, as in the library; otherwise, they
+    return a NumPy array and a `str`. Nothing else imports torch.
 
-    To other code an instance passes for one of the library's class as soon as something has imported the library: it is named
-    by `__class__`, as objects of `unittest.mock` name what they stand in for.
+    Once any code has imported sentence-transformers, instances pass `isinstance` checks for the library's class, because
+    `__class__` returns it, as objects of `unittest.mock` do.
 
     Args:
-        model_name_or_path: a name or a repository as `embedry.resolve` takes it, where "sentence-transformers/" may be left
-            out; or a folder.
+        model_name_or_path: a name or a repository, as for `embedry.resolve`; "sentence-transformers/" may be omitted. Or
+            a folder.
         modules: not supported.
-        device: "cpu", or one of torch's, which is computed on by the backend `transformers` unless `backend` names another; by
-            default what the backend prefers.
-        prompts: by name, in place of those of that name in the model's entry or files. An entry has the prompts that the model
-            was trained with, also where the repository's files have none; `{"query": "", "document": ""}` leaves them out.
-        default_prompt_name: the prompt of texts that are given with neither a prompt nor the name of one.
+        device: "cpu", or a torch device, which uses the backend `transformers` unless `backend` names another; by default
+            the backend's choice.
+        prompts: prompts by name, which replace those in the model's entry or files. An entry has the prompts that the model
+            was trained with, even if the repository's files have none; `{"query": "", "document": ""}` disables them.
+        default_prompt_name: the name of the prompt for calls with neither `prompt` nor `prompt_name`.
         cache_folder: `cache_dir` of `resolve`.
-        trust_remote_code: may be either: code of a repository is never run.
-        revision: if given, the commit that the entry is pinned to.
+        trust_remote_code: has no effect: embedry never runs code from a repository.
+        revision: must be the commit that the entry is pinned to, if passed.
         local_files_only, token, use_auth_token: not supported; see `HF_HUB_OFFLINE` and `HF_TOKEN`.
-        model_kwargs: may have "dtype" or "torch_dtype": float32 (the default), float16, bfloat16, or "auto" for what the
-            backend prefers on the device.
+        model_kwargs: may contain "dtype" or "torch_dtype": float32 (the default), float16, bfloat16, or "auto" for the
+            backend's choice on the device.
         processor_kwargs, config_kwargs, model_card_data: not supported.
-        backend: "torch", "onnx", "openvino", or a backend of embedry; by default as `resolve` chooses it.
+        backend: "torch", "onnx", "openvino", or a backend of embedry; by default the choice of `resolve`.
         similarity_fn_name: "cosine", "dot", "euclidean" or "manhattan"; by default the model's.
-        truncate_dim: return the first components only, see `encode`.
+        truncate_dim: return only the first components; see `encode`.
 
     Raises:
-        OptionError: an argument has a value that is not supported.
-        As `embedry.resolve`, and `load` of what it returns.
+        OptionError: an argument has an unsupported value.
+        As `embedry.resolve`, and as `load` of the embedder.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class SentenceTransformer(BaseModel):
         similarity = None if similarity_fn_name is None else _checked(similarity_fn_name)
         super().__init__(model_name_or_path, **others)
         self.truncate_dim = truncate_dim
-        """How many components of each vector are returned; None for all."""
+        """How many components of each vector to return; None for all."""
         self._similarity = similarity or self.embedder.spec.similarity
 
     @property  # type: ignore[misc]
     def __class__(self) -> type[Any]:
-        """The class of the library, once something has imported it, for code that asks `isinstance`; else this one."""
+        """The class of the library if it has been imported, for `isinstance` checks; otherwise this class."""
         return getattr(sys.modules.get("sentence_transformers"), "SentenceTransformer", type(self))
 
     @_old_names
@@ -111,29 +111,29 @@ class SentenceTransformer(BaseModel):
 
         Args:
             inputs: a text, or any number of them.
-            prompt_name: which of `prompts` to put before each text; by default `default_prompt_name`.
+            prompt_name: which of `prompts` to prepend to each text; by default `default_prompt_name`.
             prompt: the prompt itself; `prompt_name` is then ignored.
             batch_size: has no effect: batches are made by number of tokens.
             show_progress_bar: by default if this module's logger is at the level INFO or DEBUG.
             output_value: only "sentence_embedding".
             precision: "float32"; or "int8", "uint8", "binary" or "ubinary", in which finished vectors are stored.
-            convert_to_numpy: give an array; False for a list of tensors.
-            convert_to_tensor: give a tensor, whatever `convert_to_numpy` is.
-            device: where to compute this call; by default where the model is. Several are refused, unless they are the same.
+            convert_to_numpy: return an array; False for a list of tensors.
+            convert_to_tensor: return a tensor; overrides `convert_to_numpy`.
+            device: the device for this call; by default that of the model. Several different devices raise an error.
             normalize_embeddings: scale vectors to unit length, after they are shortened.
             truncate_dim: how many components of each vector to return; by default `truncate_dim` of the model. The model need
-                not have been trained for it, and what is left is not of unit length.
-            pool: has no effect: one process uses all processors.
+                not be trained for it. Shortened vectors do not have unit length.
+            pool: has no effect: one process uses all CPU cores.
             chunk_size: has no effect.
             **kwargs: `task`, which has no effect.
 
         Returns:
-            Of texts a float32 array (texts, dims), or an empty one, (0,), of no texts; of one `str` an array (dims,). A tensor of
-            that shape, or a list of tensors (dims,), as requested. Other `precision`s: (texts, dims) int8 or uint8, or
-            (texts, ceil(dims / 8)).
+            For several texts, a float32 array (texts, dims), or an empty array (0,) if there are none; for one `str`, an array
+            (dims,). Or a tensor of that shape, or a list of tensors (dims,), as requested. For other values of `precision`, int8
+            or uint8 (texts, dims) or (texts, ceil(dims / 8)).
 
         Raises:
-            OptionError, UnknownOptionError: an argument has a value that is not supported, or does not exist.
+            OptionError, UnknownOptionError: an argument has an unsupported value, or does not exist.
             TextTypeError, TextError: an input is not a `str`, or not valid Unicode.
         """
         kwargs.pop("task", None)
@@ -163,7 +163,7 @@ class SentenceTransformer(BaseModel):
     def encode_query(
         self, inputs: Any, prompt_name: str | None = None, prompt: str | None = None, *others: Any, **named: Any
     ) -> Any:
-        """`encode` with the prompt "query", unless another is given. Other arguments as in `encode`."""
+        """Calls `encode` with the prompt "query" by default. Other arguments as in `encode`."""
         if prompt_name is None and prompt is None and "query" in self.prompts:
             prompt_name = "query"
         return self.encode(inputs, prompt_name, prompt, *others, **named)
@@ -172,14 +172,14 @@ class SentenceTransformer(BaseModel):
     def encode_document(
         self, inputs: Any, prompt_name: str | None = None, prompt: str | None = None, *others: Any, **named: Any
     ) -> Any:
-        """`encode` with the prompt "document", unless another is given, or without that one "passage" or "corpus"."""
+        """Calls `encode` with the prompt "document" by default, or else "passage" or "corpus", whichever exists first."""
         if prompt_name is None and prompt is None:
             prompt_name = next((name for name in _DOCUMENT_PROMPTS if name in self.prompts), None)
         return self.encode(inputs, prompt_name, prompt, *others, **named)
 
     @property
     def similarity_fn_name(self) -> Similarity:
-        """How `similarity` compares: "cosine", "dot", "euclidean" or "manhattan"."""
+        """The similarity function: "cosine", "dot", "euclidean" or "manhattan"."""
         return self._similarity
 
     @similarity_fn_name.setter
@@ -187,12 +187,12 @@ class SentenceTransformer(BaseModel):
         self._similarity = _checked(value)
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """How alike each of some vectors is to each of others: float32 (n, m), a tensor on the CPU if torch is installed."""
+        """The similarities of all pairs of two sets of vectors: float32 (n, m), a CPU tensor if torch is installed."""
         left, right = vectors.as_array(embeddings1), vectors.as_array(embeddings2)
         return vectors.as_tensor(vectors.matrix(self.similarity_fn_name, left, right))
 
     def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
-        """How alike vectors are to those at the same place: float32 (n,), a tensor on the CPU if torch is installed."""
+        """The similarities of vectors at the same positions: float32 (n,), a CPU tensor if torch is installed."""
         left, right = vectors.as_array(embeddings1), vectors.as_array(embeddings2)
         return vectors.as_tensor(vectors.pairwise(self.similarity_fn_name, left, right))
 
@@ -204,7 +204,7 @@ class SentenceTransformer(BaseModel):
 
     @contextmanager
     def truncate_embeddings(self, truncate_dim: int | None) -> Iterator[None]:
-        """In this context, `truncate_dim` is another."""
+        """Changes `truncate_dim` within the context."""
         before, self.truncate_dim = self.truncate_dim, truncate_dim
         try:
             yield
@@ -214,7 +214,7 @@ class SentenceTransformer(BaseModel):
     truncate_sentence_embeddings = truncate_embeddings
 
     def start_multi_process_pool(self, target_devices: list[Any] | None = None) -> dict[str, Any]:
-        """A pool for `encode`, of no processes. Several devices are refused, unless they are the same."""
+        """Returns a pool without processes for `encode`. Several different devices raise an error."""
         loading.single_device(target_devices)
         return {"input": None, "output": None, "processes": []}
 
@@ -224,7 +224,7 @@ class SentenceTransformer(BaseModel):
 
 
 def _checked(similarity: Any) -> Similarity:
-    name: Similarity = getattr(similarity, "value", similarity)  # the library's enumeration too
+    name: Similarity = getattr(similarity, "value", similarity)  # also accepts the library's enum
     if name not in SIMILARITIES:
         raise OptionError(f"similarity_fn_name must be one of {', '.join(SIMILARITIES)}, got {similarity!r}")
     return name

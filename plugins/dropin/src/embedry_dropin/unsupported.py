@@ -1,4 +1,4 @@
-"""What sentence-transformers has and this package does not, by name, and what to do instead."""
+"""Unsupported features of sentence-transformers by name, with alternatives."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ _ARGUMENTS = {
     "config_kwargs": _SETTINGS,
     "model_card_data": "leave it out, nothing is saved",
 }
-"""Arguments of the constructor. Those that ask for nothing, such as None, are fine."""
+"""Arguments of the constructor. Values that request nothing, such as None, are accepted."""
 
 _TRAINING = "embedry does not train; train with sentence-transformers, save, and give the folder to this class"
 _SAVING = "a model that is not trained is as it was; its files are at model.embedder.spec.folder or .repo"
@@ -40,7 +40,7 @@ _ATTRIBUTES = {
 
 
 def check_arguments(given: Mapping[str, Any]) -> None:
-    """Raises OptionError for an argument of the constructor that is not supported, UnknownOptionError for one that nobody has."""
+    """Raises OptionError for an unsupported argument of the constructor, and UnknownOptionError for an unknown one."""
     for name, value in given.items():
         if name not in _ARGUMENTS:
             raise UnknownOptionError(f"SentenceTransformer has no argument {name!r}")
@@ -49,12 +49,12 @@ def check_arguments(given: Mapping[str, Any]) -> None:
 
 
 def absent(name: str) -> str:
-    """The message of the AttributeError for an attribute that is not supported."""
+    """The message of the AttributeError for an unsupported attribute."""
     instead = _ATTRIBUTES.get(name, "model.embedder is what embedry.resolve returned")
     return f"the SentenceTransformer of embedry_dropin has no attribute {name!r}; {instead}"
 
 
 def check_positive(name: str, value: object) -> None:
-    """Raises OptionError unless this is a positive integer."""
+    """Raises OptionError unless the value is a positive integer."""
     if not is_count(value) or value < 1:
         raise OptionError(f"{name} must be a positive integer, got {value!r}")

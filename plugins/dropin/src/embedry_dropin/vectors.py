@@ -1,4 +1,4 @@
-"""What becomes of vectors on their way to the caller: shortened, scaled, quantised, and given as arrays or as tensors."""
+"""Shortens, normalizes and quantizes vectors, and converts them to arrays or tensors."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 _PRECISIONS = ("float32", "int8", "uint8", "binary", "ubinary")
 
 _LEAST_LENGTH = 1e-12
-"""What torch.nn.functional.normalize divides by at least."""
+"""The minimum divisor of torch.nn.functional.normalize."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """In which form a call returns its vectors, in the order in which sentence-transformers makes it.
+    """The form in which a call returns vectors. Applies the steps in the same order as sentence-transformers.
 
     Raises:
         OptionError: a value is not supported, or torch is needed and not installed.
     """
 
     dims: int | None
-    """How many components; None for all."""
+    """How many components to keep; None for all."""
     normalize: bool
     precision: str | None
     """One of "float32", "int8", "uint8", "binary" and "ubinary"; None for the first."""
@@ -50,10 +50,10 @@ class Form:
             )
 
     def of(self, vectors: "Vectors") -> Any:
-        """The vectors, float32 (texts, dims), as a tensor, an array, or a list of tensors; see `SentenceTransformer.encode`."""
+        """Converts vectors, float32 (texts, dims), to a tensor, an array, or a list of tensors; see `SentenceTransformer.encode`."""
         import numpy as np
 
-        if not len(vectors):  # the library makes no difference between lengths then
+        if not len(vectors):  # the library returns this for any length
             found: NDArray[Any] = np.empty(0, dtype=np.float32 if self.to_tensor else np.float64)
         else:
             found = np.ascontiguousarray(vectors[:, : self.dims])
@@ -73,13 +73,13 @@ def unit(vectors: "Vectors") -> "Vectors":
 
 
 def _quantized(vectors: "Vectors", precision: str | None) -> "NDArray[Any]":
-    """The vectors as `sentence_transformers.util.quantize_embeddings` stores them.
+    """Quantizes vectors like `sentence_transformers.util.quantize_embeddings`.
 
-    "int8" and "uint8" divide the range that each component has in this very call into 256 steps: (texts, dims). "binary" and
-    "ubinary" keep the signs, eight in a byte: (texts, ceil(dims / 8)), int8 and uint8.
+    "int8" and "uint8" divide the range of each component in this call into 256 steps: (texts, dims). "binary" and
+    "ubinary" keep the signs, eight per byte: (texts, ceil(dims / 8)), int8 and uint8.
 
     Raises:
-        OptionError: the ranges of a single vector, which has none, are needed.
+        OptionError: "int8" or "uint8" with a single vector, which has no ranges.
     """
     import numpy as np
 
@@ -98,7 +98,7 @@ def _quantized(vectors: "Vectors", precision: str | None) -> "NDArray[Any]":
 
 
 def as_array(embeddings: Any) -> "Vectors":
-    """Embeddings as float32: an array, a tensor on any device, or a list of either."""
+    """Converts embeddings to float32: an array, a tensor on any device, or a list of either."""
     import numpy as np
 
     if isinstance(embeddings, list) and any(hasattr(each, "detach") for each in embeddings):
@@ -109,14 +109,14 @@ def as_array(embeddings: Any) -> "Vectors":
 
 
 def matrix(measure: "Similarity", left: "Vectors", right: "Vectors") -> "Vectors":
-    """How alike each vector of `left` is to each of `right`, (n, dims) or (dims,) each: float32 (n, m)."""
+    """The similarity of each vector in `left` to each in `right`, both (n, dims) or (dims,): float32 (n, m)."""
     import numpy as np
 
     return similarity.matrix(measure, np.atleast_2d(left), np.atleast_2d(right))
 
 
 def pairwise(measure: "Similarity", left: "Vectors", right: "Vectors") -> "Vectors":
-    """How alike each vector of `left`, (n, dims) or (dims,), is to the one in `right` at its place: float32 (n,) or ()."""
+    """The similarity of each vector in `left`, (n, dims) or (dims,), to the one in `right` at its position: float32 (n,) or ()."""
     import numpy as np
 
     if measure == "cosine":
@@ -128,7 +128,7 @@ def pairwise(measure: "Similarity", left: "Vectors", right: "Vectors") -> "Vecto
 
 
 def torch() -> "ModuleType | None":
-    """The library, imported; None where it is not installed."""
+    """Imports torch; None if it is not installed."""
     try:
         import torch
     except ImportError:
@@ -137,6 +137,6 @@ def torch() -> "ModuleType | None":
 
 
 def as_tensor(array: "NDArray[Any]") -> Any:
-    """The array as a tensor, or as it is where torch is not installed."""
+    """Converts an array to a tensor, or returns it unchanged if torch is not installed."""
     library = torch()
     return array if library is None else library.from_numpy(array)
