@@ -297,7 +297,7 @@ def test_only_the_columns_that_are_needed_are_read(damaged: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
-def test_a_map_colours_by_numbers_of_any_size(tmp_path: Path) -> None:
+def test_a_map_colors_by_numbers_of_any_size(tmp_path: Path) -> None:
     source = jsonl(tmp_path / "in.jsonl", [10**400, 2, 3])
-    assert run("map", source, "--to", tmp_path / "map.html", "--colour", "x").code == 0
+    assert run("map", source, "--to", tmp_path / "map.html", "--color", "x").code == 0
     assert str(10**400) in (tmp_path / "map.html").read_text()

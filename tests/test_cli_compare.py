@@ -209,12 +209,12 @@ def on_a_terminal(texts: list[str], columns: int, **environment: str) -> str:
 ESCAPES = re.compile(r"\x1b\[[\d;]*m")
 
 
-def test_a_terminal_shows_colours_from_the_least_alike_to_the_most(minilm_folder: Path) -> None:
+def test_a_terminal_shows_colors_from_the_least_alike_to_the_most(minilm_folder: Path) -> None:
     shown = on_a_terminal(TEXTS, 80)
     cells = re.findall(r"\x1b\[([\d;]*)m +(-?\d\.\d\d) ", shown)
     looks = {value: look for look, value in cells}
     values = sorted(looks, key=float)
-    assert looks.pop("1.00") == "2"  # its own likeness has no colour
+    assert looks.pop("1.00") == "2"  # its own likeness has no color
     assert looks[values[0]] == "38;2;255;255;255;48;2;68;1;84"  # white on the dark end of the scale
     assert looks[values[-2]] == "38;2;0;0;0;48;2;253;231;37"  # black on the bright end
     assert "\x1b[" not in run("compare", *TEXTS).out
@@ -232,7 +232,7 @@ def test_a_narrow_terminal_gets_the_columns_below_each_other(minilm_folder: Path
     assert len(cells) == 49
 
 
-def test_the_colours_of_two_texts_that_are_alike() -> None:
+def test_the_colors_of_two_texts_that_are_alike() -> None:
     (own, one), (other, _) = heat_map._styles(np.array([[np.nan, 0.9], [0.9, np.nan]], dtype=np.float32))
     assert own.bgcolor is None
     assert one == other

@@ -135,18 +135,17 @@ def test_every_format_gives_the_same_map(name: str, page: Path, tmp_path: Path) 
         assert data(tmp_path / "map.html")["columns"] == [["subject", ["cooking", "space"] * 20], ["number", numbered]]
 
 
-def test_colour_by_a_column(page: Path, tmp_path: Path) -> None:
-    for option in ("--colour", "--color"):
-        to = tmp_path / f"{option}.html"
-        assert run("map", page.with_name("in.jsonl"), "--to", to, option, "subject").code == 0
-        groups = data(to)["groups"]
-        assert (groups["title"], groups["names"], groups["written"]) == ("subject", ["cooking", "space"], False)
-        assert groups["labels"] == [0, 1] * 20
+def test_color_by_a_column(page: Path, tmp_path: Path) -> None:
+    to = tmp_path / "map.html"
+    assert run("map", page.with_name("in.jsonl"), "--to", to, "--color", "subject").code == 0
+    groups = data(to)["groups"]
+    assert (groups["title"], groups["names"], groups["written"]) == ("subject", ["cooking", "space"], False)
+    assert groups["labels"] == [0, 1] * 20
 
 
 def test_many_numbers_are_a_scale(page: Path, tmp_path: Path) -> None:
     to = tmp_path / "map.html"
-    assert run("map", page.with_name("in.jsonl"), "--to", to, "--colour", "number").code == 0
+    assert run("map", page.with_name("in.jsonl"), "--to", to, "--color", "number").code == 0
     scale = data(to)["scale"]
     np.testing.assert_array_equal(numbers(scale["values"]), np.arange(40.0))
     assert scale["name"] == "number"
@@ -276,7 +275,7 @@ def test_what_is_in_a_text_or_a_name_is_no_html(tmp_path: Path) -> None:
         (["in.txt", "--to", "map.html", "--role", "quarry"], "model 'all-MiniLM-L6-v2' has no role 'quarry'"),
         (["in.txt", "--to", "map.html", "--threads", "0"], "threads must be a positive integer, got 0"),
         (["in.jsonl", "--to", "map.html", "--column", "body"], "in.jsonl:1: no column 'body'; choose one with --column: "),
-        (["in.jsonl", "--to", "map.html", "--colour", "hue"], "in.jsonl has no column 'hue' to color by; choose one of text, subject, number"),
+        (["in.jsonl", "--to", "map.html", "--color", "hue"], "in.jsonl has no column 'hue' to color by; choose one of text, subject, number"),
         (["two.txt", "--to", "map.html"], "two.txt has 2 different texts; a map needs 3 or more"),
         (["half.jsonl", "--to", "map.html"], "half.jsonl:3: text 2 has a lone surrogate"),
     ],

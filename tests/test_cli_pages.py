@@ -52,8 +52,8 @@ def files(tmp_path_factory: pytest.TempPathFactory, minilm: LazyEmbedder) -> Pat
     ]
     (folder / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("map", folder / "in.jsonl", "-o", folder / "map.html").code == 0
-    assert run("map", folder / "in.jsonl", "-o", folder / "scale.html", "--colour", "n").code == 0
-    assert run("map", folder / "in.jsonl", "-o", folder / "kinds.html", "--colour", "kind").code == 0
+    assert run("map", folder / "in.jsonl", "-o", folder / "scale.html", "--color", "n").code == 0
+    assert run("map", folder / "in.jsonl", "-o", folder / "kinds.html", "--color", "kind").code == 0
     assert run("compare", *LINES, "-o", folder / "heat.html").code == 0
     assert run("compare", *LINES, "--query", "food", "--query", "sky", "-o", folder / "queries.html").code == 0
     return folder
@@ -122,8 +122,8 @@ def cell(page: Any, row: int, column: int) -> list[float]:
     return found
 
 
-def colour(page: Any, x: float, y: float) -> str:
-    """The colour of a pixel of the canvas, as in CSS."""
+def color(page: Any, x: float, y: float) -> str:
+    """The color of a pixel of the canvas, as in CSS."""
     page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     until(page, "!plane.frame")
     found: list[int] = page.evaluate(
@@ -137,7 +137,7 @@ def colour(page: Any, x: float, y: float) -> str:
 
 
 def distance(one: str, other: str) -> int:
-    """The largest difference of a channel between two colours."""
+    """The largest difference of a channel between two colors."""
     channels = [[int(each[at : at + 2], 16) for at in (1, 3, 5)] for each in (one, other)]
     return max(abs(a - b) for a, b in zip(*channels, strict=True))
 
@@ -195,18 +195,18 @@ def test_searching_lists_the_hits_and_a_click_zooms_to_one(page: Any) -> None:
 def test_searching_dims_what_does_not_match(browser: Any, files: Path) -> None:
     with opened(browser, files / "kinds.html") as page:  # this map has no names over its points
         at, ground = place(page, RECIPE), "#ffffff"
-        assert distance(colour(page, *at), ground) > 60
+        assert distance(color(page, *at), ground) > 60
         box = page.get_by_placeholder("Search the texts")
         box.fill("</script><")
         page.get_by_text("1 of 17 match").wait_for()
-        assert distance(colour(page, *at), ground) < 60
-        assert distance(colour(page, *place(page, 0)), ground) > 60
+        assert distance(color(page, *at), ground) < 60
+        assert distance(color(page, *place(page, 0)), ground) > 60
         box.fill("nowhere")
         page.get_by_text("0 of 17 match").wait_for()
         assert not page.locator("#found").is_visible()
         box.fill("")
         page.get_by_text("match").wait_for(state="hidden")
-        assert distance(colour(page, *at), ground) > 60
+        assert distance(color(page, *at), ground) > 60
 
 
 def test_enter_goes_to_the_first_hit(page: Any) -> None:
@@ -258,11 +258,11 @@ def test_a_click_on_the_legend_hides_a_group_and_a_hit_shows_it_again(browser: A
         buttons = page.locator("#legend button")
         assert [lines(button) for button in buttons.all()] == [["The", "10"], ["A", "7"]]
         at = place(page, STAR)
-        assert distance(colour(page, *at), "#ffffff") > 60
+        assert distance(color(page, *at), "#ffffff") > 60
         buttons.nth(1).click()
         page.mouse.move(5, 5)
         assert buttons.nth(1).get_attribute("aria-pressed") == "false"
-        assert colour(page, *at) == "#ffffff"
+        assert color(page, *at) == "#ffffff"
         page.mouse.click(*at)
         assert pinned(page) == []
         page.get_by_placeholder("Search the texts").fill(TEXTS[STAR])
@@ -291,16 +291,16 @@ def test_the_wheel_zooms_at_the_mouse_and_dragging_moves(page: Any) -> None:
     assert page.evaluate("plane.zoom") == pytest.approx(1.5)
 
 
-def test_the_colours_follow_the_scheme(browser: Any, files: Path) -> None:
+def test_the_colors_follow_the_scheme(browser: Any, files: Path) -> None:
     with opened(browser, files / "kinds.html") as page:
         x, y = place(page, STAR)
-        light = colour(page, x, y)
+        light = color(page, x, y)
         page.emulate_media(color_scheme="dark", reduced_motion="reduce")
         until(page, "getComputedStyle(document.body).backgroundColor === 'rgb(17, 19, 22)'")
-        dark = colour(page, x, y)
+        dark = color(page, x, y)
         assert distance(light, PALETTE[1]) < 50  # a dot is nearly opaque
         assert distance(dark, _ON_DARK[1]) < 50
-        assert colour(page, 60, 770) == "#181b1f"
+        assert color(page, 60, 770) == "#181b1f"
         swatch = page.locator("#legend .dot").nth(1)
         channels = ", ".join(str(int(_ON_DARK[1][at : at + 2], 16)) for at in (1, 3, 5))
         assert swatch.evaluate("each => getComputedStyle(each).backgroundColor") == f"rgb({channels})"
@@ -403,14 +403,14 @@ def test_the_heat_map_lists_the_most_similar_pairs_and_a_click_zooms_to_one(
         assert all(LITERAL in pair.inner_text() for pair in pairs.all())
 
 
-def test_a_cell_has_the_colour_and_the_number_of_its_pair(browser: Any, files: Path, minilm: LazyEmbedder) -> None:
+def test_a_cell_has_the_color_and_the_number_of_its_pair(browser: Any, files: Path, minilm: LazyEmbedder) -> None:
     found = nearest(minilm)
     (_, *best), (_, *worst) = found[0], found[-1]
     with opened(browser, files / "heat.html") as page:
         x, y = cell(page, *best)
-        assert distance(colour(page, x - 6, y - 6), "#fde725") < 3  # the bright end of the scale, beside the number
+        assert distance(color(page, x - 6, y - 6), "#fde725") < 3  # the bright end of the scale, beside the number
         x, y = cell(page, *worst)
-        assert distance(colour(page, x - 6, y - 6), "#440154") < 3
+        assert distance(color(page, x - 6, y - 6), "#440154") < 3
         page.mouse.move(x, y)
         tip = page.locator("#tip")
         tip.wait_for()

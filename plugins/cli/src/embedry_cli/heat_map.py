@@ -135,9 +135,9 @@ def _style(part: float) -> Style:
     if np.isnan(part):
         return Style(dim=True)
     steps = np.linspace(0, 1, len(_SCALE))
-    colour = np.array([np.interp(part, steps, channel) for channel in _SCALE.T])
-    ink = Color.from_rgb(0, 0, 0) if colour @ _LUMINANCE > 115 else Color.from_rgb(255, 255, 255)
-    return Style(color=ink, bgcolor=Color.from_rgb(*colour))
+    color = np.array([np.interp(part, steps, channel) for channel in _SCALE.T])
+    ink = Color.from_rgb(0, 0, 0) if color @ _LUMINANCE > 115 else Color.from_rgb(255, 255, 255)
+    return Style(color=ink, bgcolor=Color.from_rgb(*color))
 
 
 def _show_cells(

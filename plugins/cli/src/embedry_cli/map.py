@@ -34,9 +34,9 @@ def map(  # noqa: A001  a command's function has the command's name
     ],
     *,
     to: Annotated[str, output("The HTML page to write.")],
-    colour: Annotated[
+    color: Annotated[
         str | None,
-        typer.Option("--colour", "--color", help="Color by this column; by default by cluster."),
+        typer.Option("--color", help="Color by this column; by default by cluster."),
     ] = None,
     model: Model = DEFAULT_MODEL,
     role: Role = "document",
@@ -62,7 +62,7 @@ def map(  # noqa: A001  a command's function has the command's name
     embedder = resolve(entry(model, "dense"), **engine)
     embedder.spec.prompt(role)  # rejects an unknown role before reading anything
     with whole(Path(to), overwrite=overwrite) as page:
-        rows = _read(file, kind, column, colour)
+        rows = _read(file, kind, column, color)
         with terminal.waiting("starting"):
             from embedry_cli import projection  # takes seconds to compile
         distinct = list(dict.fromkeys(row.text for row in rows))
@@ -79,12 +79,12 @@ def map(  # noqa: A001  a command's function has the command's name
             show("writing")
             where = {text: number for number, text in enumerate(distinct)}
             of_row = np.array([where[row.text] for row in rows])
-            if colour is None:
+            if color is None:
                 labels = projection.clusters(points)
                 names = projection.names(distinct, labels)
-                colours: Groups | Scale = Groups("Clusters", names, labels[of_row], True, "")
+                colors: Groups | Scale = Groups("Clusters", names, labels[of_row], True, "")
             else:
-                colours = _by_column(colour, [row.record.get(colour) for row in rows])
+                colors = _by_column(color, [row.record.get(color) for row in rows])
             others = {name: None for row in rows for name in row.record if name != column}
             page.write(
                 map_page.html(
@@ -93,13 +93,13 @@ def map(  # noqa: A001  a command's function has the command's name
                     points[of_row],
                     [row.text for row in rows],
                     {name: [_shown(row.record.get(name)) for row in rows] for name in others},
-                    colours,
+                    colors,
                 )
             )
     terminal.note(f"{terminal.counted(len(rows), 'text')} -> {to}")
 
 
-def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list[Row]:
+def _read(file: str, kind: Kind | None, column: str, color: str | None) -> list[Row]:
     every = list(Rows([file], kind, column, "map"))
     rows = [row for row in every if row.text.strip()]
     if len(rows) < len(every):
@@ -108,8 +108,8 @@ def _read(file: str, kind: Kind | None, column: str, colour: str | None) -> list
     if distinct < _FEWEST:
         raise InputError(f"{file} has {terminal.counted(distinct, 'different text')}; a map needs {_FEWEST} or more")
     columns = {name: None for row in rows for name in row.record}
-    if colour is not None and colour not in columns:
-        raise InputError(f"{file} has no column {colour!r} to color by; choose one of {', '.join(columns)}")
+    if color is not None and color not in columns:
+        raise InputError(f"{file} has no column {color!r} to color by; choose one of {', '.join(columns)}")
     return rows
 
 

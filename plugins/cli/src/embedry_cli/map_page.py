@@ -49,7 +49,7 @@ def html(
     points: NDArray[np.float32],
     texts: Sequence[str],
     columns: Mapping[str, Sequence[str]],
-    colours: Groups | Scale,
+    colors: Groups | Scale,
 ) -> bytes:
     """The HTML page.
 
@@ -59,13 +59,13 @@ def html(
         points: float32 (n, 2).
         texts: n texts, for search and for tooltips.
         columns: further values for the tooltips, n values by column name.
-        colours: the colors of the n points.
+        colors: the colors of the n points.
     """
     data: dict[str, Any] = {"points": page.packed(points), "texts": list(texts)}
     data["columns"] = [
         [name, list(values)] for name, values in columns.items()
     ]  # pairs, which keep their order in JavaScript
-    data |= {"groups": _groups(points, colours)} if isinstance(colours, Groups) else {"scale": _scale(colours)}
+    data |= {"groups": _groups(points, colors)} if isinstance(colors, Groups) else {"scale": _scale(colors)}
     return page.html("map.js", title, facts, data)
 
 

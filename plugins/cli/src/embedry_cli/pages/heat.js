@@ -7,8 +7,8 @@ const values = floats(data.values);
 const valueOf = (row, column) => values[row * columns.length + column];
 const isOwn = (row, column) => !queries && row === column; // a text beside itself says nothing
 const partOf = value => (high > low ? (value - low) / (high - low) : 0.5);
-const colours = Array.from({ length: 256 }, (_, index) => between(stops, index / 255));
-const colourOf = value => colours[Math.round(Math.min(Math.max(partOf(value), 0), 1) * 255)];
+const colors = Array.from({ length: 256 }, (_, index) => between(stops, index / 255));
+const colorOf = value => colors[Math.round(Math.min(Math.max(partOf(value), 0), 1) * 255)];
 
 // How many times wider than high a cell is: a few queries fill the window, but not when it is zoomed until rows can be read.
 const broad = queries ? Math.min(Math.max(0.9 * texts.length / columns.length, 1), 20) : 1;
@@ -33,7 +33,7 @@ function paint() {
   const context = picture.getContext("2d"), image = context.createImageData(picture.width, picture.height);
   let at = 0;
   for (const row of rowAt) for (const column of columnAt) {
-    for (const channel of colourOf(valueOf(row, column))) image.data[at++] = channel;
+    for (const channel of colorOf(valueOf(row, column))) image.data[at++] = channel;
     image.data[at++] = isOwn(row, column) ? 0 : isFound(row, column) ? 255 : 40;
   }
   context.putImageData(image, 0, 0);
@@ -65,8 +65,8 @@ function draw(context) {
     if (!pair) continue;
     const side = { width: Math.max(cell.width, 6), height: Math.max(cell.height, 6) };
     const [middleX, middleY] = plane.pixel(...middle(pair));
-    for (const [colour, extra] of [["panel", 2], ["ink", 0]]) { // seen on dark cells and on bright ones
-      context.strokeStyle = look(colour);
+    for (const [color, extra] of [["panel", 2], ["ink", 0]]) { // seen on dark cells and on bright ones
+      context.strokeStyle = look(color);
       context.lineWidth = line + extra;
       context.strokeRect(middleX - side.width / 2, middleY - side.height / 2, side.width, side.height);
     }
@@ -91,7 +91,7 @@ function draw(context) {
 }
 
 function drawNumber(context, row, column, cell, x, y) {
-  const pair = [rowAt[row], columnAt[column]], value = valueOf(...pair), [red, green, blue] = colourOf(value);
+  const pair = [rowAt[row], columnAt[column]], value = valueOf(...pair), [red, green, blue] = colorOf(value);
   context.fillStyle = isOwn(...pair) || !isFound(...pair) ? look("soft") : 0.299 * red + 0.587 * green + 0.114 * blue > 115 ? "#000" : "#fff";
   context.fillText(value.toFixed(2), x + (column + 0.5) * cell.width, y + (row + 0.5) * cell.height + 0.5);
 }

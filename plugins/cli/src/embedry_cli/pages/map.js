@@ -30,7 +30,7 @@ function shadeOf(value) {
 
 function level(index) { return shades[index] === rest ? -1 : groups ? shades[index] : 0; }
 
-/** The part of the scale's colours that stands out from the ground. */
+/** The part of the scale's colors that stands out from the ground. */
 const shown = part => between(scale.stops, dark.matches ? 0.2 + 0.8 * part : 0.9 * part);
 
 /** Red, green and blue of "#rrggbb", and of "#rgb". */
@@ -39,12 +39,12 @@ function channels(hex) {
   return [0, 2, 4].map(start => parseInt(digits.slice(start, start + 2), 16));
 }
 
-function colour(shade) {
+function color(shade) {
   if (shade === rest) return channels(look("rest"));
   return groups ? channels((dark.matches ? groups.dark : groups.light)[shade]) : shown(shade / (SHADES - 1));
 }
 
-const swatch = shade => make("span", { class: "dot", style: `background:rgb(${colour(shade)})` });
+const swatch = shade => make("span", { class: "dot", style: `background:rgb(${color(shade)})` });
 
 /** Pixels, so that many dots stay apart and few are easy to hit; they grow a little as the map is zoomed. */
 function radius() {
@@ -57,7 +57,7 @@ const isBright = index => (found ? found.has(index) : raised === null || shades[
 /** Blends the dots into pixels, which for many thousands is faster than drawing each on the canvas. */
 function drawDots(context) {
   const { width, height } = plane.canvas, image = context.createImageData(width, height), pixels = image.data;
-  const ground = channels(look("panel")), colours = Array.from({ length: rest + 1 }, (_, shade) => colour(shade));
+  const ground = channels(look("panel")), colors = Array.from({ length: rest + 1 }, (_, shade) => color(shade));
   new Uint32Array(pixels.buffer).fill(new Uint32Array(Uint8Array.of(...ground, 255).buffer)[0]);
   const size = radius() * devicePixelRatio, reach = Math.ceil(size), side = 2 * reach + 1;
   const covered = Float32Array.from({ length: side * side }, (_, at) =>
@@ -67,7 +67,7 @@ function drawDots(context) {
     for (const index of order) {
       if (hidden.has(shades[index]) || isBright(index) !== bright) continue;
       const [left, top] = plane.pixel(...spot(index)).map(value => Math.round(value * devicePixelRatio) - reach);
-      const [red, green, blue] = colours[shades[index]];
+      const [red, green, blue] = colors[shades[index]];
       for (let y = Math.max(0, -top); y < Math.min(side, height - top); y++) {
         for (let x = Math.max(0, -left); x < Math.min(side, width - left); x++) {
           const alpha = covered[y * side + x] * opacity, at = 4 * ((top + y) * width + left + x);

@@ -15,7 +15,7 @@ function floats(base64) {
   return new Float32Array(bytes.buffer);
 }
 
-/** A colour or a font of look.css, in the present scheme. */
+/** A color or a font of look.css, in the present scheme. */
 const look = name => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 /** An element. Strings become text, never markup. */
@@ -75,7 +75,7 @@ function tip(at, ...children) {
   $("tip").style.transform = `translate(${Math.max(4, left)}px, ${Math.max(4, top)}px)`;
 }
 
-/** Colours between these stops, as [red, green, blue]; `part` is 0 to 1. */
+/** Colors between these stops, as [red, green, blue]; `part` is 0 to 1. */
 function between(stops, part) {
   const place = Math.min(Math.max(part, 0), 1) * (stops.length - 1);
   const index = Math.min(Math.floor(place), stops.length - 2);
