@@ -100,7 +100,7 @@ TURNS_TEMPLATE = """\
 <|im_start|>assistant
 {% endif -%}
 """
-"""A chat template with a turn for the query and one for the document, as zerank-2's has; it honours add_generation_prompt."""
+"""A chat template with a turn for the query and one for the document, as zerank-2's has; it honors add_generation_prompt."""
 
 
 @cache

@@ -52,7 +52,7 @@ class Reply:
 
 
 class SmallServer:
-    """See the module. `vectors` gives the vectors of texts as they are, not normalised, float32 (texts, dims)."""
+    """See the module. `vectors` gives the vectors of texts as they are, not normalized, float32 (texts, dims)."""
 
     def __init__(
         self,

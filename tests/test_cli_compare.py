@@ -130,7 +130,7 @@ def test_the_page_of_queries(tmp_path: Path, minilm: LazyEmbedder) -> None:
     assert data["order"] == np.argsort(-scores.max(axis=0)).tolist()
 
 
-def test_similar_texts_are_neighbours_in_the_order() -> None:
+def test_similar_texts_are_neighbors_in_the_order() -> None:
     vectors = np.random.default_rng(0).normal(size=(60, 5))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     matrix = (vectors @ vectors.T).astype(np.float32)

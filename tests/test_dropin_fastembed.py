@@ -134,6 +134,6 @@ def test_what_is_not_supported_is_refused_by_name(arguments: dict[str, Any], mes
 def test_errors_have_the_kinds_that_callers_catch() -> None:
     assert issubclass(UnknownOptionError, TypeError)
     with pytest.raises(ValueError, match="needs no entry"):
-        TextEmbedding.add_custom_model("organisation/name")
-    with pytest.raises(EmbedryError, match="organisation/nobody"):
-        TextEmbedding("organisation/nobody")
+        TextEmbedding.add_custom_model("organization/name")
+    with pytest.raises(EmbedryError, match="organization/nobody"):
+        TextEmbedding("organization/nobody")

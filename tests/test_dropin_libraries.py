@@ -30,7 +30,7 @@ SUBJECTS = {
 ENDINGS = [
     "{} is what everybody talked about today.",
     "We read a long article about {}.",
-    "My neighbour told me about {}.",
+    "My neighbor told me about {}.",
     "There is a photograph of {} in the newspaper.",
 ]
 DOCUMENTS = [

@@ -109,7 +109,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {
     "no text": lambda model: model.encode([]),
     "no text, as a tensor": lambda model: model.encode([], convert_to_tensor=True),
     "no text, as a list": lambda model: model.encode([], convert_to_numpy=False),
-    "no text, quantised": lambda model: model.encode([], precision="int8"),
+    "no text, quantized": lambda model: model.encode([], precision="int8"),
     "unit length": lambda model: model.encode(TEXTS, normalize_embeddings=True),
     "shorter": lambda model: model.encode(TEXTS, truncate_dim=20),
     "shorter, unit length": lambda model: model.encode(TEXTS, truncate_dim=20, normalize_embeddings=True),

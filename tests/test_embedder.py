@@ -68,7 +68,7 @@ def test_while_an_async_call_computes_the_event_loop_goes_on(
     assert asyncio.run(main()) == result
 
 
-def test_an_embedder_of_ours_and_of_a_third_party_are_both_recognised(minilm: LazyEmbedder) -> None:
+def test_an_embedder_of_ours_and_of_a_third_party_are_both_recognized(minilm: LazyEmbedder) -> None:
     assert isinstance(minilm, Embedder)
     assert isinstance(Lengths(), Embedder)
     assert not isinstance(object(), Embedder)

@@ -48,7 +48,7 @@ REFUSED: dict[str, tuple[tuple[str, ...], str]] = {
     "a space in one file": (ENGINES, "tokenizer.json beside it disagree about add_prefix_space: True"),
     "other tokens around a text": (ENGINES, "disagree about post_processor: ['[CLS]', '[SEP]']"),
     "lowercased in tokenizer.json alone": (ENGINES, "disagree about normalizer: None"),
-    "truncate_dim": (ENGINES, "sets truncate_dim to 16, which no engine of embedry honours"),
+    "truncate_dim": (ENGINES, "sets truncate_dim to 16, which no engine of embedry honors"),
     "SparseEncoder": (
         ENGINES,
         "lists Transformer, Pooling, Normalize for documents; of sparse embedders embedry computes",

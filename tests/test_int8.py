@@ -30,7 +30,7 @@ from embedry._files import digests
 from embedry.testing.texts import MIXED
 from embedry.views import LazyEmbedder
 from embedry_cli.calibrate import ranges
-from embedry_graphs.quantised import rounded
+from embedry_graphs.quantized import rounded
 from embedry_onnxruntime import backend as onnxruntime
 from embedry_onnxruntime import packing
 from entries import entry, resource
@@ -188,7 +188,7 @@ def test_a_calibration_that_cannot_be_read_or_is_another_models_is_an_error_that
         resolve(stated, precision="int8", cache_dir=tmp_path).load()
 
 
-def test_an_onnx_file_of_its_own_is_not_quantised(
+def test_an_onnx_file_of_its_own_is_not_quantized(
     calibrated: Callable[..., tuple[ModelSpec, Path]], tmp_path: Path
 ) -> None:
     spec, _ = calibrated()
@@ -209,7 +209,7 @@ def test_rounded_weights_cannot_saturate_and_are_as_near_as_their_step_allows(in
     random = np.random.default_rng(inputs)
     weight = (random.standard_normal((inputs, 20)) ** 3).astype(np.float32)
     weight[:, 0] = 0
-    weight[:, 1] = 1  # neighbours of one size and sign: the worst case
+    weight[:, 1] = 1  # neighbors of one size and sign: the worst case
     values, steps = rounded(weight)
     assert values.dtype == np.int8
     assert (np.abs(values * steps - weight) <= steps / 2 + 1e-6).all()

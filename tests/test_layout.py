@@ -446,7 +446,7 @@ def test_a_model_without_a_type_is_refused(written: Callable[..., Path]) -> None
 
 
 def test_a_folder_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(UnknownModelError, match=r"no folder .*gone; a model on the hub is written organisation/name"):
+    with pytest.raises(UnknownModelError, match=r"no folder .*gone; a model on the hub is written organization/name"):
         resolve(tmp_path / "gone")
 
 

@@ -31,7 +31,7 @@ def rows() -> list[list[int]]:
 
 @pytest.fixture
 def encoder(checkpoint: Checkpoint, tmp_path: Path) -> Callable[[str, str], OnnxEncoder]:
-    """What computes a family's vectors, before they are normalised."""
+    """What computes a family's vectors, before they are normalized."""
 
     def load(family: str, pooling: str) -> OnnxEncoder:
         model = checkpoint(family, pooling, max_seq_length=8192)

@@ -157,7 +157,7 @@ def test_of_another_server_what_does_not_depend_on_a_vectors_length_is_right_and
     unscaled = replace(SPEC, chain=(Pooling(mode="mean"),))
     np.testing.assert_allclose(remote(unscaled, normalize=True).encode_document(TEXTS), finished(TEXTS), atol=CLOSE)
     for embedder in (remote(normalize=False), remote(unscaled), remote(dims=16, normalize=False)):
-        with pytest.raises(UnsupportedModelError, match=r"does not say whether it normalises.*pass normalize=True"):
+        with pytest.raises(UnsupportedModelError, match=r"does not say whether it normalizes.*pass normalize=True"):
             embedder.load()
 
 

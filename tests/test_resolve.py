@@ -134,7 +134,7 @@ def test_a_shorter_vector_is_the_start_of_the_full_one_brought_to_unit_length(
     assert np.array_equal(matryoshka(dims=dims, normalize=False).encode_query(TEXTS), start)
 
 
-def test_without_normalising_vectors_keep_their_own_length(matryoshka: Callable[..., LazyEmbedder]) -> None:
+def test_without_normalizing_vectors_keep_their_own_length(matryoshka: Callable[..., LazyEmbedder]) -> None:
     lengths = np.linalg.norm(matryoshka(normalize=False).encode_query(TEXTS), axis=1)
     assert np.abs(lengths - 1).min() > 0.1
     np.testing.assert_allclose(np.linalg.norm(matryoshka().encode_query(TEXTS), axis=1), 1, atol=1e-6)

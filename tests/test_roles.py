@@ -1,4 +1,4 @@
-"""A role has the prompt that the model's files give it, and vectors are normalised as the model or the caller says."""
+"""A role has the prompt that the model's files give it, and vectors are normalized as the model or the caller says."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ def test_a_role_has_the_prompt_that_sentence_transformers_gives_it(
     assert furthest(vectors(model, SOME, role), expected(model, SOME, role)) <= 1e-5
 
 
-def test_without_normalising_vectors_are_those_of_the_chain_without_it(checkpoint: Checkpoint, vectors: Encode) -> None:
+def test_without_normalizing_vectors_are_those_of_the_chain_without_it(checkpoint: Checkpoint, vectors: Encode) -> None:
     bare = checkpoint("mpnet", normalize=False)
     reference = expected(bare, SOME)
     assert np.linalg.norm(reference, axis=1).min() > 1.1

@@ -143,7 +143,7 @@ def test_64_threads_with_texts_of_their_own_each_get_their_own_vector(minilm: La
 def test_queries_in_all_roles_and_lengths_of_one_engine_are_merged_and_each_is_finished_its_own_way(
     minilm: LazyEmbedder,
 ) -> None:
-    """Embedders that share an engine share its batches, and each shortens and normalises as it was told."""
+    """Embedders that share an engine share its batches, and each shortens and normalizes as it was told."""
 
     busy = Held()
     plain = over(busy, minilm, chain=minilm.config.spec.chain[:1])

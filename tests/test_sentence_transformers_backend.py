@@ -158,7 +158,7 @@ def test_a_query_and_a_document_have_the_prompts_of_the_library(checkpoint: Chec
 
 
 @pytest.mark.parametrize("options", [{}, {"dense": 16}], ids=["plain", "dense"])
-def test_without_normalising_vectors_are_those_of_the_chain_without_it(
+def test_without_normalizing_vectors_are_those_of_the_chain_without_it(
     checkpoint: Checkpoint, options: dict[str, Any]
 ) -> None:
     bare = reference(checkpoint("bert", normalize=False, **options)).encode(TEXTS)

@@ -222,7 +222,7 @@ async def test_shorter_vectors_are_those_of_resolve_and_share_the_weights(checkp
         assert "dims=7 is not supported" in answer.json()["error"]["message"]
 
 
-async def test_vectors_that_are_not_normalised_are_those_of_resolve(client: Client) -> None:
+async def test_vectors_that_are_not_normalized_are_those_of_resolve(client: Client) -> None:
     answer = await ask(client, ["one", "two"], normalize=False)
     found = vectors(answer)
     assert np.abs(found - resolve(MINILM, normalize=False).encode_document(["one", "two"])).max() <= 1e-5
@@ -276,7 +276,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         (json.dumps({"model": MINILM, "input": ["a"] * 2049}), "input", "2,049 inputs, and a request may have 2,048"),
     ],
 )
-async def test_what_cannot_be_honoured_is_a_400_that_names_the_field(
+async def test_what_cannot_be_honored_is_a_400_that_names_the_field(
     client: Client, body: str | bytes, param: str | None, says: str
 ) -> None:
     answer = await client.post("/v1/embeddings", content=body if isinstance(body, bytes) else body.encode())
@@ -312,7 +312,7 @@ async def test_methods_and_paths_that_are_none_are_refused_in_the_same_words(cli
 # The routes of text-embeddings-inference.
 
 
-async def test_embed_gives_bare_vectors_normalised_or_not(client: Client, minilm: LazyEmbedder) -> None:
+async def test_embed_gives_bare_vectors_normalized_or_not(client: Client, minilm: LazyEmbedder) -> None:
     texts = ["one", "two words"]
     answer = await client.post("/embed", json={"inputs": texts})
     close(np.array(answer.json(), dtype=np.float32), minilm.encode_document(texts))

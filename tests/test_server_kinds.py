@@ -179,7 +179,7 @@ async def test_the_length_that_counts_is_that_of_the_role(client: Client, specs:
         ({"inputs": ["a"] * 2049}, "2,049 inputs"),
     ],
 )
-async def test_what_cannot_be_honoured_is_a_400_in_the_words_of_that_api(
+async def test_what_cannot_be_honored_is_a_400_in_the_words_of_that_api(
     client: Client, fields: dict[str, Any], says: str
 ) -> None:
     answer = await client.post("/embed_sparse", json=fields)

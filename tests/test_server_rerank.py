@@ -286,7 +286,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank"])
-async def test_what_cannot_be_honoured_is_a_400_that_names_the_field(
+async def test_what_cannot_be_honored_is_a_400_that_names_the_field(
     client: Client, path: str, fields: dict[str, Any], param: str, says: str
 ) -> None:
     answer = await ask(client, path=path, **fields)

@@ -153,7 +153,7 @@ def test_long_prose_has_the_ids_of_the_text_read_whole(file: Path, prose: str) -
         ("\u3000", [CLS, SEP], 2 * 2048 * 256),
     ],
 )
-def test_of_ten_megabytes_only_the_beginning_is_tokenised_and_the_rest_is_reported_as_cut(
+def test_of_ten_megabytes_only_the_beginning_is_tokenized_and_the_rest_is_reported_as_cut(
     file: Path, prose: str, unit: str, tokens_known: list[int] | None, most_characters: int
 ) -> None:
     unit = prose if unit == "prose" else unit

@@ -15,7 +15,7 @@ def test_vectors_are_shortened_first_and_brought_to_unit_length_then() -> None:
     np.testing.assert_allclose(finished, [[0.6, 0.8], [0.6, -0.8]], rtol=1e-6)
 
 
-def test_without_normalising_they_are_only_shortened() -> None:
+def test_without_normalizing_they_are_only_shortened() -> None:
     pooled = np.float32([[3, 4, 12, 0], [0, 0, 5, 7]])
     np.testing.assert_array_equal(finish(pooled, rows=2, tail=(Truncate(dims=3),), width=4), [[3, 4, 12], [0, 0, 5]])
 
@@ -27,7 +27,7 @@ def test_a_vector_of_zeros_stays_one() -> None:
     )
 
 
-def test_normalising_is_that_of_torch() -> None:
+def test_normalizing_is_that_of_torch() -> None:
     import torch
 
     scales = np.float32(10.0) ** np.arange(-18, 18, 2, dtype=np.float32)[:, np.newaxis]

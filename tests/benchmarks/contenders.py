@@ -127,7 +127,7 @@ class LangChain:
 
 
 class OpenVINO:
-    """https://docs.openvino.ai: torch's model, converted with pooling and normalising; tokens and batches are the caller's.
+    """https://docs.openvino.ai: torch's model, converted with pooling and normalizing; tokens and batches are the caller's.
 
     Each model is compiled when it is first needed, with the hint that the documentation has for the purpose. With the one
     for throughput and a queue, the paragraphs take 0.8 to 0.9 of the time that they take one batch after the other with the one

@@ -31,7 +31,7 @@ ONCE = ("lazy", "lasts", "survives_fork")
 """Checks that start processes, which takes long with torch, and say the same in each precision. The last is the one that may hang."""
 
 DEVIATIONS = {
-    "survives_fork": "a child forked after CUDA was initialised cannot use it: "
+    "survives_fork": "a child forked after CUDA was initialized cannot use it: "
     "https://docs.pytorch.org/docs/stable/notes/multiprocessing.html"
 }
 """What is known not to hold on CUDA, with the reason."""

@@ -26,7 +26,7 @@ BLOCK = 2048
 """Texts that the pipeline reads at a time."""
 
 READ, ARRAYS, TO, ISSUE, BACK, REST = STAGES = (
-    "tokenising, and planning batches",
+    "tokenizing, and planning batches",
     "arrays of ids and mask",
     "to the device",
     "the model's forward, until its kernels are issued",

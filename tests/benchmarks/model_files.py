@@ -75,7 +75,7 @@ def _write(target: Path, convert: Callable[[Path], None]) -> None:
 def _onnx(folder: Path) -> None:
     """Writes torch's own export of the encoder, as it is published for fastembed: plain operators, fused when loaded.
 
-    Attention fused ahead of time by ONNX Runtime's optimiser was not faster, so nothing is taken from fastembed here.
+    Attention fused ahead of time by ONNX Runtime's optimizer was not faster, so nothing is taken from fastembed here.
     """
     import torch
     from transformers import AutoModel
@@ -108,7 +108,7 @@ def _onnx(folder: Path) -> None:
 
 
 def _openvino(folder: Path) -> None:
-    """Writes OpenVINO's conversion of torch's model, with pooling and normalising, its weights left in fp32."""
+    """Writes OpenVINO's conversion of torch's model, with pooling and normalizing, its weights left in fp32."""
     import openvino
     import torch
     from transformers import AutoModel

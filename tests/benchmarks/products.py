@@ -191,8 +191,8 @@ def _model(nodes: list[Any], constants: list[Any], kind: int) -> bytes:
         helper.make_graph(nodes, "products", ends[:1], ends[1:], constants),
         opset_imports=[helper.make_opsetid("", 17)], ir_version=8,
     )  # fmt: skip
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def _session(graph: bytes) -> Any:

@@ -30,7 +30,7 @@ WIDTH = 256
 COUNT = 50_000
 ROUNDS = 5
 BLOCK = 1024
-"""Texts that model2vec tokenises at a time."""
+"""Texts that model2vec tokenizes at a time."""
 
 
 def main() -> None:

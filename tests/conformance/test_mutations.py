@@ -49,17 +49,17 @@ def test_a_backend_with_one_rule_broken_fails_its_check(
     fails(check, Subject(model, backend=mutant))
 
 
-def test_forgetting_to_renormalise_fails_its_check(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints) -> None:
+def test_forgetting_to_renormalize_fails_its_check(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoints) -> None:
     model = str(checkpoint("bert"))
     real = finishing.finish
 
-    def normalised_before_it_is_shortened(
+    def normalized_before_it_is_shortened(
         pooled: NDArray[np.float32], tail: Chain, **options: Any
     ) -> NDArray[np.float32]:
         return real(pooled, tuple(sorted(tail, key=lambda module: isinstance(module, Truncate))), **options)
 
     run("shorter_vectors", Subject(model))
-    monkeypatch.setattr(finishing, "finish", normalised_before_it_is_shortened)
+    monkeypatch.setattr(finishing, "finish", normalized_before_it_is_shortened)
     fails("shorter_vectors", Subject(model))
 
 

@@ -12,7 +12,7 @@ from embedry_graphs import FAMILIES, GRAPH_FILE, chain
 from embedry_graphs.calibration import MeasuringLayers
 from embedry_graphs.checkpoint import Checkpoint
 from embedry_graphs.graph import Graph
-from embedry_graphs.quantised import QuantisedLayers
+from embedry_graphs.quantized import QuantizedLayers
 from embedry_graphs.shape import Shape
 
 
@@ -24,9 +24,9 @@ def write(
     family, weights = _family(spec, source)
     settings = json.loads((source / spec.transformer.file("config.json")).read_text(encoding="utf-8"))
     parts = chain.Parts(source, weights, Shape.of(config), spec.architecture, settings)
-    quantised = {"build_layer": QuantisedLayers(calibration)} if calibration is not None else {}
+    quantized = {"build_layer": QuantizedLayers(calibration)} if calibration is not None else {}
     with closing(Graph(target, of_pairs=spec.kind == "reranker", whole=whole)) as graph:
-        tokens = family.token_vectors(graph, weights, parts.shape, first_only=chain.first_only(spec.body), **quantised)
+        tokens = family.token_vectors(graph, weights, parts.shape, first_only=chain.first_only(spec.body), **quantized)
         result, width = chain.apply(graph, spec.body, tokens, parts)
         weights.check_all_read(spec.architecture, chain.prefixes(spec.body, parts))
         if width != spec.dims:

@@ -58,8 +58,8 @@ class RemoteEncoder(TextEncoder):
         if self._served is None:
             if not isinstance(chain[-1], Normalize):
                 raise UnsupportedModelError(
-                    f"the server at {self._settings.api} does not say whether it normalises its vectors, and those of "
-                    f"{spec.name!r} as asked for here are not normalised; pass normalize=True to resolve, or use an embedry server"
+                    f"the server at {self._settings.api} does not say whether it normalizes its vectors, and those of "
+                    f"{spec.name!r} as asked for here are not normalized; pass normalize=True to resolve, or use an embedry server"
                 )
         elif self._served.space is not None:
             known = _spaces(spec, self._int8)

@@ -43,6 +43,6 @@ def finish(pooled: NDArray[np.float32], tail: Chain, *, rows: int, width: int) -
         elif isinstance(module, Truncate):
             x = x[:, : module.dims]
         elif isinstance(module, LayerNorm):
-            centred = x - x.mean(axis=1, keepdims=True)
-            x = centred / np.sqrt(np.vecdot(centred, centred)[:, np.newaxis] / x.shape[1] + np.float32(_EPSILON))
+            centered = x - x.mean(axis=1, keepdims=True)
+            x = centered / np.sqrt(np.vecdot(centered, centered)[:, np.newaxis] / x.shape[1] + np.float32(_EPSILON))
     return x

@@ -101,7 +101,7 @@ class TextEmbedding:
         """Not supported. Raises OptionError."""
         raise OptionError(
             "add_custom_model is not supported: a folder or a repository with safetensors needs no entry, "
-            "TextEmbedding('organisation/name'); embedry.register(ModelSpec(...)) adds one"
+            "TextEmbedding('organization/name'); embedry.register(ModelSpec(...)) adds one"
         )
 
     @property

@@ -24,7 +24,7 @@ def get_embeddings(
     An alias and the full path of a model are the same model. Does not load the model.
 
     Args:
-        model_name: an alias from `EMBEDDING_MODELS`, or a full Hugging Face path ("organisation/name").
+        model_name: an alias from `EMBEDDING_MODELS`, or a full Hugging Face path ("organization/name").
         device: "cpu", "cuda", "cuda:1", "mps".
         normalize_embeddings: scale every vector to unit length.
         cache_folder: the folder for model files; by default embedry's cache folder.

@@ -109,7 +109,7 @@ def _as_number(field: str, comparison: str, value: float) -> str:
     rounded = f"try_cast({field} as double) {comparison} {value!r}"
     if isinstance(value, float) or abs(value) < 2**53:
         return rounded
-    # From 2**53 on, neighbouring integers are one double.
+    # From 2**53 on, neighboring integers are one double.
     exact = "decimal(38, 0)"
     return f"coalesce(try_cast({field} as {exact}) {comparison} try_cast('{value}' as {exact}), {rounded})"
 

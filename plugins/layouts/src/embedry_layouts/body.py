@@ -48,7 +48,7 @@ def read(
     options: LengthFile,
     *,
     tasks: Collection[str] = ("feature-extraction",),
-    honoured: Collection[str] = (),
+    honored: Collection[str] = (),
 ) -> Body:
     """Reads the transformer in a folder of a model.
 
@@ -57,7 +57,7 @@ def read(
         path: the folder, empty for the top level.
         options: the settings outside config.json; empty if the library does not read them.
         tasks: the tasks that it may be loaded for; the first one is the default.
-        honoured: options that the caller handles.
+        honored: options that the caller handles.
 
     Raises:
         WeightsNotFoundError: a file is missing, or no file states the length limit.
@@ -72,11 +72,11 @@ def read(
         )
     architecture = files.read(at.file("config.json"), model_config.Raw).architecture
     task = options.transformer_task or next(iter(tasks))
-    refused = {"transformer_task": task} if task not in tasks else options.not_honoured(task, honoured)
+    refused = {"transformer_task": task} if task not in tasks else options.not_honored(task, honored)
     for key, value in refused.items():
         raise UnsupportedModelError(
             f"the options of the transformer in {files.folder / at.path} set {key} to {value!r}, which no engine of "
-            "embedry honours"
+            "embedry honors"
         )
     tokenizer = tokenizer_files.read(files, at, architecture)
     return Body(

@@ -83,21 +83,21 @@ class LengthFile(Struct):
     config_args: dict[str, Any] | None = None
     config_kwargs: dict[str, Any] | None = None
 
-    def not_honoured(self, task: str, honoured: Collection[str] = ()) -> dict[str, Any]:
+    def not_honored(self, task: str, honored: Collection[str] = ()) -> dict[str, Any]:
         """Settings that change results and are not supported.
 
         Args:
             task: the task of the transformer, one of `TASKS`.
-            honoured: settings that the caller handles itself; "message" is that of `modality_config`.
+            honored: settings that the caller handles itself; "message" is that of `modality_config`.
         """
         names = (
             "tokenizer_name_or_path", "query_length", "document_length", "query_expansion", "processing_kwargs",
             "model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs",
         )  # fmt: skip
-        found = {name: getattr(self, name) for name in names if name not in honoured and getattr(self, name)}
+        found = {name: getattr(self, name) for name in names if name not in honored and getattr(self, name)}
         output, of_method = TASKS[task]
         text = (self.modality_config or {}).get("text", {})
-        chats = "message" in (self.modality_config or {}) and "message" not in honoured
+        chats = "message" in (self.modality_config or {}) and "message" not in honored
         if chats or (text and text != {"method": "forward", "method_output_name": of_method}):
             found["modality_config"] = self.modality_config
         if self.module_output_name not in (None, output):
@@ -209,9 +209,7 @@ class Files:
 
     def refused(self, file: str, key: str, value: object) -> UnsupportedModelError:
         """The error for an unsupported setting; names the file, the key and the value."""
-        return UnsupportedModelError(
-            f"{self.folder / file} sets {key} to {value!r}, which no engine of embedry honours"
-        )
+        return UnsupportedModelError(f"{self.folder / file} sets {key} to {value!r}, which no engine of embedry honors")
 
     def of_code(self, file: str, what: str, name: str) -> UnsupportedModelError:
         """The error for a file that requires remote code; names the kind and the class."""

@@ -36,7 +36,7 @@ def from_folder(folder: Path) -> ModelSpec | None:
     """
     if not folder.is_dir():
         raise UnknownModelError(
-            f"no folder {folder}; a model on the hub is written organisation/name, without a leading dot"
+            f"no folder {folder}; a model on the hub is written organization/name, without a leading dot"
         )
     return _entry(Files(folder))
 

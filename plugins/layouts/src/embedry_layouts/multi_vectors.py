@@ -22,7 +22,7 @@ from embedry_layouts.listed import FILE, Listed
 from embedry_layouts.modules import TEXT, TOKENS, config
 from embedry_layouts.settings import Settings
 
-_HONOURED = ("query_length", "document_length", "query_expansion")
+_HONORED = ("query_length", "document_length", "query_expansion")
 
 
 class Expansion(Struct, forbid_unknown_fields=True):
@@ -53,7 +53,7 @@ def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
     if not listed or listed[0].kind != "Transformer":
         raise UnsupportedModelError(f"{FILE} in {files.folder} starts with no Transformer")
     options = body.stated(files, Transformer(path=listed[0].path))
-    found = body.read(files, listed[0].path, options, honoured=_HONOURED)
+    found = body.read(files, listed[0].path, options, honored=_HONORED)
     asked = forerunners.pylate(files)
     chain: list[Module] = []
     masks: list[MaskFile] = []

@@ -22,7 +22,7 @@ from embedry_layouts.settings import Settings
 
 _HEAD = "ForSequenceClassification"
 
-_HONOURED = ("message", "processing_kwargs")
+_HONORED = ("message", "processing_kwargs")
 """Options of the transformer that are for chat templates."""
 
 _SHOWN: dict[str, Literal["identity", "sigmoid"]] = {
@@ -105,7 +105,7 @@ def read(files: Files, settings: Settings, listed: Sequence[Listed]) -> Found:
     first, *others = listed
     options = body.stated(files, Transformer(path=first.path))
     tasks = ("feature-extraction", "sequence-classification", "text-generation")
-    found = body.read(files, first.path, options, tasks=tasks, honoured=_HONOURED)
+    found = body.read(files, first.path, options, tasks=tasks, honored=_HONORED)
     if found.task == "feature-extraction":
         chain = _head(files, others)
     elif found.task == "sequence-classification" and not others:

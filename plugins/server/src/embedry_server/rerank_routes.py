@@ -27,7 +27,7 @@ _NOT_POSSIBLE = {
     "truncate_prompt_tokens": "a pair is cut where it is longer than the model reads, see truncate; leave the field out",
     "max_tokens_per_query": "a pair is cut where it is longer than the model reads, see truncate; leave the field out",
 }
-"""Fields of those APIs -> why they cannot be honoured."""
+"""Fields of those APIs -> why they cannot be honored."""
 
 _OF_A_SEARCH_UNIT = 100
 """Documents that Cohere bills together."""

@@ -20,7 +20,7 @@ from embedry_graphs.post_norm import Layer
 
 _OUTLIERS = 4
 """Hidden channels that stay float. Measured on all-MiniLM-L6-v2: none 0.9971, one 0.9992, four 0.9996, 32 0.9997 mean
-cosine, with nothing else quantised."""
+cosine, with nothing else quantized."""
 
 _ATTENTION_POWER = 0.5
 _FEED_FORWARD_POWER = 0.7
@@ -41,7 +41,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """Names of a uint8 tensor, its step and its zero point."""
 
     values: str
@@ -49,7 +49,7 @@ class Quantised:
     zero: str
 
 
-class QuantisedLayers:
+class QuantizedLayers:
     """Writes layers from a calibration: a safetensors file with `<layer>.<input>.low` and `.high` for the inputs
     "attention", "attended", "feed_forward" and "hidden" of each layer's products.
     """
@@ -77,14 +77,14 @@ class QuantisedLayers:
         projections = [weights.linear(name, width, width) for name in (names.query, names.key, names.value)]
         seen = self._range(layer, "attention", width)
         smooth = smoothing(seen, np.concatenate([weight for weight, _ in projections], axis=1), _ATTENTION_POWER)
-        read = quantise(graph, x, seen, smooth)
-        reads = (read if queries == x else quantise(graph, queries, seen, smooth), read, read)
+        read = quantize(graph, x, seen, smooth)
+        reads = (read if queries == x else quantize(graph, queries, seen, smooth), read, read)
         query, key, value = (
             product(graph, tokens, weight * smooth[:, np.newaxis], bias)
             for tokens, (weight, bias) in zip(reads, projections, strict=True)
         )
         attended = layer.attention(query, key, value, layer.pattern, first_only=queries != x)
-        source = quantise(graph, attended, self._range(layer, "attended", width))
+        source = quantize(graph, attended, self._range(layer, "attended", width))
         y = product(graph, source, *weights.linear(names.attention_out, width, width))
         a = norm(graph, weights, names.attention_norm, graph.op("Add", y, queries), shape)
         z = self._feed_forward(graph, weights, layer, a)
@@ -98,13 +98,13 @@ class QuantisedLayers:
         order = np.argsort(hidden.size, kind="stable")  # the largest channels last, where one slice takes them
         small, large = order[:-_OUTLIERS], order[-_OUTLIERS:]
         smooth = smoothing(seen, up, _FEED_FORWARD_POWER)
-        read = quantise(graph, a, seen, smooth)
+        read = quantize(graph, a, seen, smooth)
         inner = product(graph, read, (up * smooth[:, np.newaxis])[:, order], up_bias[order])
         has_fused = shape.activation == "gelu"
         active = graph.fused("Gelu", inner) if has_fused else activated(graph, inner, shape.activation)
         kept = down[order]
         kept[-_OUTLIERS:] = 0
-        rest = quantise(graph, active, Range(hidden.low[small], hidden.high[small]))
+        rest = quantize(graph, active, Range(hidden.low[small], hidden.high[small]))
         ends = graph.integers(len(small)), graph.integers(len(order)), graph.integers(2)
         outliers = graph.op("MatMul", graph.op("Slice", active, *ends), graph.weight(down[large]))
         return graph.op("Add", product(graph, rest, kept, down_bias), outliers)
@@ -119,7 +119,7 @@ def smoothing(seen: Range, weight: Floats, power: float) -> Floats:
     return np.asarray(sizes / np.exp(np.log(sizes).mean()), dtype=np.float32)
 
 
-def quantise(graph: Graph, x: str, seen: Range, smooth: Floats | None = None) -> Quantised:
+def quantize(graph: Graph, x: str, seen: Range, smooth: Floats | None = None) -> Quantized:
     """Rounds x / smooth to 256 steps from the observed minimum to maximum, which include 0 exactly; other values saturate."""
     low, high = seen.low, seen.high
     if smooth is not None:
@@ -128,10 +128,10 @@ def quantise(graph: Graph, x: str, seen: Range, smooth: Floats | None = None) ->
     least, greatest = min(0.0, float(low.min())), max(0.0, float(high.max()))
     size = max(greatest - least, 1e-9) / 255
     step, zero = graph.scalar(np.float32(size)), graph.scalar(np.uint8(round(-least / size)))
-    return Quantised(graph.op("QuantizeLinear", x, step, zero), step, zero)
+    return Quantized(graph.op("QuantizeLinear", x, step, zero), step, zero)
 
 
-def product(graph: Graph, x: Quantised, weight: Floats, bias: Floats) -> str:
+def product(graph: Graph, x: Quantized, weight: Floats, bias: Floats) -> str:
     """The product x @ weight + bias, as float."""
     values, steps = rounded(weight)
     return graph.fused(
@@ -143,8 +143,8 @@ def product(graph: Graph, x: Quantised, weight: Floats, bias: Floats) -> str:
 def rounded(weight: Floats) -> tuple[NDArray[np.int8], Floats]:
     """A weight (in, out) in int8, and the step of each column, (out,).
 
-    Processors without VNNI add the products of neighbouring rows in 16 bits and saturate (vpmaddubsw in Intel's manual,
-    volume 2). The step is the least with which two neighbours of one sign sum to no more than 128: 255 * 128 < 2^15, so
+    Processors without VNNI add the products of neighboring rows in 16 bits and saturate (vpmaddubsw in Intel's manual,
+    volume 2). The step is the least with which two neighbors of one sign sum to no more than 128: 255 * 128 < 2^15, so
     no activation saturates, and on average 0.7 bits are kept of the one that halving all weights would lose.
     """
     inputs, outputs = weight.shape
