@@ -21,12 +21,12 @@ INTRODUCTION = """\
 0 success, 1 something failed, 2 wrong usage or input, 130 interrupted, 143 terminated. `EMBEDRY_DEBUG=1` shows where an error
 comes from.
 
-`embedry --install-completion` sets up completion in bash, zsh, fish or PowerShell: of commands, options, names of models and of
-backends. `embedry --show-completion` prints the script instead.
+`embedry --install-completion` sets up completion of commands, options, model names and backend names in bash, zsh, fish or
+PowerShell. `embedry --show-completion` prints the script instead.
 
 Results go to standard output, and everything else to standard error. `--json` prints a result for other programs. Control
-characters in texts and file names are printed as escapes such as `\\u001b`, so that they do not act on the terminal. Where the
-encoding of standard output lacks a character, text shows `?`, and JSON has its escape.
+characters in texts and file names are printed as escapes such as `\\u001b`, so that they do not act on the terminal. If the
+encoding of standard output lacks a character, text output shows `?`, and JSON output an escape.
 
 The examples use these files:
 
@@ -52,7 +52,7 @@ The shop opens at nine.
 ENGINE = """\
 ## Engine options
 
-Every command that computes takes these options. They have the meaning of [`resolve`](resolve.md)'s.
+Every command that computes takes these options. They have the same meaning as in [`resolve`](resolve.md).
 """
 
 NOTES = {
@@ -61,7 +61,7 @@ NOTES = {
 
 - **Memory:** rows are read as they are needed. A line, or a CSV record of several lines, may have at most 64 MB; a longer one is
   an error that names the line.
-- **Pipes:** an input may be a pipe with a name, such as `/dev/stdin` or `<(command)`. Parquet must be a file.
+- **Pipes:** an input may be a named pipe, such as `/dev/stdin` or `<(command)`. Parquet must be a file.
 - **Changes:** a file that becomes shorter while it is read is an error.
 - **Columns:** for `.npy` only the text column of a Parquet file is read.
 
@@ -71,19 +71,19 @@ A column keeps its values unchanged; where a format cannot hold one, the error n
 
 - **.jsonl:** NaN, Infinity, bytes and decimals are errors, because JSON has none of them. Dates become strings.
 - **.parquet from Parquet:** columns keep their types and all their values.
-- **.parquet from other inputs:** the rows of the first block, some thousands, decide the types. Later values must fit: 0.5 in a
+- **.parquet from other inputs:** the first block, a few thousand rows, determines the types. Later values must fit: 0.5 in a
   column of integers is an error, and so is a new column or a new field of an object. A missing field is null. NaN and Infinity
   are kept.
 
-The output appears under its name when it is complete. A command that fails, is interrupted or terminated removes the unfinished
-file; the next command with the same output removes what a killed one left.
+The output appears under its name when it is complete. A command that fails or is interrupted or terminated removes the
+unfinished file; the next command with the same output removes what a killed command left behind.
 """,
     "lock": """\
-Models are taken from the registry, or else from main of the repository. A model that the file has already is left as it is. If
+Models are taken from the registry, or else from main of the repository. Models already in the file are left unchanged. If
 a model cannot be locked, nothing is written. [A lock file](../cookbook/lock-file.md) explains its purpose.
 """,
     "pin": """\
-The entry goes to standard output, and nothing else. [Model packs](../model-packs.md) explains what to do with it.
+Only the entry is printed to standard output. [Model packs](../model-packs.md) explains what to do with it.
 """,
     "new pack": """\
 [Model packs](../model-packs.md) describes what it writes.
@@ -95,7 +95,7 @@ The entry goes to standard output, and nothing else. [Model packs](../model-pack
 [Visualizing embeddings](../visualization.md) describes the page.
 """,
     "calibrate": """\
-Models that int8 is not written for are refused before anything is read.
+Models that do not support int8 are rejected before anything is read.
 [Model packs](../model-packs.md#calibrate-it-for-int8) shows what it prints;
 [a lock file](../cookbook/lock-file.md#a-calibration-of-your-own) explains `--lock`.
 """,
@@ -171,7 +171,7 @@ def _options(options: Sequence[Any]) -> str:
 
 
 def _placeholder(argument: Any) -> str:
-    name = argument.metavar or argument.name.upper()
+    name = (argument.metavar or argument.name.upper()).replace("|", r"\|")
     return f"{name}..." if argument.nargs != 1 else name
 
 

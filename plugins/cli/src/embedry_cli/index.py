@@ -40,7 +40,9 @@ def index(
     max_size: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="MB", help=f"Skip larger files; by default the index's limit, initially {LARGEST_MB}."
+            min=1,
+            metavar="MB",
+            help=f"Skip files larger than this many MB; by default the index's limit, initially {LARGEST_MB}.",
         ),
     ] = None,
     list_all: Annotated[bool, typer.Option("--list", help="List the indexes in the cache folder.")] = False,
