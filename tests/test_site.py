@@ -163,7 +163,7 @@ def test_the_tables_of_the_guide_are_those_of_the_entries() -> None:
     assert page.count("<!-- models: ") > 5
     assert page == script["guide"](page)
     calibrated = [spec.name for spec in embedry.list_models() if spec.int8]
-    assert f"{' and '.join(f'`{name}`' for name in calibrated)} also have a calibration" in page
+    assert f"{' and '.join(f'`{name}`' for name in calibrated)} also come with a calibration" in page
 
 
 def test_every_extra_that_a_page_names_exists() -> None:

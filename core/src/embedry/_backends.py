@@ -55,7 +55,7 @@ def find(name: str, points: "Iterable[EntryPoint] | None" = None) -> Backend:
     if not matches:
         installed = names(points)
         raise UnknownBackendError(
-            f"the backend {name!r} is not installed{discovery.nearest(name, list(installed))} "
+            f"the backend {name!r} is not installed; {discovery.nearest(name, list(installed))}"
             f"installed: {', '.join(installed) or 'none'}{_to_install(name)}"
         )
     if len(matches) > 1:

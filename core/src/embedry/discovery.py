@@ -28,9 +28,9 @@ def origin(point: "EntryPoint") -> str:
 
 
 def nearest(name: str, known: "list[str]") -> str:
-    """What joins the parts of a message about an unknown name: `; did you mean 'x' or 'y'?`, or `;` if no known name is similar."""
+    """The beginning of a sentence in a message: `did you mean 'x' or 'y'? `, or an empty string if no known name is similar."""
     from difflib import get_close_matches
 
     by_lower = {candidate.lower(): candidate for candidate in known}
     close = [repr(by_lower[match]) for match in get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
-    return f"; did you mean {' or '.join(close)}?" if close else ";"
+    return f"did you mean {' or '.join(close)}? " if close else ""

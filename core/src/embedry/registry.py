@@ -97,7 +97,7 @@ class Registry:
         """The error for an unknown name, with similar names and the plugins that could not be used."""
         known = [key for each in self._registrations for key in (each.spec.name, *each.spec.aliases)]
         count = len(self.models())
-        text = f"no model is called {name!r}{discovery.nearest(name, known)} `embedry models` lists all {count}"
+        text = f"no model is called {name!r}; {discovery.nearest(name, known)}`embedry models` lists all {count}"
         if not known:
             text = f"no model is called {name!r}, and no plugin registers any; try: pip install embedry-models"
         for broken in self.broken:

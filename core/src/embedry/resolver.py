@@ -35,7 +35,7 @@ def _check_known(kind: Kind, given: Iterable[str]) -> None:
     for option in given:
         if option not in known:
             near = discovery.nearest(option, known)
-            raise UnknownOptionError(f"{DOORS[kind]} has no option {option!r}{near} options: {', '.join(known)}")
+            raise UnknownOptionError(f"{DOORS[kind]} has no option {option!r}; {near}options: {', '.join(known)}")
 
 
 @_known_options_only
