@@ -205,7 +205,7 @@ def test_the_version_is_that_of_the_library() -> None:
 def test_help_lists_our_commands_in_order() -> None:
     out = run("--help").out
     places = [
-        out.index(f" {name} ")
+        out.index(f"│ {name} ")
         for name in ("models", "info", "pull", "pin", "embed", "search", "check", "bench", "doctor")
     ]
     assert places == sorted(places)
