@@ -74,18 +74,14 @@ def embed(
     others = not to.lower().endswith(".npy")
     rows = Rows(names, input_format, column, "embed", others=others)
     texts = Texts(rows, vector_column if others else None)
+    downloads.load(embedder)
+    about = {"space": Space.of(embedder).as_dict(), "role": role}
     opened = outputs.opened(
         to,
-        VectorColumn(
-            vector_column,
-            embedder.spec.kind,
-            embedder.dims,
-            lambda: {"space": Space.of(embedder).as_dict(), "role": role},
-        ),
+        VectorColumn(vector_column, embedder.spec.kind, embedder.dims, about),
         overwrite=overwrite,
         parquet_inputs=names if {input_format or kind_of(name) for name in names} == {"parquet"} else (),
     )
-    downloads.load(embedder)
     read = embedder.config.length(role)
     lengths = Lengths(read)
     start = time.perf_counter()

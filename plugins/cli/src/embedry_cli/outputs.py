@@ -61,7 +61,7 @@ class NpyWriter:
         """Updates the header, whose size does not change: NumPy reserves space for the first axis to grow."""
         self._file.seek(0)
         self._write_header()
-        self._beside.write(json.dumps(self._column.about(), indent=2).encode() + b"\n")
+        self._beside.write(json.dumps(self._column.about, indent=2).encode() + b"\n")
 
     def _write_header(self) -> None:
         header = {"descr": "<f4", "fortran_order": False, "shape": (self._rows, self._column.dims)}

@@ -118,8 +118,7 @@ class ParquetWriter:
 
     def _open(self, schema: pa.Schema) -> pq.ParquetWriter:
         if self._writer is None:
-            about = self._about()
-            metadata = {"embedry.space": json.dumps(about["space"]), "embedry.role": about["role"]}
+            metadata = {"embedry.space": json.dumps(self._about["space"]), "embedry.role": self._about["role"]}
             columns = schema.append(self._vectors).with_metadata({**(schema.metadata or {}), **metadata})
             self._writer = pq.ParquetWriter(self._file, columns)
         return self._writer

@@ -1,6 +1,6 @@
 """Converts vectors of each kind to JSON values."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple, TypeAlias, cast
 
 import numpy as np
@@ -20,8 +20,8 @@ class VectorColumn(NamedTuple):
     kind: Kind
     dims: int
     """Length of each vector; for sparse vectors, the size of the vocabulary."""
-    about: Callable[[], Mapping[str, Any]]
-    """Returns `space`, see `Space.as_dict`, and `role`. Called after loading, because a space may depend on files."""
+    about: Mapping[str, Any]
+    """`space`, see `Space.as_dict`, and `role`."""
 
 
 def plain(vectors: Vectors) -> list[Any]:
